@@ -161,7 +161,9 @@ impl Places {
 
     /// Cuts every connection that is still open.
     pub fn cut(&self) {
-        for stage in self.book().stages() {
+        // Not under the lock: whoever lets go of a connection last gives its place back.
+        let stages = self.book().stages();
+        for stage in stages {
             match stage {
                 Stage::Front(conn) => {
                     if let Some(conn) = conn.upgrade() {
