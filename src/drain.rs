@@ -64,7 +64,13 @@ fn run(newly_behind: &Receiver<Arc<ConnOutbox>>, woken: &UnixStream) {
         let ended = drained(woken);
         let now = Instant::now();
         watched.retain_mut(|client| {
-            let due = ready.next().unwrap_or(true) || now >= client.deadline;
+            let news = ready.next();
+            if news == Some(true) && client.wants.is_empty() {
+                // All is sent, so the news is that the connection has ended.
+                client.outbox.cut();
+                return false;
+            }
+            let due = news.unwrap_or(true) || now >= client.deadline;
             !due || client.tend(now)
         });
         while let Ok(outbox) = newly_behind.try_recv() {
