@@ -1,0 +1,68 @@
+// Tells a reader who is elsewhere: a number in the title and on the icon, a sound, a notification.
+
+import { wants } from './settings.js';
+import { say } from './texts.js';
+
+const TITLE_PERIOD = 500;
+const SOUND_PERIOD = 1_000;
+
+const icon = document.querySelector('link[rel=icon]');
+const plainIcon = icon.href;
+let unread = 0;
+let timer;
+let audio;
+let sounded = 0;
+let notification;
+
+export function notify(name, text) {
+	if (wants('sound') && !document.hasFocus()) sound();
+	if (!document.hidden) return;
+	unread += 1;
+	// However much is said, now and then is enough for a title.
+	timer ??= setTimeout(show, unread > 1 ? TITLE_PERIOD : 0);
+	if (!wants('notify')) return;
+	try {
+		// With one tag, the newest takes the place of the one before.
+		notification = new Notification(name, { body: text.slice(0, 200), tag: 'roomd' });
+		notification.onclick = () => window.focus();
+	} catch {
+		// Some phones have the name, but for service workers only.
+	}
+}
+
+function show() {
+	clearTimeout(timer);
+	timer = undefined;
+	document.title = `${unread ? `(${unread}) ` : ''}${say('title')}`;
+	icon.href = unread ? `data:image/svg+xml,${encodeURIComponent(badge(unread > 99 ? '99+' : unread))}` : plainIcon;
+}
+
+const badge = (label) =>
+	`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="9" fill="#c4342b"/><text x="16" y="22" font-family="sans-serif" font-weight="700" font-size="16" text-anchor="middle" fill="#fff">${label}</text></svg>`;
+
+function sound() {
+	if (audio?.state !== 'running' || Date.now() - sounded < SOUND_PERIOD) return;
+	sounded = Date.now();
+	const start = audio.currentTime;
+	const tone = new OscillatorNode(audio, { frequency: 660 });
+	const volume = new GainNode(audio, { gain: 0 });
+	volume.gain.linearRampToValueAtTime(0.15, start + 0.02);
+	volume.gain.linearRampToValueAtTime(0, start + 0.3);
+	tone.connect(volume).connect(audio.destination);
+	tone.start();
+	tone.stop(start + 0.3);
+}
+
+document.addEventListener('visibilitychange', () => {
+	if (document.hidden) return;
+	unread = 0;
+	show();
+	notification?.close();
+});
+
+// Browsers let a page sound only after a touch.
+for (const touch of ['pointerdown', 'keydown']) {
+	addEventListener(touch, () => {
+		if (wants('sound')) (audio ??= new AudioContext()).resume();
+	});
+}

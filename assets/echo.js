@@ -1,0 +1,87 @@
+// The page at `/echo`: each text comes straight back, and the time it took is drawn.
+
+import { find } from './dom.js';
+import { add, follow } from './log.js';
+import { asNumber, say } from './texts.js';
+
+const PERIOD = 1_000;
+const WIDTH = 120;
+const HEIGHT = 40;
+
+export function echo(connection) {
+	// Answers come in the order of the questions.
+	let waiting = [];
+	let counter = 0;
+	let unanswered = 0;
+	// Milliseconds, or Infinity where no answer came.
+	const samples = [];
+
+	function ask(text, steady) {
+		if (!connection.send(text)) return false;
+		waiting.push({ sent: text, steady, asked: performance.now() });
+		return true;
+	}
+
+	function sample(ms) {
+		samples.push(ms);
+		if (samples.length > WIDTH) samples.shift();
+		draw(samples);
+		find('unanswered').textContent = unanswered;
+	}
+
+	setInterval(() => {
+		if (!find('steady').checked || document.hidden) return;
+		if (ask(String(counter + 1), true)) counter += 1;
+	}, PERIOD);
+
+	return {
+		path: () => 'ws',
+		send(text) {
+			follow();
+			return ask(text, false);
+		},
+		hear(answer) {
+			const { sent, steady, asked } = waiting.shift() ?? { sent: '' };
+			const wrong = answer !== `Message text was: ${sent}`;
+			const ms = performance.now() - asked;
+			if (asked) sample(ms);
+			// The plot alone tells of the steady ones, unless something is wrong with them.
+			const verdict = wrong ? `${milliseconds(ms)}, ${say('wrong')}` : milliseconds(ms);
+			if (!steady || wrong) add({ kind: 'exchange', sent, answer, verdict, wrong });
+		},
+		connected() {},
+		disconnected() {
+			for (const { sent, steady } of waiting) {
+				unanswered += 1;
+				sample(Infinity);
+				if (!steady) add({ kind: 'exchange', sent, verdict: say('noAnswer'), wrong: true });
+			}
+			waiting = [];
+		},
+	};
+}
+
+// Tenths matter on a LAN, and only there.
+const milliseconds = (ms) => (ms >= 0 ? say('ms', ms < 10 ? ms.toFixed(1) : asNumber(Math.round(ms))) : '–');
+
+function draw(samples) {
+	const answered = samples.filter(Number.isFinite);
+	const sorted = answered.toSorted((a, b) => a - b);
+	const facts = { last: answered.at(-1), median: sorted[sorted.length >> 1], worst: sorted.at(-1) };
+	for (const [name, ms] of Object.entries(facts)) find(name).textContent = milliseconds(ms);
+
+	const top = roundUp(facts.worst ?? 1);
+	const bars = { answered: '', missed: '' };
+	samples.forEach((ms, index) => {
+		const height = Math.min(1, Math.max(0.02, ms / top)) * HEIGHT;
+		bars[Number.isFinite(ms) ? 'answered' : 'missed'] += `M${WIDTH - samples.length + index + 0.5} ${HEIGHT}v${-height}`;
+	});
+	for (const [name, path] of Object.entries(bars)) find('plot').querySelector(`.${name}`).setAttribute('d', path);
+	find('scale').textContent = say('scale', asNumber(top));
+}
+
+// The next of 1, 2, 5, 10, 20, 50, …
+function roundUp(ms) {
+	const ten = 10 ** Math.floor(Math.log10(Math.max(ms, 1)));
+	return [1, 2, 5, 10].map((step) => step * ten).find((step) => step >= ms);
+}

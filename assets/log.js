@@ -1,0 +1,88 @@
+// The list of what was said. It takes entries at any speed, draws once per frame, and follows the
+// newest row unless the reader has scrolled away.
+
+import { find } from './dom.js';
+import { rows } from './rows.js';
+import { say } from './texts.js';
+
+const MAX_ROWS = 1_000;
+// Rounding, and a line half in view, still count as the end.
+const AT_END = 40;
+// A hidden tab gets no frames, but its log should be there when it is looked at.
+const HIDDEN_PERIOD = 250;
+
+const scroller = find('log');
+const list = find('messages');
+const jump = find('jump');
+
+let queue = [];
+let scheduled = false;
+let following = true;
+let missed = 0;
+let previous;
+
+export function add(entry) {
+	queue.push({ ...entry, at: new Date() });
+	// Rows that would go again in the same frame need not be made.
+	if (queue.length > 2 * MAX_ROWS) queue = queue.slice(-MAX_ROWS);
+	if (entry.kind === 'message' && !following) missed += 1;
+	if (scheduled) return;
+	scheduled = true;
+	if (document.hidden) setTimeout(draw, HIDDEN_PERIOD);
+	else requestAnimationFrame(draw);
+}
+
+export function follow() {
+	following = true;
+	scroller.scrollTop = scroller.scrollHeight;
+	showJump();
+}
+
+function draw() {
+	scheduled = false;
+	const fresh = document.createDocumentFragment();
+	for (const entry of queue.splice(0).slice(-MAX_ROWS)) {
+		if (entry.at.toDateString() !== previous?.at.toDateString()) {
+			fresh.append(rows.day(entry));
+			previous = undefined;
+		}
+		fresh.append(rows[entry.kind](entry, previous));
+		previous = entry;
+	}
+	list.append(fresh);
+	prune();
+	if (following) follow();
+	else showJump();
+}
+
+// The first row is a day, and stays one: it goes only when the next day follows it. What is being
+// read does not move while rows above it go.
+function prune() {
+	const { children } = list;
+	const surplus = children.length - MAX_ROWS;
+	const anchor = surplus > 0 && !following && children[surplus + 1];
+	const before = anchor?.offsetTop;
+	for (let gone = 0; gone < surplus; gone += 1) {
+		const [day, next] = children;
+		(next.className === 'day' ? day : next).remove();
+	}
+	if (anchor) scroller.scrollTop += anchor.offsetTop - before;
+}
+
+function showJump() {
+	if (following) missed = 0;
+	jump.hidden = following;
+	jump.textContent = missed > 0 ? say('newMessages', missed) : say('toEnd');
+}
+
+scroller.onscroll = () => {
+	following = scroller.scrollHeight - scroller.clientHeight - scroller.scrollTop < AT_END;
+	showJump();
+};
+jump.onclick = () => {
+	follow();
+	scroller.focus();
+};
+// A phone's keyboard must not take the end away from a reader who was there.
+new ResizeObserver(() => following && follow()).observe(scroller);
+document.addEventListener('visibilitychange', draw);

@@ -1,0 +1,84 @@
+// The reader's number and wishes, and the dialog that changes them.
+
+import { find } from './dom.js';
+import { device, tab } from './storage.js';
+import { say } from './texts.js';
+
+const SMALLEST = -(2n ** 63n);
+const LARGEST = 2n ** 63n - 1n;
+// Short enough to be told across a room, long enough that two seldom meet.
+const RANDOM_BELOW = 100_000_000;
+
+const dialog = find('settings');
+const number = find('number');
+let current = parse(tab.get('id') ?? '') ?? random();
+
+export const id = () => current;
+export const wants = (what) => device.get(what) === 'yes';
+
+export function chooseId(onChange) {
+	find('you').onclick = open;
+	find('cancel').onclick = () => dialog.close();
+	find('notify').onchange = ask;
+	dialog.querySelector('form').onsubmit = (event) => {
+		event.preventDefault();
+		const chosen = parse(number.value);
+		showNumber(chosen);
+		if (chosen === null) return number.focus();
+		for (const what of ['sound', 'notify']) device.set(what, find(what).checked ? 'yes' : 'no');
+		dialog.close();
+		if (chosen === current) return;
+		use(chosen);
+		onChange();
+	};
+	use(current);
+}
+
+function use(chosen) {
+	current = chosen;
+	tab.set('id', chosen);
+	find('you').textContent = `#${chosen}`;
+	find('you').title = say('settings');
+}
+
+function open() {
+	number.value = current;
+	showNumber(current);
+	for (const what of ['sound', 'notify']) find(what).checked = wants(what);
+	showNotify();
+	dialog.showModal();
+}
+
+function showNumber(valid) {
+	number.ariaInvalid = String(valid === null);
+	find('number-hint').textContent = valid === null ? say('numberWrong', SMALLEST, LARGEST) : say('numberHint');
+}
+
+// The browser asks the reader, who may say no for good.
+async function ask() {
+	if (find('notify').checked && (await Notification.requestPermission()) !== 'granted') find('notify').checked = false;
+	showNotify();
+}
+
+function showNotify() {
+	const { isSecureContext, Notification } = window;
+	let obstacle;
+	if (!isSecureContext) obstacle = 'notifyInsecure';
+	else if (!Notification) obstacle = 'notifyMissing';
+	else if (Notification.permission === 'denied') obstacle = 'notifyDenied';
+	find('notify').disabled = Boolean(obstacle);
+	find('notify-hint').textContent = obstacle ? say(obstacle) : '';
+}
+
+// As the server writes it, or null if it takes no such number.
+function parse(text) {
+	if (!/^\s*[+-]?\d{1,30}\s*$/.test(text)) return null;
+	const value = BigInt(text.replace('+', ''));
+	return value >= SMALLEST && value <= LARGEST ? String(value) : null;
+}
+
+// Plain http has no crypto.randomUUID, but it has this.
+function random() {
+	const [value] = crypto.getRandomValues(new Uint32Array(1));
+	return String(1 + (value % (RANDOM_BELOW - 1)));
+}
