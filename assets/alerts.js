@@ -14,15 +14,13 @@ let audio;
 let sounded = 0;
 let notification;
 
-export function notify(name, text) {
+export function alertTo(name, text) {
 	if (wants('sound') && !document.hasFocus()) sound();
 	if (!document.hidden) return;
 	unread += 1;
-	// However much is said, now and then is enough for a title.
 	timer ??= setTimeout(show, unread > 1 ? TITLE_PERIOD : 0);
 	if (!wants('notify')) return;
 	try {
-		// With one tag, the newest takes the place of the one before.
 		notification = new Notification(name, { body: text.slice(0, 200), tag: 'roomd' });
 		notification.onclick = () => window.focus();
 	} catch {
@@ -31,14 +29,13 @@ export function notify(name, text) {
 }
 
 function show() {
-	clearTimeout(timer);
-	timer = undefined;
+	timer = clearTimeout(timer);
 	document.title = `${unread ? `(${unread}) ` : ''}${say('title')}`;
 	icon.href = unread ? `data:image/svg+xml,${encodeURIComponent(badge(unread > 99 ? '99+' : unread))}` : plainIcon;
 }
 
 const badge = (label) =>
-	`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="9" fill="#c4342b"/><text x="16" y="22" font-family="sans-serif" font-weight="700" font-size="16" text-anchor="middle" fill="#fff">${label}</text></svg>`;
+	`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="16" fill="#c4342b"/><text x="16" y="22" font-family="sans-serif" font-size="17" text-anchor="middle" fill="#fff">${label}</text></svg>`;
 
 function sound() {
 	if (audio?.state !== 'running' || Date.now() - sounded < SOUND_PERIOD) return;

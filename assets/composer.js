@@ -13,17 +13,15 @@ export function composer(send) {
 	const input = find('messageText');
 	const button = form.querySelector('button');
 
-	function hint(text = '') {
-		if (find('hint').textContent !== text) find('hint').textContent = text;
-	}
-
 	function changed() {
 		const excess = tooMany(input.value);
+		const isTooLong = excess > 0;
 		tab.set('draft', input.value);
-		input.ariaInvalid = String(excess > 0);
-		hint(excess > 0 ? say('tooLong', asNumber(limit)) : '');
-		// It changes at each stroke, so it stays outside the hint, which screen readers speak.
-		find('excess').textContent = excess > 0 ? say('tooMany', asNumber(excess)) : '';
+		input.ariaInvalid = String(isTooLong);
+		const hint = isTooLong ? say('tooLong', asNumber(limit)) : '';
+		// Screen readers speak the hint each time it is set.
+		if (find('hint').textContent !== hint) find('hint').textContent = hint;
+		find('excess').textContent = isTooLong ? say('tooMany', asNumber(excess)) : '';
 		// For browsers that can't size a field by its content.
 		input.rows = Math.min(8, input.value.split('\n').length);
 	}
@@ -32,9 +30,12 @@ export function composer(send) {
 		event.preventDefault();
 		input.focus();
 		if (input.value === '' || tooMany(input.value) > 0) return;
-		if (!send(input.value)) return hint(say('notConnected'));
-		input.value = '';
-		changed();
+		if (send(input.value)) {
+			input.value = '';
+			changed();
+		} else {
+			find('hint').textContent = say('notConnected');
+		}
 	};
 	input.onkeydown = (event) => {
 		// An input method's Enter takes the word it proposes. In Safari only the code 229 tells.
@@ -53,8 +54,8 @@ export function composer(send) {
 	changed();
 	if (matchMedia('(pointer: fine)').matches) input.focus();
 
-	return (connected) => {
-		button.ariaDisabled = String(!connected);
-		changed();
+	return (isConnected) => {
+		button.ariaDisabled = String(!isConnected);
+		if (isConnected) changed();
 	};
 }

@@ -1,7 +1,5 @@
-// One WebSocket that comes back by itself. No page elements here.
-//
-// States: {name: 'connecting'}, {name: 'connected'}, and with `retryAt`, or without where only a
-// person should try again: {name: 'lost'}, {name: 'refused', reason}, {name: 'closed', code, reason}.
+// One WebSocket that comes back by itself. Its state is {name: 'connecting' | 'connected' | 'lost' |
+// 'refused' | 'closed', code, reason, retryAt}; without `retryAt` only a person should try again.
 
 const FIRST_WAIT = 1_000;
 const LONGEST_WAIT = 30_000;
@@ -11,14 +9,12 @@ const OPENING = 10_000;
 const ANSWER = 5_000;
 // Pages never see the server's pings, so silence is only a reason to ask.
 const SILENCE = 25_000;
-// Each text is answered to its sender: no answer is a proof.
+// But each text is answered to its sender.
 const OWN_ANSWER = 10_000;
-// Timers of hidden tabs may rest a minute. After a longer rest, which is the machine's sleep, the
-// server has given up on a page that answered no ping.
+// Hidden tabs' timers rest a minute at most. Who rests longer slept, and the server gave up on him.
 const SLEPT = 90_000;
 
 const LOST = 1006;
-// Trying again would end the same way.
 const isFinal = (code) => [1002, 1003, 1007, 1008, 1009].includes(code) || code >= 4000;
 
 // `address()` is asked before each try: it may change between two.
@@ -33,9 +29,10 @@ export function connect(address, onState, onText) {
 	// Lets go at once: a half-dead socket would take minutes to report its close.
 	function leave() {
 		clearTimeout(timer);
-		const old = socket;
+		if (!socket) return;
+		socket.onopen = socket.onmessage = socket.onclose = null;
+		socket.close();
 		socket = null;
-		old?.close();
 	}
 
 	function open() {
@@ -47,19 +44,16 @@ export function connect(address, onState, onText) {
 		asked = 0;
 		timer = setTimeout(lose, OPENING);
 		mine.onopen = () => {
-			if (mine !== socket) return;
 			clearTimeout(timer);
 			opened = heard = Date.now();
 			become({ name: 'connected' });
 		};
 		mine.onmessage = ({ data }) => {
-			if (mine !== socket) return;
 			heard = Date.now();
 			asked = 0;
 			onText(data);
 		};
 		mine.onclose = async ({ code, reason }) => {
-			if (mine !== socket) return;
 			clearTimeout(timer);
 			if (Date.now() - opened >= HELD) attempts = 0;
 			if (!opened) {
@@ -84,10 +78,9 @@ export function connect(address, onState, onText) {
 		become({ ...next, retryAt: Date.now() + wait });
 	}
 
-	// The network or the reader is back: no time is better.
 	const wake = () => (state.retryAt ? open() : check());
 
-	// A page can't ping, but it can ask the server for anything at all.
+	// A page can't ping, but asks for anything at all.
 	async function check() {
 		if (!isConnected()) return;
 		const checked = socket;
@@ -104,7 +97,7 @@ export function connect(address, onState, onText) {
 		const slept = now - ticked > SLEPT;
 		ticked = now;
 		if (!isConnected()) return;
-		// A long text on a slow line: no answer yet, but it moves.
+			// A long text on a slow line moves.
 		if (asked && socket.bufferedAmount !== buffered) asked = now;
 		buffered = socket.bufferedAmount;
 		if (slept) open();
@@ -112,7 +105,6 @@ export function connect(address, onState, onText) {
 		else if (now - heard > SILENCE) check();
 	}
 
-	// Says whether the text was handed over.
 	function send(text) {
 		if (!isConnected()) return false;
 		socket.send(text);
@@ -123,21 +115,21 @@ export function connect(address, onState, onText) {
 	addEventListener('online', wake);
 	addEventListener('offline', check);
 	document.addEventListener('visibilitychange', () => document.hidden || wake());
-	// Who looks at another page has left; the back button may bring this one back as it was.
 	addEventListener('pagehide', leave);
 	addEventListener('pageshow', ({ persisted }) => persisted && open());
 	setInterval(tick, 1_000);
-	return { open, send, isConnected };
+	return { open, send };
 }
 
-// Browsers keep to themselves why a handshake failed, but the same address can be asked again by HTTP.
+// Browsers keep to themselves why a handshake failed, but the address can be asked by HTTP. A POST
+// carries the page's origin, which may be the reason.
 async function askWhy(url) {
 	try {
-		const answer = await fetch(url.replace(/^ws/, 'http'), { cache: 'no-store', signal: AbortSignal.timeout(ANSWER) });
-		const isText = answer.headers.get('content-type')?.startsWith('text/plain');
-		const reason = isText ? (await answer.text()).trim().slice(0, 300) : `${answer.status} ${answer.statusText}`;
-		// 426 is right for a plain request, so it says nothing about the handshake.
-		return { name: 'refused', reason: answer.status === 426 ? '' : reason };
+		const answer = await fetch(url.replace(/^ws/, 'http'), { method: 'POST', signal: AbortSignal.timeout(ANSWER) });
+		const { status, headers } = answer;
+		const isText = headers.get('content-type')?.startsWith('text/plain');
+		const reason = isText ? (await answer.text()).trim().slice(0, 300) : `HTTP ${status}`;
+		return { name: 'refused', reason: status === 405 ? '' : reason };
 	} catch {
 		return { name: 'lost' };
 	}

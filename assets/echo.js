@@ -16,9 +16,9 @@ export function echo(connection) {
 	// Milliseconds, or Infinity where no answer came.
 	const samples = [];
 
-	function ask(text, steady) {
-		if (!connection.send(text)) return false;
-		waiting.push({ sent: text, steady, asked: performance.now() });
+	function ask(sent, isMine) {
+		if (!connection.send(sent)) return false;
+		waiting.push({ sent, isMine, asked: performance.now() });
 		return true;
 	}
 
@@ -29,39 +29,33 @@ export function echo(connection) {
 		find('unanswered').textContent = unanswered;
 	}
 
-	setInterval(() => {
-		if (!find('steady').checked || document.hidden) return;
-		if (ask(String(counter + 1), true)) counter += 1;
-	}, PERIOD);
+	setInterval(() => !document.hidden && ask(String(counter), false) && (counter += 1), PERIOD);
 
 	return {
 		path: () => 'ws',
 		send(text) {
+			if (!ask(text, true)) return false;
+			add({ sender: 'me', name: say('you'), text, mine: true });
 			follow();
-			return ask(text, false);
+			return true;
 		},
 		hear(answer) {
-			const { sent, steady, asked } = waiting.shift() ?? { sent: '' };
-			const wrong = answer !== `Message text was: ${sent}`;
+			const { sent, isMine, asked } = waiting.shift() ?? {};
+			const isRight = answer === `Message text was: ${sent}`;
 			const ms = performance.now() - asked;
-			if (asked) sample(ms);
+			sample(ms);
 			// The plot alone tells of the steady ones, unless something is wrong with them.
-			const verdict = wrong ? `${milliseconds(ms)}, ${say('wrong')}` : milliseconds(ms);
-			if (!steady || wrong) add({ kind: 'exchange', sent, answer, verdict, wrong });
+			if (isMine || !isRight) add({ sender: 'echo', name: say(isRight ? 'cameBack' : 'wrong', milliseconds(ms)), text: answer });
 		},
 		connected() {},
 		disconnected() {
-			for (const { sent, steady } of waiting) {
-				unanswered += 1;
-				sample(Infinity);
-				if (!steady) add({ kind: 'exchange', sent, verdict: say('noAnswer'), wrong: true });
-			}
+			unanswered += waiting.length;
+			for (const _ of waiting) sample(Infinity);
 			waiting = [];
 		},
 	};
 }
 
-// Tenths matter on a LAN, and only there.
 const milliseconds = (ms) => (ms >= 0 ? say('ms', ms < 10 ? ms.toFixed(1) : asNumber(Math.round(ms))) : '–');
 
 function draw(samples) {
@@ -76,11 +70,11 @@ function draw(samples) {
 		const height = Math.min(1, Math.max(0.02, ms / top)) * HEIGHT;
 		bars[Number.isFinite(ms) ? 'answered' : 'missed'] += `M${WIDTH - samples.length + index + 0.5} ${HEIGHT}v${-height}`;
 	});
-	for (const [name, path] of Object.entries(bars)) find('plot').querySelector(`.${name}`).setAttribute('d', path);
+	for (const [name, path] of Object.entries(bars)) find(name).setAttribute('d', path);
 	find('scale').textContent = say('scale', asNumber(top));
 }
 
-// The next of 1, 2, 5, 10, 20, 50, …
+// To the next of 1, 2, 5, 10, 20, 50, …
 function roundUp(ms) {
 	const ten = 10 ** Math.floor(Math.log10(Math.max(ms, 1)));
 	return [1, 2, 5, 10].map((step) => step * ten).find((step) => step >= ms);

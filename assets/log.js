@@ -2,11 +2,11 @@
 // newest row unless the reader has scrolled away.
 
 import { find } from './dom.js';
-import { rows } from './rows.js';
+import { day, message, notice } from './rows.js';
 import { say } from './texts.js';
 
 const MAX_ROWS = 1_000;
-// Rounding, and a line half in view, still count as the end.
+// A line half in view still counts as the end.
 const AT_END = 40;
 // A hidden tab gets no frames, but its log should be there when it is looked at.
 const HIDDEN_PERIOD = 250;
@@ -19,13 +19,14 @@ let queue = [];
 let scheduled = false;
 let following = true;
 let missed = 0;
+let top = 0;
 let previous;
 
+// An entry with a sender is a message, any other a notice.
 export function add(entry) {
 	queue.push({ ...entry, at: new Date() });
-	// Rows that would go again in the same frame need not be made.
 	if (queue.length > 2 * MAX_ROWS) queue = queue.slice(-MAX_ROWS);
-	if (entry.kind === 'message' && !following) missed += 1;
+	if (entry.sender && !following) missed += 1;
 	if (scheduled) return;
 	scheduled = true;
 	if (document.hidden) setTimeout(draw, HIDDEN_PERIOD);
@@ -35,6 +36,7 @@ export function add(entry) {
 export function follow() {
 	following = true;
 	scroller.scrollTop = scroller.scrollHeight;
+	top = scroller.scrollTop;
 	showJump();
 }
 
@@ -43,10 +45,10 @@ function draw() {
 	const fresh = document.createDocumentFragment();
 	for (const entry of queue.splice(0).slice(-MAX_ROWS)) {
 		if (entry.at.toDateString() !== previous?.at.toDateString()) {
-			fresh.append(rows.day(entry));
+			fresh.append(day(entry));
 			previous = undefined;
 		}
-		fresh.append(rows[entry.kind](entry, previous));
+		fresh.append(entry.sender ? message(entry, previous) : notice(entry));
 		previous = entry;
 	}
 	list.append(fresh);
@@ -55,16 +57,15 @@ function draw() {
 	else showJump();
 }
 
-// The first row is a day, and stays one: it goes only when the next day follows it. What is being
-// read does not move while rows above it go.
+// The first row stays a day: it goes when the next day follows it. What is being read does not move.
 function prune() {
 	const { children } = list;
 	const surplus = children.length - MAX_ROWS;
 	const anchor = surplus > 0 && !following && children[surplus + 1];
 	const before = anchor?.offsetTop;
 	for (let gone = 0; gone < surplus; gone += 1) {
-		const [day, next] = children;
-		(next.className === 'day' ? day : next).remove();
+		const [first, second] = children;
+		(second.className === 'day' ? first : second).remove();
 	}
 	if (anchor) scroller.scrollTop += anchor.offsetTop - before;
 }
@@ -75,14 +76,16 @@ function showJump() {
 	jump.textContent = missed > 0 ? say('newMessages', missed) : say('toEnd');
 }
 
+// The end also moves away from a reader who does nothing.
 scroller.onscroll = () => {
-	following = scroller.scrollHeight - scroller.clientHeight - scroller.scrollTop < AT_END;
+	const atEnd = scroller.scrollHeight - scroller.clientHeight - scroller.scrollTop < AT_END;
+	following = atEnd || (following && scroller.scrollTop >= top);
+	top = scroller.scrollTop;
 	showJump();
 };
 jump.onclick = () => {
 	follow();
 	scroller.focus();
 };
-// A phone's keyboard must not take the end away from a reader who was there.
 new ResizeObserver(() => following && follow()).observe(scroller);
 document.addEventListener('visibilitychange', draw);

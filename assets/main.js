@@ -33,6 +33,7 @@ function onState(state) {
 	wasConnected = isConnected;
 }
 
+find('try-now').onclick = connection.open;
 connection.open();
 
 // Safari lays its keyboard over the page instead of resizing it.

@@ -1,5 +1,7 @@
-// A message's text as nodes. Their text is exactly the message: links and code get elements, and
-// characters that could hide or reorder others are shown, but nothing is changed.
+// A message's text as nodes that say exactly the same. Characters that hide or reorder others get a
+// mark.
+
+import { make } from './dom.js';
 
 // A host is plain ASCII, so that no letter passes for another; a path may have any letters.
 const LINK = String.raw`(?<![a-z0-9+.\-])https?:\/\/(?:[a-z0-9.\-]+|\[[0-9a-f:.]+\])(?::\d+)?(?:[\/?#](?:(?!\p{DI})[\p{L}\p{N}\p{M}\-._~:\/?#\[\]@!$&'\(\)*+,;=%])*)?`;
@@ -10,16 +12,12 @@ const CODE = '```[^]*?```\\n?|`[^`\\n]+`';
 const IN_TEXT = new RegExp(`(?<code>${CODE})|(?<link>${LINK})|${UNSEEN}`, 'giv');
 const IN_CODE = new RegExp(UNSEEN, 'giv');
 
-// Thousands of one-letter links would cost everybody time; what follows stays plain.
+// Thousands of links in a message would cost everybody time.
 const MOST_ELEMENTS = 500;
 
-import { make } from './dom.js';
-
 export function fill(parent, text, pattern = IN_TEXT) {
-	let end = (pattern.lastIndex = 0);
-	const found = [];
-	for (let match; found.length < MOST_ELEMENTS && (match = pattern.exec(text)); ) found.push(match);
-	for (const { 0: whole, index, groups } of found) {
+	let end = 0;
+	for (const { 0: whole, index, groups } of text.matchAll(pattern).take(MOST_ELEMENTS)) {
 		const part = groups?.link ? withoutPunctuation(whole) : whole;
 		parent.append(text.slice(end, index), element(part, groups ?? {}));
 		end = index + part.length;
@@ -33,10 +31,9 @@ export const isBlank = (text) => /^[\s\p{Cc}\p{DI}]*$/v.test(text);
 function element(part, { code, link }) {
 	if (link) return URL.canParse(part) ? make('a', { href: part, target: '_blank', rel: 'noopener noreferrer' }, part) : part;
 	if (code) return fill(make('code', { className: part.startsWith('```') ? 'block' : '' }), part, IN_CODE);
-	const point = part.codePointAt(0);
-	const times = [...part].length;
+	const [first, ...more] = part;
 	const mark = make('span', { className: 'mark' }, part);
-	mark.dataset.code = `U+${point.toString(16).toUpperCase().padStart(4, '0')}${times > 1 ? `×${times}` : ''}`;
+	mark.dataset.code = `U+${first.codePointAt(0).toString(16).toUpperCase().padStart(4, 0)}${more.length ? `×${more.length + 1}` : ''}`;
 	return mark;
 }
 

@@ -1,8 +1,8 @@
 // The page at `/`: what the room's frames mean.
 
-import { notify } from './alerts.js';
+import { alertTo } from './alerts.js';
 import { add, follow } from './log.js';
-import { chooseId, id } from './settings.js';
+import { id, onNewId } from './settings.js';
 import { asTime, say } from './texts.js';
 import { confirm, doubt, keep, onSendAgain } from './unsent.js';
 
@@ -22,11 +22,10 @@ export function room(connection) {
 	}
 
 	onSendAgain(send);
-	chooseId(() => {
+	onNewId(() => {
 		connection.open();
-		// Nothing was missed: this was wanted.
+		// Nothing was missed.
 		lostAt = undefined;
-		add({ kind: 'notice', text: say('nowYou', id()) });
 	});
 
 	return {
@@ -35,15 +34,15 @@ export function room(connection) {
 		hear(frame) {
 			const [, leaver] = NOTICE.exec(frame) ?? [];
 			const [, sender, text] = MESSAGE.exec(frame) ?? [];
-			if (!sender) return add({ kind: 'notice', text: leaver ? say('left', leaver) : frame });
-			// Others may use the same number, so mine is only what was sent from here.
+			if (!sender) return add({ text: leaver ? say('left', leaver) : frame });
+			// Others may use the same number: mine is only what was sent from here.
 			const mine = confirm(sender, text);
 			const name = mine ? say('you') : say('client', sender);
-			add({ kind: 'message', sender, name, text, mine });
-			if (!mine) notify(name, text);
+			add({ sender, name, text, mine });
+			if (!mine) alertTo(name, text);
 		},
 		connected() {
-			if (lostAt) add({ kind: 'notice', text: say('gap', asTime(lostAt), asTime(new Date())) });
+			if (lostAt) add({ text: say('gap', asTime(lostAt), asTime()) });
 			lostAt = undefined;
 		},
 		disconnected() {

@@ -6,17 +6,18 @@ import { say } from './texts.js';
 
 const SMALLEST = -(2n ** 63n);
 const LARGEST = 2n ** 63n - 1n;
-// Short enough to be told across a room, long enough that two seldom meet.
+// Short enough to be told, long enough that two seldom meet.
 const RANDOM_BELOW = 100_000_000;
+const WISHES = ['sound', 'notify'];
 
 const dialog = find('settings');
 const number = find('number');
 let current = parse(tab.get('id') ?? '') ?? random();
 
 export const id = () => current;
-export const wants = (what) => device.get(what) === 'yes';
+export const wants = (wish) => device.get(wish) === 'yes';
 
-export function chooseId(onChange) {
+export function onNewId(changed) {
 	find('you').onclick = open;
 	find('cancel').onclick = () => dialog.close();
 	find('notify').onchange = ask;
@@ -25,11 +26,11 @@ export function chooseId(onChange) {
 		const chosen = parse(number.value);
 		showNumber(chosen);
 		if (chosen === null) return number.focus();
-		for (const what of ['sound', 'notify']) device.set(what, find(what).checked ? 'yes' : 'no');
+		for (const wish of WISHES) device.set(wish, find(wish).checked ? 'yes' : 'no');
 		dialog.close();
 		if (chosen === current) return;
 		use(chosen);
-		onChange();
+		changed();
 	};
 	use(current);
 }
@@ -44,8 +45,8 @@ function use(chosen) {
 function open() {
 	number.value = current;
 	showNumber(current);
-	for (const what of ['sound', 'notify']) find(what).checked = wants(what);
-	showNotify();
+	for (const wish of WISHES) find(wish).checked = wants(wish);
+	showObstacle();
 	dialog.showModal();
 }
 
@@ -54,18 +55,15 @@ function showNumber(valid) {
 	find('number-hint').textContent = valid === null ? say('numberWrong', SMALLEST, LARGEST) : say('numberHint');
 }
 
-// The browser asks the reader, who may say no for good.
 async function ask() {
 	if (find('notify').checked && (await Notification.requestPermission()) !== 'granted') find('notify').checked = false;
-	showNotify();
+	showObstacle();
 }
 
-function showNotify() {
-	const { isSecureContext, Notification } = window;
+function showObstacle() {
 	let obstacle;
 	if (!isSecureContext) obstacle = 'notifyInsecure';
-	else if (!Notification) obstacle = 'notifyMissing';
-	else if (Notification.permission === 'denied') obstacle = 'notifyDenied';
+	else if ((window.Notification?.permission ?? 'denied') === 'denied') obstacle = 'notifyDenied';
 	find('notify').disabled = Boolean(obstacle);
 	find('notify-hint').textContent = obstacle ? say(obstacle) : '';
 }

@@ -1,23 +1,25 @@
 // Shows the connection's state, and counts down to the next try.
 
 import { find } from './dom.js';
-import { say, table } from './texts.js';
+import { say } from './texts.js';
 
-let shown = {};
+let shown;
 
 export function showState(state) {
-	// While tries follow a loss its words stay, or a screen reader would say them at each try.
-	const retrying = state.name === 'connecting' && shown.name !== undefined;
-	if (!retrying) find('status').textContent = words(state);
+	const retrying = state.name === 'connecting' && Boolean(shown?.retryAt ?? shown?.retrying);
+	if (!retrying) {
+		// Between tries the words stay, or a screen reader would say them at each one.
+		find('status').textContent = words(state);
+		find('connection').dataset.state = state.name;
+		find('try-now').hidden = ['connecting', 'connected'].includes(state.name);
+	}
 	shown = { ...state, retrying };
-	document.documentElement.dataset.connection = state.name;
-	find('try-now').hidden = ['connecting', 'connected'].includes(state.name);
 	count();
 }
 
 function words({ name, code, reason }) {
-	if (name === 'closed') return say(name, table[`closed${code}`] ? say(`closed${code}`) : reason || code);
-	return say(name, reason || say('refusedUnsaid'));
+	const why = { refused: say('refusedUnsaid'), closed: code }[name];
+	return say(name, code === 1001 ? say('stopping') : reason || why);
 }
 
 function count() {
@@ -26,4 +28,4 @@ function count() {
 	find('retry').textContent = retrying ? say('trying') : retryAt ? say('nextTry', seconds) : '';
 }
 
-setInterval(count, 250);
+setInterval(() => shown && count(), 250);

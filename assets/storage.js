@@ -1,5 +1,5 @@
 // What the page remembers. Storage can be forbidden or full; the page then forgets, but works.
-// Keys carry the path, since a proxy may serve several rooms from one origin.
+// One origin may have several rooms behind a proxy, so the path is part of each key.
 
 const area = (name) => ({
 	get(key) {

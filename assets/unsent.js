@@ -41,7 +41,7 @@ function drop(entry) {
 }
 
 function save() {
-	tab.set('unsent', JSON.stringify(entries.map(({ id, text }) => ({ id, text }))));
+	tab.set('unsent', JSON.stringify(entries));
 }
 
 function show() {
