@@ -12,7 +12,6 @@ let unread = 0;
 let timer;
 let audio;
 let sounded = 0;
-let notification;
 
 export function alertTo(name, text) {
 	if (wants('sound') && !document.hasFocus()) sound();
@@ -21,8 +20,7 @@ export function alertTo(name, text) {
 	timer ??= setTimeout(show, unread > 1 ? TITLE_PERIOD : 0);
 	if (!wants('notify')) return;
 	try {
-		notification = new Notification(name, { body: text.slice(0, 200), tag: 'roomd' });
-		notification.onclick = () => window.focus();
+		new Notification(name, { body: text.slice(0, 200), tag: 'roomd' }).onclick = () => window.focus();
 	} catch {
 		// Some phones have the name, but for service workers only.
 	}
@@ -40,21 +38,18 @@ const badge = (label) =>
 function sound() {
 	if (audio?.state !== 'running' || Date.now() - sounded < SOUND_PERIOD) return;
 	sounded = Date.now();
-	const start = audio.currentTime;
 	const tone = new OscillatorNode(audio, { frequency: 660 });
-	const volume = new GainNode(audio, { gain: 0 });
-	volume.gain.linearRampToValueAtTime(0.15, start + 0.02);
-	volume.gain.linearRampToValueAtTime(0, start + 0.3);
+	const volume = new GainNode(audio, { gain: 0.15 });
+	volume.gain.setTargetAtTime(0, audio.currentTime, 0.08);
 	tone.connect(volume).connect(audio.destination);
 	tone.start();
-	tone.stop(start + 0.3);
+	tone.stop(audio.currentTime + 0.5);
 }
 
 document.addEventListener('visibilitychange', () => {
 	if (document.hidden) return;
 	unread = 0;
 	show();
-	notification?.close();
 });
 
 // Browsers let a page sound only after a touch.

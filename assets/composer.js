@@ -1,6 +1,6 @@
-// Where texts are written. A draft is kept at each stroke, and leaves only when it was handed over.
+// Where texts are written. A draft is kept at each stroke, until it was handed over.
 
-import { find } from './dom.js';
+import { find, show } from './dom.js';
 import { tab } from './storage.js';
 import { asNumber, say } from './texts.js';
 
@@ -18,10 +18,8 @@ export function composer(send) {
 		const isTooLong = excess > 0;
 		tab.set('draft', input.value);
 		input.ariaInvalid = String(isTooLong);
-		const hint = isTooLong ? say('tooLong', asNumber(limit)) : '';
-		// Screen readers speak the hint each time it is set.
-		if (find('hint').textContent !== hint) find('hint').textContent = hint;
-		find('excess').textContent = isTooLong ? say('tooMany', asNumber(excess)) : '';
+		show('hint', isTooLong ? say('tooLong', asNumber(limit)) : '');
+		show('excess', isTooLong ? say('tooMany', asNumber(excess)) : '');
 		// For browsers that can't size a field by its content.
 		input.rows = Math.min(8, input.value.split('\n').length);
 	}
@@ -34,7 +32,7 @@ export function composer(send) {
 			input.value = '';
 			changed();
 		} else {
-			find('hint').textContent = say('notConnected');
+			show('hint', say('notConnected'));
 		}
 	};
 	input.onkeydown = (event) => {

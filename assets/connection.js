@@ -3,21 +3,19 @@
 
 const FIRST_WAIT = 1_000;
 const LONGEST_WAIT = 30_000;
-// A server that accepts and drops must not be hammered: attempts count on until one has held.
-const HELD = 10_000;
-const OPENING = 10_000;
-const ANSWER = 5_000;
+// So long a connection may take to open and a text to be answered to its sender; and so long it must
+// have held, or a server that accepts and drops would be hammered.
+const PATIENCE = 10_000;
 // Pages never see the server's pings, so silence is only a reason to ask.
 const SILENCE = 25_000;
-// But each text is answered to its sender.
-const OWN_ANSWER = 10_000;
+const ANSWER = 5_000;
 // Hidden tabs' timers rest a minute at most. Who rests longer slept, and the server gave up on him.
 const SLEPT = 90_000;
 
 const LOST = 1006;
 const isFinal = (code) => [1002, 1003, 1007, 1008, 1009].includes(code) || code >= 4000;
 
-// `address()` is asked before each try: it may change between two.
+// `address()` is asked before each try.
 export function connect(address, onState, onText) {
 	let state, socket, timer, heard, asked, buffered;
 	let attempts = 0;
@@ -26,7 +24,7 @@ export function connect(address, onState, onText) {
 	const become = (next) => onState((state = next));
 	const isConnected = () => state.name === 'connected' && socket?.readyState === WebSocket.OPEN;
 
-	// Lets go at once: a half-dead socket would take minutes to report its close.
+	// Lets go at once: a half-dead socket takes minutes to close.
 	function leave() {
 		clearTimeout(timer);
 		if (!socket) return;
@@ -42,7 +40,7 @@ export function connect(address, onState, onText) {
 		const mine = (socket = new WebSocket(url));
 		let opened;
 		asked = 0;
-		timer = setTimeout(lose, OPENING);
+		timer = setTimeout(lose, PATIENCE);
 		mine.onopen = () => {
 			clearTimeout(timer);
 			opened = heard = Date.now();
@@ -55,7 +53,7 @@ export function connect(address, onState, onText) {
 		};
 		mine.onclose = async ({ code, reason }) => {
 			clearTimeout(timer);
-			if (Date.now() - opened >= HELD) attempts = 0;
+			if (Date.now() - opened > PATIENCE) attempts = 0;
 			if (!opened) {
 				const refusal = await askWhy(url);
 				if (mine === socket) retryAs(refusal);
@@ -70,7 +68,7 @@ export function connect(address, onState, onText) {
 		retryAs({ name: 'lost' });
 	}
 
-	// Full jitter: after a restart the pages come back spread out, not all at once.
+	// Full jitter: after a restart the pages come back spread out.
 	function retryAs(next) {
 		const wait = Math.random() * Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** attempts);
 		attempts += 1;
@@ -101,7 +99,7 @@ export function connect(address, onState, onText) {
 		if (asked && socket.bufferedAmount !== buffered) asked = now;
 		buffered = socket.bufferedAmount;
 		if (slept) open();
-		else if (asked && now - asked > OWN_ANSWER) lose();
+		else if (asked && now - asked > PATIENCE) lose();
 		else if (now - heard > SILENCE) check();
 	}
 

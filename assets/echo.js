@@ -1,6 +1,6 @@
 // The page at `/echo`: each text comes straight back, and the time it took is drawn.
 
-import { find } from './dom.js';
+import { find, show } from './dom.js';
 import { add, follow } from './log.js';
 import { asNumber, say } from './texts.js';
 
@@ -26,7 +26,7 @@ export function echo(connection) {
 		samples.push(ms);
 		if (samples.length > WIDTH) samples.shift();
 		draw(samples);
-		find('unanswered').textContent = unanswered;
+		show('unanswered', unanswered);
 	}
 
 	setInterval(() => !document.hidden && ask(String(counter), false) && (counter += 1), PERIOD);
@@ -35,7 +35,7 @@ export function echo(connection) {
 		path: () => 'ws',
 		send(text) {
 			if (!ask(text, true)) return false;
-			add({ sender: 'me', name: say('you'), text, mine: true });
+			add({ sender: '1', name: say('you'), text, mine: true });
 			follow();
 			return true;
 		},
@@ -45,7 +45,7 @@ export function echo(connection) {
 			const ms = performance.now() - asked;
 			sample(ms);
 			// The plot alone tells of the steady ones, unless something is wrong with them.
-			if (isMine || !isRight) add({ sender: 'echo', name: say(isRight ? 'cameBack' : 'wrong', milliseconds(ms)), text: answer });
+			if (isMine || !isRight) add({ sender: '2', name: say(isRight ? 'cameBack' : 'wrong', milliseconds(ms)), text: answer });
 		},
 		connected() {},
 		disconnected() {
@@ -62,7 +62,7 @@ function draw(samples) {
 	const answered = samples.filter(Number.isFinite);
 	const sorted = answered.toSorted((a, b) => a - b);
 	const facts = { last: answered.at(-1), median: sorted[sorted.length >> 1], worst: sorted.at(-1) };
-	for (const [name, ms] of Object.entries(facts)) find(name).textContent = milliseconds(ms);
+	for (const [name, ms] of Object.entries(facts)) show(name, milliseconds(ms));
 
 	const top = roundUp(facts.worst ?? 1);
 	const bars = { answered: '', missed: '' };
@@ -71,7 +71,7 @@ function draw(samples) {
 		bars[Number.isFinite(ms) ? 'answered' : 'missed'] += `M${WIDTH - samples.length + index + 0.5} ${HEIGHT}v${-height}`;
 	});
 	for (const [name, path] of Object.entries(bars)) find(name).setAttribute('d', path);
-	find('scale').textContent = say('scale', asNumber(top));
+	show('scale', say('scale', asNumber(top)));
 }
 
 // To the next of 1, 2, 5, 10, 20, 50, …

@@ -1,19 +1,18 @@
 // The list of what was said. It takes entries at any speed, draws once per frame, and follows the
 // newest row unless the reader has scrolled away.
 
-import { find } from './dom.js';
+import { find, show } from './dom.js';
 import { day, message, notice } from './rows.js';
 import { say } from './texts.js';
 
 const MAX_ROWS = 1_000;
 // A line half in view still counts as the end.
 const AT_END = 40;
-// A hidden tab gets no frames, but its log should be there when it is looked at.
+// A hidden tab gets no frames, but is looked at some time.
 const HIDDEN_PERIOD = 250;
 
 const scroller = find('log');
 const list = find('messages');
-const jump = find('jump');
 
 let queue = [];
 let scheduled = false;
@@ -72,8 +71,8 @@ function prune() {
 
 function showJump() {
 	if (following) missed = 0;
-	jump.hidden = following;
-	jump.textContent = missed > 0 ? say('newMessages', missed) : say('toEnd');
+	find('jump').hidden = following;
+	show('jump', missed > 0 ? say('newMessages', missed) : say('toEnd'));
 }
 
 // The end also moves away from a reader who does nothing.
@@ -83,7 +82,7 @@ scroller.onscroll = () => {
 	top = scroller.scrollTop;
 	showJump();
 };
-jump.onclick = () => {
+find('jump').onclick = () => {
 	follow();
 	scroller.focus();
 };

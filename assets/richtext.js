@@ -31,9 +31,8 @@ export const isBlank = (text) => /^[\s\p{Cc}\p{DI}]*$/v.test(text);
 function element(part, { code, link }) {
 	if (link) return URL.canParse(part) ? make('a', { href: part, target: '_blank', rel: 'noopener noreferrer' }, part) : part;
 	if (code) return fill(make('code', { className: part.startsWith('```') ? 'block' : '' }), part, IN_CODE);
-	const [first, ...more] = part;
 	const mark = make('span', { className: 'mark' }, part);
-	mark.dataset.code = `U+${first.codePointAt(0).toString(16).toUpperCase().padStart(4, 0)}${more.length ? `×${more.length + 1}` : ''}`;
+	mark.dataset.code = `U+${part.codePointAt(0).toString(16).toUpperCase().padStart(4, 0)}`;
 	return mark;
 }
 

@@ -9,21 +9,15 @@ const GROUPED_WITHIN = 5 * 60_000;
 export function message({ sender, name, text, mine, at }, previous) {
 	const grouped = previous?.sender === sender && previous.mine === mine && at - previous.at < GROUPED_WITHIN;
 	const className = `message${mine ? ' mine' : ''}${grouped ? ' grouped' : ''}`;
-	const row = make('li', { className }, make('bdi', { className: 'sender' }, name), body(text), clock(at));
-	row.style.setProperty('--hue', hue(sender));
+	const row = make('li', { className }, make('bdi', { className: 'sender' }, name), make('div', {}, body(text), clock(at)));
+	// The same on every page, and neighbours are far apart.
+	row.style.setProperty('--hue', (BigInt(sender) * 137n) % 360n);
 	return row;
 }
 
 export const notice = ({ text, at }) => make('li', { className: 'notice' }, make('p', {}, text), clock(at));
 
 export const day = ({ at }) => make('li', { className: 'day' }, make('time', { dateTime: at.toISOString() }, asDay(at)));
-
-// FNV-1a: the same on every page, and neighbours differ.
-function hue(sender) {
-	let hash = 0x811c9dc5;
-	for (const digit of sender) hash = Math.imul(hash ^ digit.charCodeAt(0), 0x01000193) >>> 0;
-	return (hash >>> 8) % 360;
-}
 
 function body(text) {
 	const paragraph = fill(make('p', { className: 'text', dir: 'auto', lang: '' }), text);

@@ -1,11 +1,9 @@
 // The reader's number and wishes, and the dialog that changes them.
 
-import { find } from './dom.js';
+import { find, show } from './dom.js';
 import { device, tab } from './storage.js';
 import { say } from './texts.js';
 
-const SMALLEST = -(2n ** 63n);
-const LARGEST = 2n ** 63n - 1n;
 // Short enough to be told, long enough that two seldom meet.
 const RANDOM_BELOW = 100_000_000;
 const WISHES = ['sound', 'notify'];
@@ -21,11 +19,10 @@ export function onNewId(changed) {
 	find('you').onclick = open;
 	find('cancel').onclick = () => dialog.close();
 	find('notify').onchange = ask;
+	number.oninput = checkNumber;
 	dialog.querySelector('form').onsubmit = (event) => {
 		event.preventDefault();
 		const chosen = parse(number.value);
-		showNumber(chosen);
-		if (chosen === null) return number.focus();
 		for (const wish of WISHES) device.set(wish, find(wish).checked ? 'yes' : 'no');
 		dialog.close();
 		if (chosen === current) return;
@@ -38,21 +35,21 @@ export function onNewId(changed) {
 function use(chosen) {
 	current = chosen;
 	tab.set('id', chosen);
-	find('you').textContent = `#${chosen}`;
+	show('you', `#${chosen}`);
 	find('you').title = say('settings');
 }
 
 function open() {
 	number.value = current;
-	showNumber(current);
+	checkNumber();
 	for (const wish of WISHES) find(wish).checked = wants(wish);
 	showObstacle();
 	dialog.showModal();
 }
 
-function showNumber(valid) {
-	number.ariaInvalid = String(valid === null);
-	find('number-hint').textContent = valid === null ? say('numberWrong', SMALLEST, LARGEST) : say('numberHint');
+// What is wrong keeps the browser from submitting the form, and it says why.
+function checkNumber() {
+	number.setCustomValidity(parse(number.value) ? '' : say('numberWrong'));
 }
 
 async function ask() {
@@ -65,18 +62,17 @@ function showObstacle() {
 	if (!isSecureContext) obstacle = 'notifyInsecure';
 	else if ((window.Notification?.permission ?? 'denied') === 'denied') obstacle = 'notifyDenied';
 	find('notify').disabled = Boolean(obstacle);
-	find('notify-hint').textContent = obstacle ? say(obstacle) : '';
+	show('notify-hint', obstacle ? say(obstacle) : '');
 }
 
 // As the server writes it, or null if it takes no such number.
 function parse(text) {
-	if (!/^\s*[+-]?\d{1,30}\s*$/.test(text)) return null;
-	const value = BigInt(text.replace('+', ''));
-	return value >= SMALLEST && value <= LARGEST ? String(value) : null;
+	const value = /^\s*-?\d{1,30}\s*$/.test(text) && BigInt(text);
+	return value === BigInt.asIntN(64, value) ? String(value) : null;
 }
 
 // Plain http has no crypto.randomUUID, but it has this.
 function random() {
 	const [value] = crypto.getRandomValues(new Uint32Array(1));
-	return String(1 + (value % (RANDOM_BELOW - 1)));
+	return String(value % RANDOM_BELOW);
 }
