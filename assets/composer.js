@@ -50,7 +50,7 @@ export function composer(send) {
 	// Somebody may have typed before this script came.
 	input.value ||= tab.get('draft') ?? '';
 	changed();
-	if (matchMedia('(pointer: fine)').matches) input.focus();
+	if (!matchMedia('(pointer: coarse)').matches) input.focus();
 
 	return (isConnected) => {
 		button.ariaDisabled = String(!isConnected);
