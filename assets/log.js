@@ -60,13 +60,14 @@ function draw() {
 function prune() {
 	const { children } = list;
 	const surplus = children.length - MAX_ROWS;
-	const anchor = surplus > 0 && !following && children[surplus + 1];
-	const before = anchor?.offsetTop;
+	const anchor = surplus > 0 && !following && children[surplus + 2];
+	const place = () => anchor && anchor.getBoundingClientRect().top;
+	const before = place();
 	for (let gone = 0; gone < surplus; gone += 1) {
 		const [first, second] = children;
 		(second.className === 'day' ? first : second).remove();
 	}
-	if (anchor) scroller.scrollTop += anchor.offsetTop - before;
+	if (anchor) scroller.scrollTop += place() - before;
 }
 
 function showJump() {

@@ -4,9 +4,10 @@
 import { make } from './dom.js';
 
 // A host is plain ASCII, so that no letter passes for another; a path may have any letters.
-const LINK = String.raw`(?<![a-z0-9+.\-])https?:\/\/(?:[a-z0-9.\-]+|\[[0-9a-f:.]+\])(?::\d+)?(?:[\/?#](?:(?!\p{DI})[\p{L}\p{N}\p{M}\-._~:\/?#\[\]@!$&'\(\)*+,;=%])*)?`;
-// Control and invisible characters, but for those that languages and emoji are written with.
-const UNSEEN = String.raw`([[\p{Cc}\p{DI}\u2028\u2029]--[\n\r\t\u180b-\u180f\u200c-\u200f\ufe00-\ufe0f\u{e0020}-\u{e007f}\u{e0100}-\u{e01ef}]])\1*`;
+const LINK = String.raw`(?<![a-z0-9+.\-])https?:\/\/(?:[a-z0-9.\-]+|\[[0-9a-f:.]+\])(?::\d+)?(?:[\/?#](?:(?!\p{DI}|\p{M}{17})[\p{L}\p{N}\p{M}\-._~:\/?#\[\]@!$&'\(\)*+,;=%])*)?`;
+// Control and invisible characters, but for those that languages and emoji are written with, in
+// moderate numbers.
+const UNSEEN = String.raw`([[\p{Cc}\p{DI}\u2028\u2029]--[\n\r\t\u180b-\u180f\u200c-\u200f\ufe00-\ufe0f\u{e0020}-\u{e007f}\u{e0100}-\u{e01ef}]])\1*|[\p{M}\p{DI}]{17,}`;
 const CODE = '```[^]*?```\\n?|`[^`\\n]+`';
 
 const IN_TEXT = new RegExp(`(?<code>${CODE})|(?<link>${LINK})|${UNSEEN}`, 'giv');
@@ -31,7 +32,7 @@ export const isBlank = (text) => /^[\s\p{Cc}\p{DI}]*$/v.test(text);
 function element(part, { code, link }) {
 	if (link) return URL.canParse(part) ? make('a', { href: part, target: '_blank', rel: 'noopener noreferrer' }, part) : part;
 	if (code) return fill(make('code', { className: part.startsWith('```') ? 'block' : '' }), part, IN_CODE);
-	const mark = make('span', { className: 'mark' }, part);
+	const mark = make('span', { className: 'mark' }, make('span', { hidden: true }, part));
 	mark.dataset.code = `U+${part.codePointAt(0).toString(16).toUpperCase().padStart(4, 0)}`;
 	return mark;
 }
