@@ -19,6 +19,7 @@ let scheduled = false;
 let following = true;
 let missed = 0;
 let top = 0;
+let rest = 0;
 let previous;
 
 // An entry with a sender is a message, any other a notice.
@@ -67,7 +68,11 @@ function prune() {
 		const [first, second] = children;
 		(second.className === 'day' ? first : second).remove();
 	}
-	if (anchor) scroller.scrollTop += place() - before;
+	if (!anchor) return;
+	const wanted = scroller.scrollTop + place() - before + rest;
+	scroller.scrollTop = wanted;
+	// Browsers round to the screen's pixels.
+	rest = wanted - scroller.scrollTop;
 }
 
 function showJump() {

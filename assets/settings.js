@@ -20,7 +20,7 @@ export function onNewId(changed) {
 	find('cancel').onclick = () => dialog.close();
 	find('notify').onchange = ask;
 	number.oninput = checkNumber;
-	dialog.querySelector('form').onsubmit = (event) => {
+	dialog.onsubmit = (event) => {
 		event.preventDefault();
 		const chosen = parse(number.value);
 		for (const wish of WISHES) device.set(wish, find(wish).checked ? 'yes' : 'no');

@@ -342,7 +342,8 @@ impl Drop for Page {
 }
 
 /// The page has found out whether it can connect.
-const READY: &str = "document.querySelector('#connection[data-state]:not([data-state=connecting])')";
+const READY: &str =
+    "document.querySelector('#connection[data-state]:not([data-state=connecting])')";
 
 fn evaluation(expression: &str) -> Value {
     json!({ "expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true })

@@ -48,7 +48,10 @@ fn an_input_methods_enter_takes_the_word_and_sends_nothing() {
         json!({ "text": "ㄋㄧˇ", "selectionStart": 3, "selectionEnd": 3 }),
     );
     // The key makes no character, since the input method takes it.
-    page.call("Input.dispatchKeyEvent", json!({ "type": "rawKeyDown", "key": "Enter", "windowsVirtualKeyCode": 13 }));
+    page.call(
+        "Input.dispatchKeyEvent",
+        json!({ "type": "rawKeyDown", "key": "Enter", "windowsVirtualKeyCode": 13 }),
+    );
     assert_eq!(page.eval("composing"), true);
     assert_eq!(page.eval(VALUE), "ㄋㄧˇ");
     page.insert("你");
