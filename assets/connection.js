@@ -9,7 +9,7 @@ const PATIENCE = 10_000;
 // Pages never see the server's pings, so silence is only a reason to ask.
 const SILENCE = 25_000;
 const ANSWER = 5_000;
-// Hidden tabs' timers rest a minute at most. Who rests longer slept, and the server gave up on him.
+// Hidden tabs' timers rest a minute. Who rests longer slept, and the server gave up on him.
 const SLEPT = 90_000;
 
 const LOST = 1006;

@@ -3,10 +3,10 @@
 import { find, show } from './dom.js';
 import { say } from './texts.js';
 
-let shown;
+let shown = {};
 
 export function showState(state) {
-	const retrying = state.name === 'connecting' && Boolean(shown?.retryAt ?? shown?.retrying);
+	const retrying = state.name === 'connecting' && (shown.retryAt ?? shown.retrying);
 	if (!retrying) {
 		// Between tries the words stay, or a screen reader would say them at each one.
 		show('status', words(state));
@@ -28,4 +28,4 @@ function count() {
 	show('retry', retrying ? say('trying') : retryAt ? say('nextTry', seconds) : '');
 }
 
-setInterval(() => shown && count(), 250);
+setInterval(count, 250);

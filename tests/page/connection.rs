@@ -66,6 +66,36 @@ fn behind_a_proxy_on_a_sub_path() {
 }
 
 #[test]
+fn a_silent_line_is_asked_and_a_sleeping_machine_reconnects() {
+    let room = Room::start();
+    let line = Line::to(room.address);
+    let page = Page::open(&line.url());
+    page.wait("connected", CONNECTED);
+    let later = |seconds: u32| {
+        page.eval(&format!(
+            "(() => {{ const now = Date.now; Date.now = () => now() + {seconds}_000; }})()"
+        ));
+    };
+    // Half a minute of silence is a reason to ask, and an answer is enough.
+    page.events("Network.responseReceived");
+    later(30);
+    page.wait("it asked", "performance.getEntriesByType('resource').some(({ initiatorType }) => initiatorType === 'fetch')");
+    assert_eq!(page.eval("document.querySelector('#status').textContent"), "Connected");
+    assert_eq!(page.events("Network.webSocketClosed").len(), 0);
+    // After a sleep the server has given up on the page, whatever it answers.
+    later(100);
+    page.wait(
+        "it says that it was away",
+        "document.querySelector('.notice p')?.textContent.startsWith('Not connected')",
+    );
+    page.wait("connected", CONNECTED);
+    // No answer means that the line is dead.
+    line.hang(true);
+    later(30);
+    page.wait("lost", LOST);
+}
+
+#[test]
 fn a_full_server_refuses_with_its_reason() {
     let room = Room::start_with(|config| config.limits.max_clients = Some(1));
     let client = room.join(5);

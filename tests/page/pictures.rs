@@ -61,7 +61,8 @@ fn talk(room: &Room, page: &Page) -> [Client; 3] {
         "Thanks!\nWho has the key to the locker? It is not on its hook, and I need the second pump.",
     );
     cook.say("鑰匙在廚房，左邊的抽屜。");
-    let sensor = room.join_saying(2048, "```\nbilge  12 cm  pump on\nhouse  12.6 V\n```");
+    let sensor =
+        room.join_saying(2048, "Bilge 12 cm, pump on. House battery 12.6 V: `charge --slow`");
     page.wait("all of it", "document.querySelectorAll('.message').length === 7");
     [mate, cook, sensor]
 }
@@ -69,7 +70,7 @@ fn talk(room: &Room, page: &Page) -> [Client; 3] {
 #[test]
 fn of_the_room_and_of_a_lost_connection() {
     let room = Room::start();
-    let page = Page::open_as(&room.url(), &Reader { width: 760, height: 640, ..Reader::default() });
+    let page = Page::open_as(&room.url(), &Reader { width: 760, height: 690, ..Reader::default() });
     let clients = talk(&room, &page);
     keep(&page, "light");
     drop(clients);
@@ -84,7 +85,7 @@ fn of_the_room_and_of_a_lost_connection() {
 #[test]
 fn of_the_dark() {
     let room = Room::start();
-    let reader = Reader { width: 760, height: 640, dark: true, ..Reader::default() };
+    let reader = Reader { width: 760, height: 690, dark: true, ..Reader::default() };
     let page = Page::open_as(&room.url(), &reader);
     let _clients = talk(&room, &page);
     keep(&page, "dark");
