@@ -19,10 +19,22 @@ pub struct Config {
     pub allow_origin: Vec<String>,
     /// Names under which the server may be asked for, beside those that are surely its own.
     pub allow_host: Vec<String>,
+    /// What the echo endpoint answers.
+    pub echo: Echo,
     /// What is logged.
     pub log_level: LevelFilter,
     /// How much of everything.
     pub limits: Limits,
+}
+
+/// What the echo endpoint answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// `Message text was: ` and the text; binary data closes the connection.
+    Tutorial,
+    /// What came, text or binary. No flag sets this: it is for conformance suites, which want to
+    /// see the same session code echo everything.
+    Verbatim,
 }
 
 /// How much of everything, and how long.
@@ -61,6 +73,7 @@ impl Default for Config {
             listen: "127.0.0.1:8000".into(),
             allow_origin: Vec::new(),
             allow_host: Vec::new(),
+            echo: Echo::Tutorial,
             log_level: LevelFilter::Info,
             limits: Limits::default(),
         }
