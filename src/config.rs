@@ -167,6 +167,15 @@ pub const THREAD_LINGER: Duration = Duration::from_millis(100);
 /// A page request is answered within this, or given up.
 pub const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Log lines that wait to be written; what comes then is left out and counted.
+pub const LOG_LINES: usize = 1024;
+
+/// Log lines a second, for long: a flash card should survive a flood of connections.
+pub const LOG_RATE: u32 = 200;
+
+/// How long the end of the program waits for the log to be written.
+pub const LOG_FLUSH: Duration = Duration::from_millis(300);
+
 /// How long accepting pauses when the system has no descriptor or memory for a connection.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

@@ -34,7 +34,7 @@ impl Drain {
         let (waker, woken) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;
         woken.set_nonblocking(true)?;
-        // Each outbox is in here at most once, so the clients bound it.
+        // Each outbox is in here at most twice, so the clients bound it.
         let (behind, newly_behind) = unbounded();
         let thread = thread::Builder::new()
             .name("drain".into())
@@ -42,7 +42,7 @@ impl Drain {
         Ok((Drain { behind, waker: Arc::new(waker) }, thread))
     }
 
-    /// Hands over a client.
+    /// Hands over a client, or has one that was handed over looked at again.
     pub fn watch(&self, outbox: Arc<ConnOutbox>) {
         // The receiver outlives every sender, and a full pipe wakes the thread just as well.
         let _ = self.behind.send(outbox);
@@ -68,6 +68,8 @@ fn run(newly_behind: &Receiver<Arc<ConnOutbox>>, woken: &UnixStream) {
             !due || client.tend(now)
         });
         while let Ok(outbox) = newly_behind.try_recv() {
+            // It is known already if its deadline has come nearer.
+            watched.retain(|client| !Arc::ptr_eq(&client.outbox, &outbox));
             let mut client = Watched { outbox, wants: PollFlags::OUT, deadline: now };
             if client.tend(now) {
                 watched.push(client);

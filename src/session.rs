@@ -195,7 +195,7 @@ impl Client {
 
     /// A client that talks too fast is not read from for a while.
     fn keep_pace(&mut self) {
-        let wait = self.pace.as_mut().map_or(Duration::ZERO, |pace| pace.count(Instant::now()));
+        let wait = self.pace.as_mut().map_or(Duration::ZERO, Pace::count_now);
         if !wait.is_zero() {
             self.socket.get_mut().send_answers();
             thread::sleep(wait);
