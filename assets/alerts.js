@@ -1,7 +1,6 @@
 // Tells a reader who is elsewhere: a number in the title and on the icon, a sound, a notification.
 
 import { wants } from './settings.js';
-import { say } from './texts.js';
 
 const TITLE_PERIOD = 500;
 const SOUND_PERIOD = 1_000;
@@ -28,7 +27,7 @@ export function alertTo(name, text) {
 
 function show() {
 	timer = clearTimeout(timer);
-	document.title = `${unread ? `(${unread}) ` : ''}${say('title')}`;
+	document.title = (unread ? `(${unread}) ` : '') + document.title.replace(/^\(\d+\) /, '');
 	icon.href = unread ? `data:image/svg+xml,${encodeURIComponent(badge(unread > 99 ? '99+' : unread))}` : plainIcon;
 }
 

@@ -24,6 +24,15 @@ fn a_hidden_tab_counts_in_its_title_and_on_its_icon() {
 }
 
 #[test]
+fn the_echo_keeps_its_title() {
+    let room = Room::start();
+    let page = Page::open(&room.echo_url());
+    let cover = page.hide();
+    page.show(&cover);
+    assert_eq!(page.eval("document.title"), "roomd: connection test");
+}
+
+#[test]
 fn a_number_can_be_chosen() {
     let room = Room::start();
     let page = Page::open(&room.url());

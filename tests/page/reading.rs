@@ -86,6 +86,25 @@ fn somebody_with_my_number_is_not_me() {
 }
 
 #[test]
+fn a_new_day_is_told() {
+    let room = Room::start();
+    let page = Page::open(&room.url());
+    let mut client = room.join_saying(5, "today");
+    page.wait("the message", &last_is("today"));
+    page.eval(
+        "(() => { const Today = Date;
+           window.Date = class extends Today { constructor(...given) { super(...(given.length ? given : [Today.now() + 86_400_000])); } }; })()",
+    );
+    client.say("tomorrow");
+    page.wait("the message", &last_is("tomorrow"));
+    let rows =
+        page.eval("[...document.querySelectorAll('#messages > li')].map((row) => row.className)");
+    assert_eq!(rows, json!(["day", "message", "day", "message"]));
+    let days = page.eval("[...document.querySelectorAll('.day')].map((day) => day.textContent)");
+    assert_ne!(days[0], days[1]);
+}
+
+#[test]
 fn links_code_and_lines() {
     let room = Room::start();
     let page = Page::open(&room.url());
@@ -172,11 +191,8 @@ fn ten_thousand_messages_leave_the_page_responsive() {
     let page = Page::open(&room.url());
     let mut client = room.join(5);
     page.wait("connected", "document.querySelector('[data-state=connected]')");
-    page.eval(
-        "(() => { window.longest = 0; let last = performance.now();
-           const frame = (now) => { longest = Math.max(longest, now - last); last = now; requestAnimationFrame(frame); };
-           requestAnimationFrame((now) => { last = now; frame(now); }); })()",
-    );
+    // The processor's time, not the clock's: other tests may run meanwhile.
+    page.call("Performance.enable", json!({ "timeDomain": "threadTicks" }));
     let talker = std::thread::spawn(move || {
         client.say_all((0..10_000).map(|n| format!("message {n} with a https://example.com/{n}")));
         client
@@ -190,8 +206,11 @@ fn ten_thousand_messages_leave_the_page_responsive() {
     let _client = talker.join().expect("everything was said");
     page.wait("the last message", &last_is("message 9999 with a https://example.com/9999"));
     assert_eq!(page.eval("document.querySelector('#messages').children.length"), 1_000);
-    let longest = page.eval("longest").as_f64().expect("a number");
-    assert!(longest < 1_000.0, "a frame took {longest} ms");
+    let metrics = page.call("Performance.getMetrics", json!({}));
+    let metrics = metrics["metrics"].as_array().expect("a list");
+    let busy = metrics.iter().find(|metric| metric["name"] == "TaskDuration").expect("a metric");
+    let seconds = busy["value"].as_f64().expect("a number");
+    assert!(seconds < 5.0, "of ten seconds, the page would be busy for {seconds}");
 }
 
 #[test]
