@@ -1,0 +1,28 @@
+//! How many connections this process, and a server that it starts, may have.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// What either side needs beside its connections.
+const SPARE: u64 = 100;
+
+/// Raises the limit as far as it goes without asking. Servers inherit it.
+pub fn raise_limit() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(e) = setrlimit(Resource::Nofile, raised) {
+        eprintln!("Raising the limit of descriptors failed ({e}): going on with what there is.");
+    }
+}
+
+/// How many clients there can be at most.
+///
+/// Half of the limit, since the floor has both ends of its connections in one process.
+pub fn most_clients() -> usize {
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) => limit.saturating_sub(SPARE) as usize,
+        None => usize::MAX,
+    }
+}

@@ -1,0 +1,147 @@
+//! The benchmark: `roomd`, and other servers if asked for, beside what plain sends cost.
+//!
+//! The server has one CPU and the load another. Each measurement gets a fresh server and is made
+//! three times; the table shows the medians. See `--help`.
+
+#![forbid(unsafe_code)]
+
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use cpu::Cpus;
+use floor::Floor;
+use modes::Step;
+use options::Options;
+use server::{Program, Server};
+use table::Table;
+
+mod cpu;
+mod descriptors;
+mod floor;
+mod frame;
+mod load;
+mod message;
+mod modes;
+mod options;
+mod order;
+mod peers;
+mod proc;
+mod server;
+mod stats;
+mod table;
+
+fn main() -> ExitCode {
+    let options = match Options::from_command_line() {
+        Ok(Some(options)) => options,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{e}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut bench = Bench::prepare(options);
+    bench.run();
+    bench.report()
+}
+
+struct Bench {
+    options: Options,
+    cpus: Cpus,
+    begin: Instant,
+    programs: Vec<Program>,
+    table: Table,
+    faults: Vec<Fault>,
+}
+
+/// A check that has failed, or a server that could not be measured.
+struct Fault {
+    program: usize,
+    text: String,
+}
+
+impl Bench {
+    fn prepare(options: Options) -> Bench {
+        let cpus = Cpus::choose();
+        if cpus.are_shared() {
+            eprintln!("There is only one CPU: the load takes time from the server.");
+        }
+        cpu::pin(cpus.load);
+        descriptors::raise_limit();
+        let programs = options.programs();
+        let names = programs.iter().map(|p| p.name.clone()).collect();
+        Bench {
+            options,
+            cpus,
+            begin: Instant::now(),
+            programs,
+            table: Table::new(names),
+            faults: Vec::new(),
+        }
+    }
+
+    /// Step by step, and in each all servers in turn, round by round: what is compared is
+    /// measured within the same minute.
+    fn run(&mut self) {
+        for mut step in self.options.steps() {
+            let most = descriptors::most_clients();
+            if step.clients > most {
+                eprintln!("{}: the limit of descriptors allows {most} clients.", step.title);
+                step.clients = most;
+            }
+            for round in 1..=self.options.rounds {
+                self.progress(round, "plain send()", step.title);
+                let floor = match floor::measure(step.clients.min(1000), self.cpus) {
+                    Ok(floor) => floor,
+                    Err(e) => panic!("measuring the floor: {e}"),
+                };
+                for program in 0..self.programs.len() {
+                    self.progress(round, &self.programs[program].name, step.title);
+                    if let Err(text) = self.measure(step, program, floor) {
+                        eprintln!("FAILED: {text}");
+                        self.faults.push(Fault { program, text });
+                    }
+                }
+            }
+        }
+    }
+
+    fn measure(&mut self, step: Step, program: usize, floor: Floor) -> Result<(), String> {
+        let name = &self.programs[program].name;
+        let context = |e| format!("{name}, {}: {e}", step.title);
+        let figures = Server::start(&self.programs[program], step.clients + 100, self.cpus)
+            .and_then(|server| (step.run)(&server, floor, step.clients))
+            .map_err(context)?;
+        for figure in &figures {
+            self.table.add(step.title, program, figure);
+        }
+        Ok(())
+    }
+
+    fn progress(&self, round: usize, name: &str, what: &str) {
+        let seconds = self.begin.elapsed().as_secs();
+        let rounds = self.options.rounds;
+        eprintln!("[{seconds:4} s] {name}: {what}, {round} of {rounds}");
+    }
+
+    /// The table, and whether the first server has passed all checks.
+    fn report(mut self) -> ExitCode {
+        let date = Command::new("date").args(["-u", "+%Y-%m-%d"]).output();
+        let date = date.map(|d| String::from_utf8_lossy(&d.stdout).trim().to_owned());
+        self.table.print();
+        println!();
+        println!(
+            "{}; {}; `{}`; median of {} (least–most), × plain `send()`",
+            date.unwrap_or_default(),
+            proc::machine(),
+            self.options.command,
+            self.options.rounds,
+        );
+        for fault in &self.faults {
+            println!("\nFAILED: {}", fault.text);
+        }
+        match self.faults.iter().any(|fault| fault.program == 0) {
+            true => ExitCode::FAILURE,
+            false => ExitCode::SUCCESS,
+        }
+    }
+}
