@@ -1,1 +1,46 @@
-//! A chat room and message hub for small hosts: one WebSocket room, one echo endpoint, one page, one port.
+//! A chat room and message hub for small hosts: one room, one echo endpoint, one page, one port.
+//!
+//! ```no_run
+//! let server = roomd::Server::bind(roomd::Config::default())?;
+//! println!("open http://{}/", server.local_addr());
+//! server.run()?;
+//! # Ok::<(), roomd::ServerError>(())
+//! ```
+//!
+//! The modules are listed in the order in which a connection meets them; ARCHITECTURE.md has the
+//! whole picture.
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod config;
+pub mod logger;
+
+mod conn;
+mod deadline;
+mod doorman;
+mod listener;
+mod places;
+mod workers;
+
+mod access;
+mod gate;
+mod head;
+mod http;
+mod refusal;
+
+mod pace;
+mod session;
+mod stream;
+
+mod event;
+mod hub;
+
+mod backlog;
+mod drain;
+mod outbox;
+mod wire;
+
+mod server;
+
+pub use config::{Config, Limits};
+pub use server::{Server, ServerError, Stopper};

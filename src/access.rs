@@ -1,0 +1,178 @@
+//! Whose pages may connect, and under which names.
+//!
+//! Browsers let any page open a WebSocket to any host, a machine on the LAN or localhost too, so a
+//! server has to look at the `Origin` (cross-site WebSocket hijacking) and, since a name can be
+//! pointed anywhere, at the `Host` (DNS rebinding).
+
+use std::net::IpAddr;
+
+/// The rules, from the flags.
+#[derive(Clone, Debug)]
+pub struct Access {
+    origins: Vec<String>,
+    hosts: Vec<String>,
+    own_name: String,
+}
+
+impl Access {
+    /// Rules that allow `origins` and `hosts` beside what is surely the server's own. A host
+    /// whose origin is allowed is allowed.
+    pub fn new(origins: &[String], hosts: &[String]) -> Self {
+        let of_origins =
+            origins.iter().filter_map(|origin| Some(name(origin.split_once("://")?.1)));
+        Access {
+            origins: origins.to_vec(),
+            hosts: hosts.iter().map(String::as_str).chain(of_origins).map(String::from).collect(),
+            own_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Whether a page of this `origin` may connect to this `host`.
+    pub fn allows_origin(&self, origin: &str, host: &str) -> bool {
+        is_same(origin, host)
+            || self
+                .origins
+                .iter()
+                .any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+    }
+
+    /// Whether the server answers to this `host`: no name that somebody else can point here.
+    pub fn allows_host(&self, host: &str) -> bool {
+        let name = name(host).trim_end_matches('.');
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        let is_local = name.rsplit('.').next().is_some_and(|last| {
+            last.eq_ignore_ascii_case("localhost")
+                || last.eq_ignore_ascii_case("local") && name.contains('.')
+        });
+        // HTTP/1.0 knows no Host; no browser speaks it.
+        host.is_empty()
+            || is_local
+            || is_address(name)
+            || is(&self.own_name)
+            || self.hosts.iter().any(|allowed| allowed == "*" || is(allowed))
+    }
+}
+
+/// Whether `origin` is that of a page under `host`. The scheme may differ: a proxy that speaks
+/// TLS passes on the host only.
+fn is_same(origin: &str, host: &str) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let default = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return false,
+    };
+    let bare =
+        |authority: &str| authority.strip_suffix(default).unwrap_or(authority).to_ascii_lowercase();
+    !authority.is_empty() && bare(authority) == bare(host)
+}
+
+/// The host of `HOST:PORT`; an IPv6 address keeps its brackets.
+fn name(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((name, port))
+            if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') =>
+        {
+            name
+        }
+        _ => authority,
+    }
+}
+
+fn is_address(name: &str) -> bool {
+    let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    match inner {
+        Some(v6) => matches!(v6.parse(), Ok(IpAddr::V6(_))),
+        None => matches!(name.parse(), Ok(IpAddr::V4(_))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(origins: &[&str], hosts: &[&str]) -> Access {
+        let owned = |list: &[&str]| list.iter().map(|item| item.to_string()).collect::<Vec<_>>();
+        Access { own_name: "My-Box".into(), ..Access::new(&owned(origins), &owned(hosts)) }
+    }
+
+    #[test]
+    fn the_pages_own_origin_is_allowed_and_no_other() {
+        let access = access(&[], &[]);
+        for (origin, host) in [
+            ("http://localhost:8000", "localhost:8000"),
+            ("http://Box:8000", "box:8000"),
+            ("http://box", "box:80"),
+            ("https://box:443", "box"),
+            ("https://box", "box"),
+            ("http://[::1]:8000", "[::1]:8000"),
+        ] {
+            assert!(access.allows_origin(origin, host), "{origin} to {host}");
+        }
+        for (origin, host) in [
+            ("http://evil.example", "localhost:8000"),
+            ("http://localhost:3000", "localhost:8000"),
+            ("http://localhost", "localhost:8000"),
+            ("http://localhost:8000.evil.example", "localhost:8000"),
+            ("http://box:80", "box:443"),
+            ("null", "localhost:8000"),
+            ("", ""),
+            ("http://", ""),
+            ("file://", "localhost"),
+            ("localhost:8000", "localhost:8000"),
+        ] {
+            assert!(!access.allows_origin(origin, host), "{origin} to {host}");
+        }
+    }
+
+    #[test]
+    fn flags_allow_more_origins() {
+        let some = access(&["https://chat.example", "null"], &[]);
+        assert!(some.allows_origin("https://Chat.example", "10.0.0.1:8000"));
+        assert!(some.allows_origin("null", "10.0.0.1:8000"));
+        assert!(!some.allows_origin("http://chat.example", "10.0.0.1:8000"));
+        assert!(access(&["*"], &[]).allows_origin("http://evil.example", "box"));
+    }
+
+    #[test]
+    fn only_names_that_nobody_else_can_point_here() {
+        let own = access(&[], &[]);
+        for host in [
+            "127.0.0.1:8000",
+            "10.1.2.3",
+            "[::1]:8000",
+            "[fe80::1]",
+            "localhost:8000",
+            "LOCALHOST",
+            "app.localhost",
+            "raspberrypi.local:8000",
+            "raspberrypi.local.",
+            "my-box:8000",
+            "",
+        ] {
+            assert!(own.allows_host(host), "{host}");
+        }
+        for host in [
+            "evil.example:8000",
+            "localhost.evil.example",
+            "my-box.evil.example",
+            "local",
+            "1.2.3",
+            "::1",
+            "[evil]",
+            "[127.0.0.1]",
+            "evil.example:8000:80",
+            "127.0.0.1.evil.example",
+        ] {
+            assert!(!own.allows_host(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn flags_allow_more_hosts() {
+        assert!(access(&[], &["chat.lan"]).allows_host("Chat.lan:8000"));
+        assert!(access(&["https://chat.example:444"], &[]).allows_host("chat.example"));
+        assert!(access(&[], &["*"]).allows_host("evil.example"));
+        assert!(!access(&["*"], &[]).allows_host("evil.example"), "an origin is no host");
+    }
+}

@@ -1,0 +1,384 @@
+//! The command line: one table of flags, from which parsing, `--help`, the `ROOMD_…` variables
+//! and the README's list come.
+
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::time::Duration;
+
+use lexopt::Arg;
+
+use crate::config::Config;
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve, with these settings.
+    Serve(Box<Config>),
+    /// Print this and succeed.
+    Print(String),
+}
+
+/// One setting: the flag, the variable and the words for it.
+struct Flag {
+    /// The flag without its dashes. The variable's name follows from it.
+    name: &'static str,
+    value: &'static str,
+    default: &'static str,
+    help: &'static str,
+    set: fn(&mut Config, &str) -> Result<(), Refused>,
+}
+
+/// What a flag would have accepted.
+type Refused = &'static str;
+
+const FLAGS: &[Flag] = &[
+    Flag {
+        name: "listen",
+        value: "HOST:PORT",
+        default: "127.0.0.1:8000",
+        help: "where to listen; [::]:8000 opens the room to the network",
+        set: |config, value| {
+            let port = value.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+            let Some(Ok(_)) = port else { return Err("HOST:PORT, such as [::]:8000") };
+            config.listen = value.into();
+            Ok(())
+        },
+    },
+    Flag {
+        name: "max-clients",
+        value: "N",
+        default: "1024, or what the descriptor limit allows",
+        help: "clients at once; the next one gets 503",
+        set: |config, value| {
+            config.limits.max_clients =
+                Some(number(value, 1..=1_000_000, "a number from 1 to 1000000")?);
+            Ok(())
+        },
+    },
+    Flag {
+        name: "max-clients-per-ip",
+        value: "N",
+        default: "64",
+        help: "clients at once from one address (IPv6: one /64); loopback is exempt",
+        set: |config, value| {
+            config.limits.max_clients_per_ip =
+                number(value, 1..=1_000_000, "a number from 1 to 1000000")?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "max-message",
+        value: "BYTES",
+        default: "65536",
+        help: "bytes in a message; a longer one closes its sender with 1009",
+        set: |config, value| {
+            config.limits.max_message = number(value, 1..=1 << 24, "bytes, from 1 to 16777216")?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "max-queue",
+        value: "BYTES",
+        default: "262144",
+        help: "bytes that may wait for a client that reads slowly; then it is closed with 1013",
+        set: |config, value| {
+            config.limits.max_queue =
+                number(value, 1 << 15..=1 << 30, "bytes, from 32768 to 1073741824")?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "rate",
+        value: "N",
+        default: "100",
+        help: "messages a second from a client before it is slowed down, twice that in a burst; 0 is off",
+        set: |config, value| {
+            config.limits.rate = number(value, 0..=1_000_000, "a number from 0 to 1000000")? as u32;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "ping-interval",
+        value: "SECONDS",
+        default: "25",
+        help: "a client that is silent for this long is pinged",
+        set: |config, value| {
+            config.limits.ping_interval = seconds(value)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "ping-timeout",
+        value: "SECONDS",
+        default: "10",
+        help: "and closed when nothing comes back for this long",
+        set: |config, value| {
+            config.limits.ping_timeout = seconds(value)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "head-timeout",
+        value: "SECONDS",
+        default: "5",
+        help: "for a request head in all (at most 8 KiB and 64 headers); then 408",
+        set: |config, value| {
+            config.limits.head_timeout = seconds(value)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "allow-origin",
+        value: "ORIGIN",
+        default: "none: the page's own origin only",
+        help: "a page elsewhere that may connect, such as https://chat.example; repeat for more; * allows all",
+        set: |config, value| {
+            let host = value.split_once("://").map(|(_, host)| host);
+            let is_origin = host.is_some_and(|host| !host.is_empty() && !host.contains('/'));
+            if !is_origin && value != "*" && value != "null" {
+                return Err("SCHEME://HOST[:PORT] without a path, or *");
+            }
+            config.allow_origin.push(value.into());
+            Ok(())
+        },
+    },
+    Flag {
+        name: "allow-host",
+        value: "NAME",
+        default: "none: addresses, localhost, *.local and this machine's name only",
+        help: "a name under which the server may be asked for; repeat for more; * allows all",
+        set: |config, value| {
+            if value.is_empty() || value.contains(['/', ':', ' ']) {
+                return Err("a host name without scheme and port, or *");
+            }
+            config.allow_host.push(value.into());
+            Ok(())
+        },
+    },
+    Flag {
+        name: "log-level",
+        value: "LEVEL",
+        default: "info",
+        help: "off, error, warn, info, debug or trace, to standard error",
+        set: |config, value| {
+            config.log_level =
+                value.parse().map_err(|_| "off, error, warn, info, debug or trace")?;
+            Ok(())
+        },
+    },
+];
+
+/// Reads the command line and, for what it leaves open, the environment.
+///
+/// # Errors
+/// One line that names the flag or variable, the value and what is accepted.
+pub fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Result<Command, String> {
+    let mut config = Config::default();
+    let mut given = Vec::new();
+    let mut parser = lexopt::Parser::from_args(args);
+    while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
+        match arg {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Print(help())),
+            Arg::Short('V') | Arg::Long("version") => {
+                return Ok(Command::Print(
+                    concat!("roomd ", env!("CARGO_PKG_VERSION"), "\n").into(),
+                ));
+            }
+            Arg::Long(name) => {
+                let Some(flag) = FLAGS.iter().find(|flag| flag.name == name) else {
+                    return Err(format!("--{name} is not a flag of roomd; see roomd --help"));
+                };
+                let value = parser
+                    .value()
+                    .map_err(|_| format!("--{} needs a value: {}", flag.name, flag.value))?;
+                flag.apply(&mut config, &format!("--{}", flag.name), value)?;
+                given.push(flag.name);
+            }
+            other => {
+                let shown = match other {
+                    Arg::Short(letter) => format!("-{letter}"),
+                    Arg::Value(value) => format!("'{}'", value.to_string_lossy().escape_debug()),
+                    Arg::Long(_) => unreachable!("handled above"),
+                };
+                return Err(format!("{shown} is not something that roomd takes; see roomd --help"));
+            }
+        }
+    }
+    for flag in FLAGS.iter().filter(|flag| !given.contains(&flag.name)) {
+        if let Some(value) = env(&flag.variable()) {
+            flag.apply(&mut config, &flag.variable(), value)?;
+        }
+    }
+    config.check()?;
+    Ok(Command::Serve(Box::new(config)))
+}
+
+impl Flag {
+    fn variable(&self) -> String {
+        format!("ROOMD_{}", self.name.to_uppercase().replace('-', "_"))
+    }
+
+    /// Sets the value that `source`, the flag or the variable, gives.
+    fn apply(&self, config: &mut Config, source: &str, value: OsString) -> Result<(), String> {
+        let value = value.to_string_lossy();
+        (self.set)(config, &value)
+            .map_err(|accepted| format!("{source}: '{}' is not {accepted}", value.escape_debug()))
+    }
+}
+
+fn number(
+    value: &str,
+    range: std::ops::RangeInclusive<usize>,
+    accepted: Refused,
+) -> Result<usize, Refused> {
+    value.parse().ok().filter(|number| range.contains(number)).ok_or(accepted)
+}
+
+/// A time such as `25`, `0.5`, `25s` or `500ms`. A deadline of an hour is long enough for
+/// anybody, and zero would be none at all.
+fn seconds(value: &str) -> Result<Duration, Refused> {
+    let (digits, unit) = match value.strip_suffix("ms") {
+        Some(digits) => (digits, 1e-3),
+        None => (value.strip_suffix('s').unwrap_or(value), 1.0),
+    };
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    digits
+        .parse::<f64>()
+        .ok()
+        .map(|number| number * unit)
+        .filter(|seconds| plain && (0.001..=3600.0).contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or("a time from 1ms to 3600s, such as 25, 2.5 or 500ms")
+}
+
+fn help() -> String {
+    let mut out = String::from(
+        "roomd: a chat room and message hub on one port\n\n\
+         Usage: roomd [FLAG VALUE]...\n\n\
+         Open http://HOST:PORT/ in a browser to talk, /echo to test the connection. Programs join\n\
+         with a WebSocket: /ws/CLIENT_ID is the room, /ws the echo.\n\n\
+         Flags, each with a variable ROOMD_FLAG_NAME that it overrides:\n",
+    );
+    for flag in FLAGS {
+        let _ = write!(
+            out,
+            "  --{} {}\n      {}\n      [default: {}]\n",
+            flag.name, flag.value, flag.help, flag.default
+        );
+    }
+    out.push_str("  -h, --help\n      print this\n  -V, --version\n      print the version\n");
+    out
+}
+
+/// The README's list of the flags.
+pub fn markdown() -> String {
+    let mut out = String::from("| flag | default | |\n| --- | --- | --- |\n");
+    for flag in FLAGS {
+        let _ = writeln!(
+            out,
+            "| `--{} {}` | {} | {} |",
+            flag.name, flag.value, flag.default, flag.help
+        );
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(args: &[&str], env: &[(&str, &str)]) -> Result<Command, String> {
+        parse(args.iter().map(OsString::from), |name| {
+            env.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())
+        })
+    }
+
+    fn config(args: &[&str], env: &[(&str, &str)]) -> Config {
+        match run(args, env) {
+            Ok(Command::Serve(config)) => *config,
+            other => panic!("{args:?} gave {other:?}"),
+        }
+    }
+
+    /// The table's words for a default are the default.
+    #[test]
+    fn defaults_in_the_table_are_those_of_the_config() {
+        let silent = config(&[], &[]);
+        let mut spoken = Config::default();
+        for flag in FLAGS.iter().filter(|flag| !flag.default.contains([' ', ','])) {
+            (flag.set)(&mut spoken, flag.default).expect(flag.name);
+        }
+        assert_eq!(format!("{silent:?}"), format!("{spoken:?}"));
+    }
+
+    #[test]
+    fn every_flag_and_its_variable_set_something() {
+        for flag in FLAGS {
+            let value = match flag.name {
+                "listen" => "0.0.0.0:80",
+                "allow-origin" => "https://a.example",
+                "log-level" => "warn",
+                "max-queue" => "500000",
+                _ => "77",
+            };
+            let by_flag = config(&[&format!("--{}", flag.name), value], &[]);
+            let by_variable = config(&[], &[(&flag.variable(), value)]);
+            assert_ne!(format!("{by_flag:?}"), format!("{:?}", Config::default()), "{}", flag.name);
+            assert_eq!(format!("{by_flag:?}"), format!("{by_variable:?}"), "{}", flag.name);
+        }
+    }
+
+    #[test]
+    fn the_flag_wins_over_the_variable() {
+        let config = config(&["--rate=5"], &[("ROOMD_RATE", "6"), ("ROOMD_MAX_MESSAGE", "7")]);
+        assert_eq!(config.limits.rate, 5);
+        assert_eq!(config.limits.max_message, 7);
+    }
+
+    #[test]
+    fn a_wrong_value_is_one_line_with_flag_value_and_what_is_accepted() {
+        for (args, parts) in [
+            (&["--rate", "-1"][..], &["--rate", "'-1'", "0 to 1000000"][..]),
+            (&["--rate"], &["--rate", "needs a value"]),
+            (&["--listen", "8000"], &["--listen", "'8000'", "HOST:PORT"]),
+            (&["--listen", "localhost:99999"], &["--listen", "'localhost:99999'"]),
+            (&["--max-message", "1e3"], &["--max-message", "'1e3'", "16777216"]),
+            (&["--ping-timeout", "0"], &["--ping-timeout", "'0'", "1ms"]),
+            (&["--ping-timeout", "inf"], &["--ping-timeout", "'inf'"]),
+            (&["--allow-origin", "chat.example"], &["--allow-origin", "'chat.example'", "SCHEME"]),
+            (&["--allow-origin", "http://a/b"], &["--allow-origin", "'http://a/b'"]),
+            (&["--log-level", "loud\n"], &["--log-level", r"'loud\n'", "debug"]),
+            (&["--port", "1"], &["--port", "--help"]),
+            (&["-x"], &["-x", "--help"]),
+            (&["hello"], &["'hello'", "--help"]),
+            (&["--max-queue", "40000"], &["--max-queue 40000", "--max-message 65536"]),
+        ] {
+            let error = run(args, &[]).expect_err(&format!("{args:?}"));
+            assert_eq!(error.lines().count(), 1, "{error}");
+            for part in parts {
+                assert!(error.contains(part), "{args:?} gave {error:?}, which lacks {part:?}");
+            }
+        }
+        let error = run(&[], &[("ROOMD_RATE", "x")]).expect_err("a wrong variable");
+        assert!(error.contains("ROOMD_RATE"), "{error}");
+    }
+
+    #[test]
+    fn times_may_have_a_unit() {
+        assert_eq!(seconds("25"), Ok(Duration::from_secs(25)));
+        assert_eq!(seconds("2.5s"), Ok(Duration::from_millis(2500)));
+        assert_eq!(seconds("500ms"), Ok(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn help_and_version_are_printed() {
+        let Ok(Command::Print(help)) = run(&["--help"], &[]) else { panic!("no help") };
+        assert!(FLAGS.iter().all(|flag| help.contains(flag.name) && help.contains(flag.help)));
+        assert!(help.lines().all(|line| line.len() <= 100), "{help}");
+        let Ok(Command::Print(version)) = run(&["-V"], &[]) else { panic!("no version") };
+        assert_eq!(version.trim(), concat!("roomd ", env!("CARGO_PKG_VERSION")));
+    }
+}

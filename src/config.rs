@@ -1,0 +1,230 @@
+//! Every setting and every limit of the program, each with its reason.
+//!
+//! A reader can audit what the server may use by reading this page. [`Config::check`] holds the
+//! settings against each other.
+
+use std::time::Duration;
+
+use log::LevelFilter;
+
+use crate::places::Capacity;
+use crate::wire;
+
+/// What a person can set; [`crate::args`] has the flags. A test sets the rest too.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen: `HOST:PORT`. Port 0 lets the system choose one.
+    pub listen: String,
+    /// Origins, beside the page's own, whose pages may connect: `https://chat.example`, or `*`.
+    pub allow_origin: Vec<String>,
+    /// Names under which the server may be asked for, beside those that are surely its own.
+    pub allow_host: Vec<String>,
+    /// What is logged.
+    pub log_level: LevelFilter,
+    /// How much of everything.
+    pub limits: Limits,
+}
+
+/// How much of everything, and how long.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Clients at once. None: as many as the descriptors allow, at most
+    /// [`MAX_CLIENTS`].
+    pub max_clients: Option<usize>,
+    /// Clients at once from one address (IPv6: one /64). Loopback is exempt.
+    pub max_clients_per_ip: usize,
+    /// Bytes in one message from a client.
+    pub max_message: usize,
+    /// Bytes that wait for one client that reads slowly.
+    pub max_queue: usize,
+    /// Messages a second from one client, before it is slowed down; 0 is no limit.
+    /// [`BURST_SECONDS`] of it may come at once.
+    pub rate: u32,
+    /// How long a client may be silent before it is pinged.
+    pub ping_interval: Duration,
+    /// How long it then has to show that it lives.
+    pub ping_timeout: Duration,
+    /// How long a request head may take in all.
+    pub head_timeout: Duration,
+    /// How long a client that fell behind has until it must have caught up once.
+    pub catch_up: Duration,
+    /// How long a peer has to take a last word (a close frame, a refusal) and to close.
+    pub close_timeout: Duration,
+    /// How long everybody together has to leave when the server stops; after it, connections
+    /// are cut.
+    pub stop_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: "127.0.0.1:8000".into(),
+            allow_origin: Vec::new(),
+            allow_host: Vec::new(),
+            log_level: LevelFilter::Info,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_clients: None,
+            max_clients_per_ip: 64,
+            max_message: 64 * 1024,
+            max_queue: 256 * 1024,
+            rate: 100,
+            // Together under the 60 s after which proxies and phones drop a silent connection.
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(10),
+            head_timeout: Duration::from_secs(5),
+            catch_up: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(3),
+            // A service manager is told that a stop takes less than five seconds.
+            stop_timeout: Duration::from_secs(3),
+        }
+    }
+}
+
+/// Clients at once when nobody says otherwise and the descriptors allow it.
+pub const MAX_CLIENTS: usize = 1024;
+
+/// A request head: this many bytes. Browsers send less than 2 KiB, cookies of other programs on
+/// the same host included.
+pub const HEAD_BYTES: usize = 8 * 1024;
+
+/// A request head: this many header fields.
+pub const HEAD_FIELDS: usize = 64;
+
+/// Connections that are not clients: requests that are being read, pages that are being sent.
+/// So many that a thousand half-open connections leave room for people.
+pub const FRONT: usize = 1280;
+
+/// Of [`FRONT`], so many may come from one address beside its clients: what a few browsers open
+/// to load the page.
+pub const FRONT_PER_IP: usize = 32;
+
+/// Page requests that tiny_http is given at once. Each costs three descriptors beside its own.
+pub const RELAYS: usize = 8;
+
+/// Connections that wait to be turned away, when there is no place or no thread for them.
+pub const REFUSALS: usize = 32;
+
+/// How long turning one of them away may take.
+pub const REFUSAL_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Descriptors that are not connections with a place: standard streams, listeners and wakers, what
+/// page requests need, and those that are turned away.
+pub const DESCRIPTORS_KEPT: usize = 16 + 3 * RELAYS + REFUSALS;
+
+/// The burst that [`Limits::rate`] allows, in seconds of it.
+pub const BURST_SECONDS: u32 = 2;
+
+/// Events that wait for the hub. A sender that finds the inbox full waits, which slows the
+/// client behind it down. At most so many messages of [`Limits::max_message`].
+pub const INBOX: usize = 256;
+
+/// The hub sends what it has once a batch has this many bytes. Less than the smallest
+/// [`Limits::max_queue`], so that a batch by itself evicts nobody.
+pub const BATCH_BYTES: usize = 16 * 1024;
+
+/// tungstenite's read buffer, which every client holds for good. A longer message gets a buffer
+/// of its own while it is read.
+pub const READ_BUFFER: usize = 2 * 1024;
+
+/// Answers of a session (echoes, pongs) are sent together once they are this many bytes, or
+/// before the session would wait for its client.
+pub const ANSWER_BUFFER: usize = 16 * 1024;
+
+/// The kernel's buffers of a connection, which it would else let grow to megabytes. The kernel
+/// doubles the figure for its own bookkeeping.
+pub const SOCKET_BUFFER: usize = 64 * 1024;
+
+/// Connections that the kernel may hold until they are accepted.
+pub const BACKLOG: i32 = 1024;
+
+/// Stack of a thread that reads requests, and of one that serves a client. Only the pages that
+/// are touched count: about two for a client.
+pub const STACK: usize = 128 * 1024;
+
+/// How long a thread waits for another connection before it ends.
+pub const THREAD_LINGER: Duration = Duration::from_millis(500);
+
+/// A page request is answered within this, or given up.
+pub const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long accepting pauses when the system has no descriptor or memory for a connection.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+const _: () = assert!(BATCH_BYTES < MIN_QUEUE && ANSWER_BUFFER < MIN_QUEUE);
+
+/// The least `--max-queue`.
+const MIN_QUEUE: usize = 32 * 1024;
+
+impl Limits {
+    /// How many places there are when the system allows `descriptors`. Of those, clients get
+    /// three quarters at most.
+    pub fn capacity(&self, descriptors: usize) -> Capacity {
+        let places = descriptors.saturating_sub(DESCRIPTORS_KEPT).max(2);
+        let clients = self.max_clients.unwrap_or(MAX_CLIENTS).min(places - places.div_ceil(4));
+        Capacity {
+            clients,
+            clients_per_ip: self.max_clients_per_ip,
+            front: FRONT.min(places - clients),
+        }
+    }
+}
+
+impl Config {
+    /// Holds the settings against each other.
+    ///
+    /// # Errors
+    /// A line that names the flags, the values and what is accepted.
+    pub fn check(&self) -> Result<(), String> {
+        let Limits { max_message, max_queue, .. } = self.limits;
+        let needed = MIN_QUEUE.max(max_message + wire::PREFIX_MAX + wire::HEADER_MAX);
+        if max_queue < needed {
+            return Err(format!(
+                "--max-queue {max_queue} is too small for --max-message {max_message}: \
+                 give at least {needed}, so that one message fits"
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_fit_each_other() {
+        assert_eq!(Config::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn places_follow_from_the_descriptors() {
+        let places = |max_clients, descriptors| {
+            let capacity = Limits { max_clients, ..Limits::default() }.capacity(descriptors);
+            assert!(capacity.clients + capacity.front + DESCRIPTORS_KEPT <= descriptors.max(74));
+            (capacity.clients, capacity.front)
+        };
+        assert_eq!(places(None, 1 << 20), (1024, FRONT));
+        assert_eq!(places(Some(10_000), 20_000), (10_000, FRONT));
+        assert_eq!(places(None, 1024), (714, 238));
+        assert_eq!(places(Some(10), 1024), (10, 942));
+        assert_eq!(places(None, 64), (1, 1));
+    }
+
+    #[test]
+    fn a_queue_has_room_for_a_message() {
+        let mut config = Config::default();
+        config.limits.max_message = 65_536;
+        config.limits.max_queue = 65_536 + 44;
+        let error = config.check().unwrap_err();
+        assert!(error.contains("--max-queue 65580") && error.contains("65581"), "{error}");
+        config.limits.max_queue += 1;
+        assert_eq!(config.check(), Ok(()));
+    }
+}

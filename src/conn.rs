@@ -1,0 +1,51 @@
+//! One accepted connection: its socket, its peer and the place that it takes.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use rustix::net::{SendFlags, send};
+
+use crate::drain::Drain;
+use crate::outbox::{Link, Outbox};
+use crate::places::Place;
+
+/// An accepted connection. There is one descriptor for it; reading and writing share the socket.
+/// Dropping it closes the socket and frees the place.
+#[derive(Debug)]
+pub struct Conn {
+    /// The socket, in blocking mode. Bytes to a WebSocket client leave through its outbox alone.
+    pub stream: TcpStream,
+    /// Who is there.
+    pub peer: SocketAddr,
+    /// The place among the open connections.
+    pub place: Place,
+    /// Who looks after the client when it falls behind.
+    pub drain: Drain,
+}
+
+impl Link for Arc<Conn> {
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        // For this call alone: O_NONBLOCK would also hit the thread that reads.
+        let flags = SendFlags::DONTWAIT;
+        loop {
+            match send(&self.stream, bytes, flags) {
+                Err(rustix::io::Errno::INTR) => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    fn half_close(&self) {
+        // It fails only when the connection is gone already.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    fn cut(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    fn watch(outbox: &Arc<Outbox<Self>>) {
+        outbox.link().drain.watch(outbox.clone());
+    }
+}

@@ -1,0 +1,67 @@
+//! Reading and writing with a deadline for the whole of it.
+//!
+//! The timeout of a socket counts per call, so that a peer could put it off forever with a byte
+//! now and then. Here each call gets what is left.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+/// Reads what is there, waiting for it until `deadline`.
+///
+/// # Errors
+/// [`io::ErrorKind::TimedOut`] after the deadline.
+pub fn read(mut stream: &TcpStream, bytes: &mut [u8], deadline: Instant) -> io::Result<usize> {
+    loop {
+        stream.set_read_timeout(Some(left(deadline)?))?;
+        match stream.read(bytes) {
+            Err(error) if is_passing(&error) => {}
+            result => return result,
+        }
+    }
+}
+
+/// Writes all of `bytes`. Not for a WebSocket client, which has an outbox.
+///
+/// # Errors
+/// [`io::ErrorKind::TimedOut`] if the peer has not taken them by `deadline`.
+pub fn write_all(mut stream: &TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+    while !bytes.is_empty() {
+        stream.set_write_timeout(Some(left(deadline)?))?;
+        match stream.write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if is_passing(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Writes `bytes` as the last thing and gives the peer until `deadline` to take them.
+pub fn write_last(stream: &TcpStream, bytes: &[u8], deadline: Instant) {
+    // Whatever fails, the connection is over.
+    if write_all(stream, bytes, deadline).is_ok() && stream.shutdown(Shutdown::Write).is_ok() {
+        wait_for_end(stream, deadline);
+    }
+}
+
+/// Reads on until the peer closes, and forgets what comes. Closing at once instead could make the
+/// kernel reset the connection before the peer has read the last word.
+pub fn wait_for_end(stream: &TcpStream, deadline: Instant) {
+    let mut rest = [0; 1024];
+    while read(stream, &mut rest, deadline).is_ok_and(|read| read > 0) {}
+}
+
+/// What is left until `deadline`, in what a socket takes for a timeout: whole microseconds, of
+/// which 0 would be none.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    Ok(left.max(Duration::from_micros(1)))
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

@@ -1,0 +1,39 @@
+//! Turns connections away when there is no thread to do it in.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::config::{REFUSAL_TIMEOUT, REFUSALS};
+use crate::deadline;
+use crate::refusal::Refusal;
+
+/// Takes connections that are to be refused.
+#[derive(Clone, Debug)]
+pub struct Doorman(Sender<Refused>);
+
+type Refused = (TcpStream, SocketAddr, Refusal);
+
+impl Doorman {
+    /// The doorman, and what has to run in a thread of its own. It ends when the doorman is gone.
+    pub fn new() -> (Doorman, impl FnOnce() + Send) {
+        let (sender, refused) = bounded(REFUSALS);
+        (Doorman(sender), move || run(&refused))
+    }
+
+    /// Answers with `refusal` and closes. In a crowd the connection is just closed.
+    pub fn refuse(&self, stream: TcpStream, peer: SocketAddr, refusal: Refusal) {
+        let _ = self.0.try_send((stream, peer, refusal));
+    }
+}
+
+fn run(refused: &Receiver<Refused>) {
+    for (stream, peer, refusal) in refused {
+        refusal.log(peer);
+        let deadline = Instant::now() + REFUSAL_TIMEOUT;
+        // The request first: an answer to what has not been read would be lost in a reset.
+        let _ = deadline::read(&stream, &mut [0; 1024], deadline);
+        deadline::write_last(&stream, &refusal.response(), deadline);
+    }
+}

@@ -1,0 +1,21 @@
+//! What can happen to the room: the hub's only input.
+
+use std::sync::Arc;
+
+use tungstenite::Utf8Bytes;
+
+/// Names one connection for as long as the server runs; never used twice.
+pub type Key = u64;
+
+/// Everything that can happen to the room. `O` is the sending side of a client.
+#[derive(Debug)]
+pub enum Event<O> {
+    /// A client came. Several may have the same `id`.
+    Join { key: Key, id: i64, outbox: Arc<O> },
+    /// A client said something.
+    Broadcast { key: Key, text: Utf8Bytes },
+    /// A client goes. If it takes one last word, that is its `farewell`, a close frame.
+    Leave { key: Key, farewell: Option<Vec<u8>> },
+    /// The server stops: everybody goes.
+    Shutdown,
+}

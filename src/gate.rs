@@ -1,0 +1,223 @@
+//! The first request of a connection: reads it under a deadline and decides what it gets.
+//!
+//! Nobody gets past here without a complete, bounded, well-formed request. A WebSocket handshake
+//! becomes a session, the page is fetched from the HTTP side, and the rest gets a refusal.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tungstenite::handshake::server::{create_response, write_response};
+use tungstenite::http::{self as http_types, HeaderName};
+
+use crate::access::Access;
+use crate::config::{HEAD_BYTES, Limits};
+use crate::conn::Conn;
+use crate::deadline;
+use crate::head::{self, Head};
+use crate::http::{Page, PageRequest};
+use crate::places::Stage;
+use crate::refusal::Refusal;
+use crate::session::{Endpoint, Session};
+use crate::wire;
+
+/// What a gate needs to know.
+pub struct Gate {
+    /// Who may ask.
+    pub access: Access,
+    /// How long things may take.
+    pub limits: Limits,
+    /// The HTTP side.
+    pub page: Page,
+}
+
+/// What a request gets.
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    /// A WebSocket: this response, and then the session.
+    Upgrade(Endpoint, Vec<u8>),
+    /// The page, or something that belongs to it.
+    Page(PageRequest),
+    /// Nothing, and why.
+    Refuse(Refusal),
+}
+
+impl Gate {
+    /// Serves the first request of a connection. A handshake that is good, and for which there
+    /// is a place, comes back as a session; its response has not been sent yet.
+    pub fn admit(&self, conn: Arc<Conn>) -> Option<Session> {
+        conn.place.enter(Stage::Front(Arc::downgrade(&conn)));
+        let deadline = Instant::now() + self.limits.head_timeout;
+        let mut bytes = Vec::with_capacity(1024);
+        let decision = match read_head(&conn, &mut bytes, deadline) {
+            // The peer went away without asking for anything.
+            Err(_) => return None,
+            Ok(Err(refusal)) => (Decision::Refuse(refusal), 0),
+            Ok(Ok(len)) => match head::parse(&bytes[..len]) {
+                Ok(Some((head, len))) => (self.decide(&head), len),
+                Ok(None) => return None,
+                Err(refusal) => (Decision::Refuse(refusal), len),
+            },
+        };
+        match decision {
+            (Decision::Upgrade(endpoint, response), len) => match conn.place.become_client() {
+                Ok(()) => {
+                    bytes.drain(..len);
+                    return Some(Session { conn, endpoint, response, received: bytes });
+                }
+                Err(full) => self.refuse(&conn, &Refusal::unavailable(full)),
+            },
+            (Decision::Page(request), _) => match self.page.fetch(&request) {
+                Ok(response) => self.answer(&conn, &response),
+                Err(error) => {
+                    log::error!("the page side did not answer: {error}");
+                    self.refuse(&conn, &Refusal::unavailable("the page cannot be had"));
+                }
+            },
+            (Decision::Refuse(refusal), _) => self.refuse(&conn, &refusal),
+        }
+        None
+    }
+
+    /// What a request gets. Pure.
+    fn decide(&self, head: &Head<'_>) -> Decision {
+        match self.route(head) {
+            Ok(decision) => decision,
+            Err(refusal) => Decision::Refuse(refusal),
+        }
+    }
+
+    fn route(&self, head: &Head<'_>) -> Result<Decision, Refusal> {
+        if !self.access.allows_host(head.host) {
+            return Err(Refusal::host(head.host));
+        }
+        let endpoint = match head.path.strip_prefix("/ws") {
+            Some("") => Some(Ok(Endpoint::Echo)),
+            Some(rest) => rest.strip_prefix('/').filter(|id| !id.contains('/')).map(|id| {
+                wire::client_id(id).map(Endpoint::Room).ok_or_else(|| {
+                    Refusal::bad_request(format!(
+                        "the client id '{}' is not an integer of 64 bits",
+                        id.escape_debug()
+                    ))
+                })
+            }),
+            None => None,
+        };
+        if let Some(endpoint) = endpoint {
+            if head.method != "GET" {
+                return Err(Refusal::method("Allow: GET\r\n"));
+            }
+            let endpoint = endpoint?;
+            return Ok(Decision::Upgrade(endpoint, self.handshake(head)?));
+        }
+        if !Page::has(head.path) {
+            return Err(Refusal::not_found());
+        }
+        match head.method {
+            "GET" | "HEAD" => Ok(Decision::Page(PageRequest {
+                head_only: head.method == "HEAD",
+                path: head.path.into(),
+                if_none_match: head.if_none_match.map(Into::into),
+            })),
+            _ => Err(Refusal::method("Allow: GET, HEAD\r\n")),
+        }
+    }
+
+    /// The response to a WebSocket handshake (RFC 6455 section 4.2).
+    fn handshake(&self, head: &Head<'_>) -> Result<Vec<u8>, Refusal> {
+        if head.upgrade.is_none() && head.key.is_none() {
+            return Err(Refusal::upgrade_required());
+        }
+        if let Some(origin) = head.origin {
+            if !self.access.allows_origin(origin, head.host) {
+                return Err(Refusal::origin(origin, head.host));
+            }
+        }
+        if head.has_body {
+            return Err(Refusal::bad_request("a WebSocket handshake has no body"));
+        }
+        if head.version.is_some_and(|version| version != "13") {
+            return Err(Refusal::version());
+        }
+        if head.key.is_some_and(|key| !is_handshake_key(key)) {
+            return Err(Refusal::bad_request("Sec-WebSocket-Key is not 16 bytes in base64"));
+        }
+        accept(head).map_err(|error| {
+            Refusal::bad_request(format!("this is not a WebSocket handshake: {error}"))
+        })
+    }
+
+    /// Answers with `refusal`.
+    pub fn refuse(&self, conn: &Conn, refusal: &Refusal) {
+        refusal.log(conn.peer);
+        self.answer(conn, &refusal.response());
+    }
+
+    /// Sends a response, which is the last thing on this connection.
+    fn answer(&self, conn: &Conn, response: &[u8]) {
+        deadline::write_last(&conn.stream, response, Instant::now() + self.limits.close_timeout);
+    }
+}
+
+/// Reads until the head in `bytes` is complete, and gives its length or the refusal that it
+/// earned. What comes behind the head may have been read too.
+fn read_head(
+    conn: &Conn,
+    bytes: &mut Vec<u8>,
+    deadline: Instant,
+) -> io::Result<Result<usize, Refusal>> {
+    let mut chunk = [0; 1024];
+    loop {
+        let room = (HEAD_BYTES - bytes.len()).min(chunk.len());
+        let read = match deadline::read(&conn.stream, &mut chunk[..room], deadline) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Ok(Err(Refusal::too_slow()));
+            }
+            Err(error) => return Err(error),
+        };
+        let is_first = bytes.is_empty();
+        bytes.extend_from_slice(&chunk[..read]);
+        // A head that drips in is looked at once a line, not once a byte.
+        if is_first || chunk[..read].contains(&b'\n') || bytes.len() == HEAD_BYTES {
+            match head::parse(bytes) {
+                Ok(Some((_, len))) => return Ok(Ok(len)),
+                Ok(None) => {}
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+    }
+}
+
+/// Lets tungstenite check the handshake and make the response to it.
+fn accept(head: &Head<'_>) -> tungstenite::Result<Vec<u8>> {
+    let mut request = http_types::Request::new(());
+    *request.version_mut() = match head.is_http_1_1 {
+        true => http_types::Version::HTTP_11,
+        false => http_types::Version::HTTP_10,
+    };
+    for (name, value) in [
+        ("connection", Some(head.connection.as_str())),
+        ("upgrade", head.upgrade),
+        ("sec-websocket-version", head.version),
+        ("sec-websocket-key", head.key),
+    ] {
+        if let Some(value) = value {
+            let value = value.try_into().map_err(http_types::Error::from)?;
+            request.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    let mut response = Vec::with_capacity(160);
+    write_response(&mut response, &create_response(&request)?)?;
+    Ok(response)
+}
+
+/// Whether this is the base64 of 16 bytes: 22 digits, of which the last has four bits to spare,
+/// and two signs to fill up.
+fn is_handshake_key(key: &str) -> bool {
+    let digits = key.strip_suffix("==").unwrap_or_default().as_bytes();
+    digits.len() == 22
+        && digits.iter().all(|digit| digit.is_ascii_alphanumeric() || b"+/".contains(digit))
+        && b"AQgw".contains(&digits[21])
+}

@@ -1,0 +1,254 @@
+//! Reads a request head. Pure: bytes in, what the gate decides by out.
+//!
+//! httparse splits the head; this adds what a gate has to be strict about, and forgets all that
+//! the server has no use for. Nothing of a head is ever passed on as it came.
+
+use httparse::{EMPTY_HEADER, Error, Status};
+
+use crate::config::{HEAD_BYTES, HEAD_FIELDS};
+use crate::refusal::Refusal;
+
+/// A request head, as far as it matters here. It borrows from the bytes that were read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Head<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The path without the query.
+    pub path: &'a str,
+    /// Whether the version is HTTP/1.1 (else it is 1.0).
+    pub is_http_1_1: bool,
+    /// The host asked for, with its port if one is given.
+    pub host: &'a str,
+    /// The origin of the page that asks; programs have none.
+    pub origin: Option<&'a str>,
+    /// What the client knows of the page already.
+    pub if_none_match: Option<&'a str>,
+    /// All values of `Connection`, joined.
+    pub connection: String,
+    /// `Upgrade`.
+    pub upgrade: Option<&'a str>,
+    /// `Sec-WebSocket-Version`.
+    pub version: Option<&'a str>,
+    /// `Sec-WebSocket-Key`.
+    pub key: Option<&'a str>,
+    /// Whether a body is announced.
+    pub has_body: bool,
+}
+
+/// Reads the head at the start of `bytes`, and how long it is. None: it is not complete yet.
+///
+/// # Errors
+/// The answer to give, as soon as it is clear that the head cannot become a good one.
+pub fn parse(bytes: &[u8]) -> Result<Option<(Head<'_>, usize)>, Refusal> {
+    let mut fields = [EMPTY_HEADER; HEAD_FIELDS];
+    let mut request = httparse::Request::new(&mut fields);
+    let len = match request.parse(bytes) {
+        Ok(Status::Complete(len)) => len,
+        Ok(Status::Partial) if bytes.len() >= HEAD_BYTES => return Err(Refusal::too_large()),
+        Ok(Status::Partial) => return Ok(None),
+        Err(Error::TooManyHeaders) => return Err(Refusal::too_large()),
+        Err(error) => return Err(Refusal::bad_request(format!("this is not HTTP/1.1: {error}"))),
+    };
+    if len > HEAD_BYTES {
+        return Err(Refusal::too_large());
+    }
+    // httparse takes a bare LF for the end of a line; another program may read that differently.
+    let bare = bytes[..len].iter().enumerate().any(|(i, byte)| {
+        *byte == b'\n' && i.checked_sub(1).is_none_or(|before| bytes[before] != b'\r')
+    });
+    if bare {
+        return Err(Refusal::bad_request("a line of the request head ends with a bare LF"));
+    }
+    read(&request).map(|head| Some((head, len)))
+}
+
+fn read<'a>(request: &httparse::Request<'_, 'a>) -> Result<Head<'a>, Refusal> {
+    let (authority, path) = split_target(request.path.unwrap_or_default())?;
+    let mut head = Head {
+        method: request.method.unwrap_or_default(),
+        path,
+        is_http_1_1: request.version == Some(1),
+        ..Head::default()
+    };
+    let (mut host, mut length, mut coding) = (None, None, None);
+    for field in request.headers.iter() {
+        let once = |slot: &mut Option<&'a str>| match std::str::from_utf8(field.value) {
+            Ok(_) if slot.is_some() => {
+                Err(Refusal::bad_request(format!("there are two {} fields", field.name)))
+            }
+            Ok(value) => {
+                *slot = Some(value);
+                Ok(())
+            }
+            Err(_) => Err(Refusal::bad_request(format!("the {} field is not text", field.name))),
+        };
+        match field.name.to_ascii_lowercase().as_str() {
+            "host" => once(&mut host)?,
+            "origin" => once(&mut head.origin)?,
+            "if-none-match" => once(&mut head.if_none_match)?,
+            "upgrade" => once(&mut head.upgrade)?,
+            "sec-websocket-version" => once(&mut head.version)?,
+            "sec-websocket-key" => once(&mut head.key)?,
+            "content-length" => once(&mut length)?,
+            "transfer-encoding" => once(&mut coding)?,
+            "connection" => {
+                let mut value = None;
+                once(&mut value)?;
+                head.connection.push_str(value.unwrap_or_default());
+                head.connection.push(',');
+            }
+            _ => {}
+        }
+    }
+    if host.is_none() && head.is_http_1_1 {
+        return Err(Refusal::bad_request("there is no Host field"));
+    }
+    head.host = authority.or(host).unwrap_or_default();
+    head.has_body = coding.is_some() || length.is_some_and(|length| length != "0");
+    if coding.is_some() && (length.is_some() || !head.is_http_1_1) {
+        return Err(Refusal::bad_request("the length of the body is told in two ways"));
+    }
+    if length.is_some_and(|length| length.is_empty() || !length.bytes().all(|b| b.is_ascii_digit()))
+    {
+        return Err(Refusal::bad_request("Content-Length is not a number"));
+    }
+    Ok(head)
+}
+
+/// Splits a request target into its authority, if it is an absolute URI, and its path (RFC 9112
+/// section 3.2).
+fn split_target(target: &str) -> Result<(Option<&str>, &str), Refusal> {
+    let without_query = target.split(['?', '#']).next().unwrap_or_default();
+    if without_query.starts_with('/') || without_query == "*" {
+        return Ok((None, without_query));
+    }
+    let Some((_, rest)) = without_query.split_once("://") else {
+        return Err(Refusal::bad_request("the request target is neither a path nor a URI"));
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    Ok((Some(authority), if path.is_empty() { "/" } else { path }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(bytes: &[u8]) -> String {
+        let refusal = parse(bytes).expect_err("a refusal").to_string();
+        refusal[..3].to_string()
+    }
+
+    #[test]
+    fn a_browsers_handshake() {
+        let bytes = b"GET /ws/7?x=1 HTTP/1.1\r\nHost: box:8000\r\nConnection: keep-alive\r\n\
+            Connection: Upgrade\r\nupgrade: websocket\r\nSEC-WEBSOCKET-KEY: k==\r\n\
+            Sec-WebSocket-Version: 13\r\nOrigin: http://box:8000\r\nCookie: \xe4\xff\r\n\r\nrest";
+        let (head, len) = parse(bytes).unwrap().expect("a whole head");
+        assert_eq!(&bytes[len..], b"rest");
+        assert_eq!(
+            head,
+            Head {
+                method: "GET",
+                path: "/ws/7",
+                is_http_1_1: true,
+                host: "box:8000",
+                origin: Some("http://box:8000"),
+                connection: "keep-alive,Upgrade,".into(),
+                upgrade: Some("websocket"),
+                version: Some("13"),
+                key: Some("k=="),
+                ..Head::default()
+            }
+        );
+    }
+
+    #[test]
+    fn every_beginning_of_a_head_is_incomplete() {
+        let whole = b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n";
+        for end in 0..whole.len() {
+            assert_eq!(parse(&whole[..end]), Ok(None), "{end} bytes");
+        }
+        assert!(parse(whole).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_head_has_exactly_so_many_bytes() {
+        let frame = "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
+        let head = |len: usize| {
+            format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(len - frame))
+        };
+        assert!(parse(head(HEAD_BYTES).as_bytes()).unwrap().is_some());
+        assert_eq!(status(head(HEAD_BYTES + 1).as_bytes()), "431");
+        assert_eq!(status(&head(HEAD_BYTES + 1).as_bytes()[..HEAD_BYTES]), "431");
+    }
+
+    #[test]
+    fn a_head_has_so_many_fields() {
+        let head = |fields: usize| {
+            format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(fields - 1))
+        };
+        assert!(parse(head(HEAD_FIELDS).as_bytes()).unwrap().is_some());
+        assert_eq!(status(head(HEAD_FIELDS + 1).as_bytes()), "431");
+    }
+
+    #[test]
+    fn what_is_not_http_is_seen_at_once() {
+        assert_eq!(status(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), "400");
+        assert_eq!(status(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), "400");
+        assert_eq!(status(b"GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n"), "400");
+        assert_eq!(status(b"GET / HTTP/1.1\nHost: a\n\n"), "400");
+        assert_eq!(status(b"GET / HTTP/1.1\r\nHost: a\r\n X: folded\r\n\r\n"), "400");
+        assert_eq!(status(b"GET / HTTP/1.1\r\nHost : a\r\n\r\n"), "400");
+        assert_eq!(status(b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n"), "400");
+        assert_eq!(status(b"GET nowhere HTTP/1.1\r\nHost: a\r\n\r\n"), "400");
+    }
+
+    #[test]
+    fn what_may_be_there_once_is_there_once() {
+        for field in
+            ["Host: a", "Origin: a", "Upgrade: a", "Sec-WebSocket-Key: a", "Content-Length: 0"]
+        {
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n{field}\r\n\r\n");
+            assert_eq!(status(head.as_bytes()), "400", "{field}");
+        }
+        assert_eq!(status(b"GET / HTTP/1.1\r\n\r\n"), "400", "no Host");
+        assert!(parse(b"GET / HTTP/1.0\r\n\r\n").unwrap().is_some(), "1.0 needs none");
+    }
+
+    #[test]
+    fn a_body_is_told_in_one_way() {
+        let head = |fields: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        for bad in [
+            "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+            "Content-Length: 1\r\nContent-Length: 2\r\n",
+            "Content-Length: +1\r\n",
+            "Content-Length: 1, 1\r\n",
+            "Content-Length: -1\r\n",
+            "Content-Length: \r\n",
+        ] {
+            assert_eq!(status(head(bad).as_bytes()), "400", "{bad}");
+        }
+        for (good, has_body) in [
+            ("Content-Length: 0\r\n", false),
+            ("Content-Length: 12\r\n", true),
+            ("Transfer-Encoding: chunked\r\n", true),
+            ("", false),
+        ] {
+            let head = head(good);
+            let (head, _) = parse(head.as_bytes()).unwrap().expect("a head");
+            assert_eq!(head.has_body, has_body, "{good}");
+        }
+    }
+
+    #[test]
+    fn a_target_may_be_a_whole_uri() {
+        let bytes = b"GET http://box:8000/echo?x HTTP/1.1\r\nHost: other\r\n\r\n";
+        let (head, _) = parse(bytes).unwrap().expect("a head");
+        assert_eq!((head.host, head.path), ("box:8000", "/echo"));
+        let bytes = b"GET http://box HTTP/1.1\r\nHost: other\r\n\r\n";
+        let (head, _) = parse(bytes).unwrap().expect("a head");
+        assert_eq!((head.host, head.path), ("box", "/"));
+    }
+}

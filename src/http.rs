@@ -1,0 +1,256 @@
+//! The HTTP side: serves the page. The only file that knows tiny_http.
+//!
+//! tiny_http listens on a private loopback port and is asked by the gate alone. It has no read
+//! timeout and no limits of its own, an accept error ends its accept loop and running out of
+//! descriptors panics it; so it only ever sees requests that are written here, a few at a time,
+//! one per connection. If it dies all the same, it is started again.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use tiny_http::{Header, Request, Response, Server};
+
+use crate::config::{ACCEPT_PAUSE, PAGE_TIMEOUT, RELAYS};
+
+/// A file that is built into the binary.
+struct Asset {
+    /// Where it is found; several paths may show the same file.
+    paths: &'static [&'static str],
+    content_type: &'static str,
+    bytes: &'static [u8],
+}
+
+macro_rules! asset {
+    ($($path:literal)|+, $content_type:literal, $file:literal) => {
+        Asset {
+            paths: &[$($path),+],
+            content_type: $content_type,
+            bytes: include_bytes!(concat!("../assets/", $file)),
+        }
+    };
+}
+
+const ASSETS: &[Asset] = &[
+    asset!("/" | "/echo", "text/html; charset=utf-8", "index.html"),
+    asset!("/style.css", "text/css; charset=utf-8", "style.css"),
+    asset!("/chat.js", "text/javascript; charset=utf-8", "chat.js"),
+];
+
+/// What every response says beside its own. No script and no style but ours, no connection but
+/// to this server, no frame around it.
+const FIELDS: &[(&str, &str)] = &[
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'; trusted-types 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-cache"),
+];
+
+/// Where the page reads how long a message may be; the number is replaced by the one in force.
+const MAX_MESSAGE: &str = "data-max-message=\"65536\"";
+
+/// The largest response, head included, that is taken from tiny_http.
+const RESPONSE_MAX: u64 = 1 << 20;
+
+/// A request that the gate lets through. Only these three things are passed on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PageRequest {
+    /// HEAD instead of GET.
+    pub head_only: bool,
+    /// A path for which [`Page::has`] is true.
+    pub path: String,
+    /// The tag of what the client has already.
+    pub if_none_match: Option<String>,
+}
+
+/// The HTTP side, as the gate sees it.
+#[derive(Clone)]
+pub struct Page(Arc<Shared>);
+
+struct Shared {
+    /// tiny_http, while it runs.
+    server: Mutex<Option<Arc<Server>>>,
+    stopping: AtomicBool,
+    /// Holds one thing for each request that is being asked for; its capacity is [`RELAYS`].
+    turns: (Sender<()>, Receiver<()>),
+}
+
+impl Page {
+    /// Starts tiny_http and the thread that answers its requests.
+    ///
+    /// `max_message` is told to the page, so that it can count for itself.
+    ///
+    /// # Errors
+    /// When no loopback port or no thread can be had.
+    pub fn start(max_message: usize) -> io::Result<(Page, JoinHandle<()>)> {
+        let page = Page(Arc::new(Shared {
+            server: Mutex::new(Some(listen()?)),
+            stopping: AtomicBool::new(false),
+            turns: bounded(RELAYS),
+        }));
+        let files = ASSETS.iter().map(|asset| File::of(asset, max_message)).collect::<Vec<_>>();
+        let served = page.clone();
+        let thread =
+            thread::Builder::new().name("page".into()).spawn(move || served.serve(&files))?;
+        Ok((page, thread))
+    }
+
+    /// Whether something is found at `path`.
+    pub fn has(path: &str) -> bool {
+        ASSETS.iter().any(|asset| asset.paths.contains(&path))
+    }
+
+    /// The whole response to a request.
+    ///
+    /// # Errors
+    /// When tiny_http does not answer. It is started again then.
+    pub fn fetch(&self, request: &PageRequest) -> io::Result<Vec<u8>> {
+        let (turns, over) = &self.0.turns;
+        turns.send_timeout((), PAGE_TIMEOUT).map_err(|_| io::ErrorKind::TimedOut)?;
+        let response = self.ask(request);
+        let _ = over.try_recv();
+        if response.is_err() {
+            self.unblock();
+        }
+        response
+    }
+
+    /// Ends the thread.
+    pub fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Release);
+        self.unblock();
+    }
+
+    fn ask(&self, request: &PageRequest) -> io::Result<Vec<u8>> {
+        let server = self.server().clone().ok_or(io::ErrorKind::NotConnected)?;
+        let address = server.server_addr().to_ip().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let mut stream = TcpStream::connect_timeout(&address, PAGE_TIMEOUT)?;
+        stream.set_read_timeout(Some(PAGE_TIMEOUT))?;
+        stream.set_write_timeout(Some(PAGE_TIMEOUT))?;
+        stream.write_all(request.head().as_bytes())?;
+        let mut response = Vec::new();
+        stream.take(RESPONSE_MAX).read_to_end(&mut response)?;
+        // A proxy must not keep this connection for a WebSocket handshake.
+        let status_line = response.windows(2).position(|bytes| bytes == b"\r\n");
+        let at = status_line.ok_or(io::ErrorKind::UnexpectedEof)? + 2;
+        response.splice(at..at, *b"Connection: close\r\n");
+        Ok(response)
+    }
+
+    /// Answers requests until the stop. If tiny_http fails, another one is started.
+    fn serve(&self, files: &[File]) {
+        loop {
+            let server = self.server().clone();
+            if let Some(server) = server {
+                while let Ok(request) = server.recv() {
+                    answer(request, files);
+                }
+            }
+            *self.server() = None;
+            if self.0.stopping.load(Ordering::Acquire) {
+                return;
+            }
+            match listen() {
+                Ok(server) => {
+                    log::warn!("the page side had failed and was started again");
+                    *self.server() = Some(server);
+                }
+                Err(error) => {
+                    log::error!("the page side cannot be started again: {error}");
+                    thread::sleep(ACCEPT_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Makes [`Page::serve`] look at how things are.
+    fn unblock(&self) {
+        if let Some(server) = &*self.server() {
+            server.unblock();
+        }
+    }
+
+    fn server(&self) -> MutexGuard<'_, Option<Arc<Server>>> {
+        self.0.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PageRequest {
+    fn head(&self) -> String {
+        let method = if self.head_only { "HEAD" } else { "GET" };
+        let condition = match &self.if_none_match {
+            Some(tag) => format!("If-None-Match: {tag}\r\n"),
+            None => String::new(),
+        };
+        format!(
+            "{method} {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{condition}\r\n",
+            self.path
+        )
+    }
+}
+
+/// A file as it is served.
+struct File {
+    paths: &'static [&'static str],
+    bytes: Vec<u8>,
+    fields: Vec<Header>,
+    tag: String,
+}
+
+impl File {
+    fn of(asset: &Asset, max_message: usize) -> Self {
+        let mut bytes = asset.bytes.to_vec();
+        if asset.content_type.starts_with("text/html") {
+            let html = String::from_utf8_lossy(&bytes);
+            bytes =
+                html.replace(MAX_MESSAGE, &format!("data-max-message=\"{max_message}\"")).into();
+        }
+        let tag = format!("\"{:016x}\"", fnv1a(&bytes));
+        let own = [("Content-Type", asset.content_type), ("ETag", &tag)];
+        let fields = own
+            .iter()
+            .chain(FIELDS)
+            .filter_map(|(name, value)| Header::from_bytes(*name, *value).ok())
+            .collect();
+        File { paths: asset.paths, bytes, fields, tag }
+    }
+}
+
+fn listen() -> io::Result<Arc<Server>> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Server::from_listener(listener, None).map(Arc::new).map_err(io::Error::other)
+}
+
+fn answer(request: Request, files: &[File]) {
+    let Some(file) = files.iter().find(|file| file.paths.contains(&request.url())) else {
+        return respond(request, Response::empty(404));
+    };
+    let is_known = request.headers().iter().any(|field| {
+        field.field.equiv("If-None-Match") && field.value.as_str().contains(&file.tag)
+    });
+    let (status, bytes) = if is_known { (304, Vec::new()) } else { (200, file.bytes.clone()) };
+    let response =
+        Response::from_data(bytes).with_status_code(status).with_chunked_threshold(usize::MAX);
+    respond(request, file.fields.iter().cloned().fold(response, Response::with_header));
+}
+
+fn respond<R: Read>(request: Request, response: Response<R>) {
+    if let Err(error) = request.respond(response) {
+        log::debug!("a page request was given up: {error}");
+    }
+}
+
+/// A hash for telling one version of a file from another (FNV-1a, 64 bits).
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

@@ -1,0 +1,145 @@
+//! Who is here and what was said.
+//!
+//! The hub owns the list of clients. It takes events in the order of its inbox, which is the one
+//! order that everybody sees. It gathers what they say in a batch, each message encoded once, and
+//! sends the batch to every client as one buffer. There are no sockets here and no clock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+
+use crate::config::BATCH_BYTES;
+use crate::event::{Event, Key};
+use crate::outbox::{Link, Outbox, Sent};
+use crate::wire::{self, Farewell};
+
+/// What the hub needs of a client's sending side. None of it may block.
+pub trait Deliver {
+    /// Sends whole frames. After [`Sent::Refused`] the client counts as gone.
+    fn deliver(self: &Arc<Self>, frames: &[u8]) -> Sent;
+    /// Sends a close frame as the last word.
+    fn close(self: &Arc<Self>, frame: &[u8]);
+    /// Ends the connection.
+    fn cut(self: &Arc<Self>);
+}
+
+impl<L: Link> Deliver for Outbox<L> {
+    fn deliver(self: &Arc<Self>, frames: &[u8]) -> Sent {
+        self.send(frames)
+    }
+
+    fn close(self: &Arc<Self>, frame: &[u8]) {
+        Outbox::close(self, frame);
+    }
+
+    fn cut(self: &Arc<Self>) {
+        Outbox::cut(self);
+    }
+}
+
+/// The room.
+#[derive(Debug)]
+pub struct Hub<O> {
+    clients: BTreeMap<Key, Client<O>>,
+    /// Whole frames that have not been sent yet.
+    batch: Vec<u8>,
+    stopping: bool,
+}
+
+#[derive(Debug)]
+struct Client<O> {
+    id: i64,
+    outbox: Arc<O>,
+    /// Where in the batch this client joined: it hears what comes after.
+    since: usize,
+}
+
+impl<O: Deliver> Hub<O> {
+    /// An empty room.
+    pub fn new() -> Self {
+        Hub { clients: BTreeMap::new(), batch: Vec::new(), stopping: false }
+    }
+
+    /// Serves the room until every sender of events is gone.
+    pub fn run(mut self, inbox: &Receiver<Event<O>>) {
+        while let Ok(event) = inbox.recv() {
+            self.handle(event);
+            // What has come meanwhile goes out together; nothing waits for company.
+            while self.batch.len() < BATCH_BYTES {
+                let Ok(event) = inbox.try_recv() else { break };
+                self.handle(event);
+            }
+            self.flush();
+        }
+    }
+
+    /// Takes one event. What is to be said about it goes out with the next [`Hub::flush`].
+    pub fn handle(&mut self, event: Event<O>) {
+        match event {
+            Event::Join { outbox, .. } if self.stopping => {
+                outbox.close(&Farewell::Stopping.frame());
+            }
+            Event::Join { key, id, outbox } => {
+                self.clients.insert(key, Client { id, outbox, since: self.batch.len() });
+            }
+            Event::Broadcast { key, text } => {
+                // One who was closed for being slow may go on talking, but has left.
+                if let Some(client) = self.clients.get(&key) {
+                    wire::says(&mut self.batch, client.id, &text);
+                }
+            }
+            Event::Leave { key, farewell } => {
+                if let Some(client) = self.clients.remove(&key) {
+                    match farewell {
+                        Some(frame) => {
+                            // It hears what was said before it left, its own last words too.
+                            let news = &self.batch[client.since..];
+                            if !news.is_empty() {
+                                client.outbox.deliver(news);
+                            }
+                            client.outbox.close(&frame);
+                        }
+                        None => client.outbox.cut(),
+                    }
+                    wire::left(&mut self.batch, client.id);
+                }
+            }
+            Event::Shutdown => {
+                self.flush();
+                self.stopping = true;
+                let farewell = Farewell::Stopping.frame();
+                for client in std::mem::take(&mut self.clients).into_values() {
+                    client.outbox.close(&farewell);
+                }
+            }
+        }
+    }
+
+    /// Sends the batch to everybody.
+    pub fn flush(&mut self) {
+        // Those who turn out to be gone make for another batch, and each goes only once.
+        while !self.batch.is_empty() {
+            let mut left = Vec::new();
+            self.clients.retain(|_, client| {
+                let since = std::mem::take(&mut client.since);
+                let news = &self.batch[since..];
+                let stays = news.is_empty() || client.outbox.deliver(news) == Sent::Taken;
+                if !stays {
+                    wire::left(&mut left, client.id);
+                }
+                stays
+            });
+            self.batch.clear();
+            self.batch.append(&mut left);
+        }
+        // One huge message must not hold its memory for good.
+        self.batch.shrink_to(4 * BATCH_BYTES);
+    }
+}
+
+impl<O: Deliver> Default for Hub<O> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,122 @@
+//! The accept loop: gives each connection a place and a thread, or turns it away.
+//!
+//! It never stops accepting for good. What an error means: the connection is gone already (go on),
+//! or the system has nothing to give at the moment (say so once, wait a moment, try again).
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::config::{ACCEPT_PAUSE, BACKLOG, SOCKET_BUFFER};
+use crate::conn::Conn;
+use crate::doorman::Doorman;
+use crate::drain::Drain;
+use crate::places::Places;
+use crate::refusal::Refusal;
+use crate::workers::Workers;
+
+/// Sets up a socket that listens, and by inheritance the connections that it accepts.
+///
+/// # Errors
+/// What the system says; none is expected of a fresh socket.
+pub fn prepare(socket: &TcpListener) -> io::Result<()> {
+    use rustix::net::sockopt;
+    socket.set_nonblocking(true)?;
+    sockopt::set_tcp_nodelay(socket, true)?;
+    sockopt::set_socket_send_buffer_size(socket, SOCKET_BUFFER)?;
+    sockopt::set_socket_recv_buffer_size(socket, SOCKET_BUFFER)?;
+    // std listens with a backlog of its own choice; listening again changes it.
+    rustix::net::listen(socket, BACKLOG)?;
+    Ok(())
+}
+
+/// What the accept loop works with.
+pub struct Listener {
+    /// Made ready by [`prepare`].
+    pub socket: TcpListener,
+    /// Ends the loop when its other end is closed.
+    pub stop: UnixStream,
+    /// Places for connections.
+    pub places: Places,
+    /// Threads for connections.
+    pub gates: Workers<Arc<Conn>>,
+    /// Who looks after clients that fall behind.
+    pub drain: Drain,
+    /// Who turns away those for whom there is no place or no thread.
+    pub doorman: Doorman,
+}
+
+impl Listener {
+    /// Accepts until the stop.
+    pub fn run(self) {
+        let mut is_short = false;
+        loop {
+            match self.socket.accept() {
+                Ok((stream, peer)) => {
+                    is_short = false;
+                    self.admit(stream, peer);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.wait(None) {
+                        return;
+                    }
+                }
+                Err(error) if is_of_connection(&error) => {}
+                Err(error) => {
+                    if !is_short {
+                        log::warn!("cannot accept connections: {error}; trying on");
+                        is_short = true;
+                    }
+                    if self.wait(Some(ACCEPT_PAUSE)) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        // Some systems hand down that the listening socket does not block.
+        if let Err(error) = stream.set_nonblocking(false) {
+            return log::debug!("{peer} left at once: {error}");
+        }
+        let place = match self.places.take(peer.ip()) {
+            Ok(place) => place,
+            Err(full) => return self.doorman.refuse(stream, peer, Refusal::unavailable(full)),
+        };
+        let conn = Arc::new(Conn { stream, peer, place, drain: self.drain.clone() });
+        if let Err((conn, error)) = self.gates.serve(conn) {
+            log::warn!("no thread for {peer}: {error}");
+            if let Some(conn) = Arc::into_inner(conn) {
+                let refusal = Refusal::unavailable("the system has no thread to spare");
+                self.doorman.refuse(conn.stream, peer, refusal);
+            }
+        }
+    }
+
+    /// Waits for a connection, or for `pause` whatever comes; true if it is time to stop.
+    fn wait(&self, pause: Option<Duration>) -> bool {
+        let timeout = pause.map(|pause| Timespec {
+            tv_sec: pause.as_secs() as i64,
+            tv_nsec: pause.subsec_nanos().into(),
+        });
+        let mut fds =
+            [PollFd::new(&self.stop, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
+        let fds = if pause.is_some() { &mut fds[..1] } else { &mut fds[..] };
+        // An error of poll itself is an interruption; the loop comes here again.
+        poll(fds, timeout.as_ref()).is_ok() && !fds[0].revents().is_empty()
+    }
+}
+
+/// Whether an accept error is about the one connection, which is gone (accept(2)).
+fn is_of_connection(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::PERM)
+    )
+}

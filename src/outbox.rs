@@ -1,0 +1,272 @@
+//! The sending side of one client. Its contract:
+//!
+//! 1. It does not block: a send takes what the socket takes at once and keeps the rest.
+//! 2. It does not reorder.
+//! 3. It is the only writer of its connection, and takes whole frames; so frames never interleave.
+//! 4. It is bounded in bytes. A client whose queue would grow over the bound is cut off: the queue
+//!    is dropped at a frame boundary and a close frame with code 1013 takes its place.
+//!
+//! Normally the queue is empty and a send goes straight to the socket. Only a client that fell
+//! behind has a queue; the drain thread ([`crate::drain`]) empties it when the socket takes more.
+//! The lock makes each send whole; the hub, the session and the drain thread rarely meet at it.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::backlog::Backlog;
+use crate::wire::{self, Farewell};
+
+/// What an outbox needs of the connection that it writes to.
+pub trait Link: Sized {
+    /// Sends what can be sent without blocking; [`io::ErrorKind::WouldBlock`] if that is nothing.
+    fn send(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Nothing more will be sent: the peer reads to the end of what was.
+    fn half_close(&self);
+    /// Ends the connection in both directions, which also ends a read that waits on it.
+    fn cut(&self);
+    /// Hands the outbox to whoever calls [`Outbox::tend`] when the socket takes more. Called at
+    /// most once until [`Outbox::tend`] has said [`Tended::Done`].
+    fn watch(outbox: &Arc<Outbox<Self>>);
+}
+
+/// How much may wait, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes.
+    pub max_queue: usize,
+    /// From falling behind to having caught up.
+    pub catch_up: Duration,
+    /// From the last word to the end of the connection.
+    pub close_timeout: Duration,
+}
+
+/// The sending side of one client.
+#[derive(Debug)]
+pub struct Outbox<L> {
+    link: L,
+    bounds: Bounds,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    backlog: Backlog,
+    phase: Phase,
+    /// It was closed because it read too slowly.
+    evicted: bool,
+    /// Somebody has been told by [`Link::watch`].
+    watched: bool,
+    /// When the client has to have caught up, or to be gone. Counts while it is watched.
+    deadline: Instant,
+    /// Bytes that a client that was behind has taken since.
+    caught_up: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The last frame is in the backlog, or sent.
+    Closing,
+    /// The connection is cut.
+    Closed,
+}
+
+/// What became of a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It was sent, or waits to be.
+    Taken,
+    /// The client is closed, or has just been closed because it is too slow.
+    Refused,
+}
+
+/// What the drain thread has to do for a client next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tended {
+    /// Forget it.
+    Done,
+    /// Come again when the socket takes more, or at this time.
+    Behind(Instant),
+    /// All is sent: come again when the connection has ended, or at this time.
+    Leaving(Instant),
+}
+
+impl<L: Link> Outbox<L> {
+    /// An outbox whose first bytes are the handshake's `response`. They and what is sent after
+    /// them leave with [`Outbox::open`].
+    pub fn new(link: L, response: Vec<u8>, bounds: Bounds) -> Arc<Self> {
+        Arc::new(Outbox {
+            link,
+            bounds,
+            state: Mutex::new(State {
+                backlog: Backlog::of(response),
+                phase: Phase::Open,
+                evicted: false,
+                // The one who calls `open` is watching.
+                watched: true,
+                deadline: Instant::now(),
+                caught_up: 0,
+            }),
+        })
+    }
+
+    /// The connection that is written to, for reading.
+    pub fn link(&self) -> &L {
+        &self.link
+    }
+
+    /// Sends the handshake's response and what has gathered behind it. Call it once.
+    pub fn open(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.watched = false;
+        self.empty(&mut state);
+        self.look_after(state);
+    }
+
+    /// Sends whole frames, now if nothing waits.
+    pub fn send(self: &Arc<Self>, frames: &[u8]) -> Sent {
+        let mut state = self.lock();
+        if state.phase != Phase::Open {
+            return Sent::Refused;
+        }
+        let mut sent = 0;
+        if state.backlog.is_empty() {
+            match self.link.send(frames) {
+                Ok(all) if all == frames.len() => return Sent::Taken,
+                Ok(some) => sent = some,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => {
+                    self.end(&mut state);
+                    return Sent::Refused;
+                }
+            }
+            state.deadline = Instant::now() + self.bounds.catch_up;
+        }
+        let fits = state.backlog.len() + frames.len() - sent <= self.bounds.max_queue;
+        if fits && sent == 0 {
+            state.backlog.push(frames);
+        } else if fits {
+            state.backlog.start(frames, sent);
+        } else {
+            if sent > 0 {
+                let frame_end = wire::boundary(frames, sent);
+                state.backlog.start(&frames[..frame_end], sent);
+            }
+            self.evict(&mut state);
+        }
+        let result = if fits { Sent::Taken } else { Sent::Refused };
+        self.look_after(state);
+        result
+    }
+
+    /// Sends a close frame behind what waits, and nothing after it. The peer is given
+    /// [`Bounds::close_timeout`] to take it.
+    pub fn close(self: &Arc<Self>, frame: &[u8]) {
+        let mut state = self.lock();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Closing;
+            state.deadline = Instant::now() + self.bounds.close_timeout;
+            state.backlog.push(frame);
+            self.empty(&mut state);
+            self.look_after(state);
+        }
+    }
+
+    /// Ends the connection at once, whatever waits.
+    pub fn cut(&self) {
+        self.end(&mut self.lock());
+    }
+
+    /// Whether the client was closed because it read too slowly.
+    pub fn evicted(&self) -> bool {
+        self.lock().evicted
+    }
+
+    /// How many bytes this client has taken late: if the number grows, it lives.
+    pub fn caught_up(&self) -> u64 {
+        self.lock().caught_up
+    }
+
+    /// Sends of what waits as much as the socket takes. True if some still waits and the client
+    /// is not leaving, so that the caller does well to wait with saying more.
+    pub fn push_on(&self) -> bool {
+        let mut state = self.lock();
+        self.empty(&mut state);
+        state.phase == Phase::Open && !state.backlog.is_empty()
+    }
+
+    /// Looks after a client that is behind or leaving: sends what the socket takes, and holds it
+    /// to its deadline.
+    pub fn tend(&self, now: Instant) -> Tended {
+        let mut state = self.lock();
+        self.empty(&mut state);
+        if state.phase == Phase::Open && state.backlog.is_empty() {
+            state.watched = false;
+            return Tended::Done;
+        }
+        if now >= state.deadline {
+            match state.phase {
+                Phase::Open => {
+                    self.evict(&mut state);
+                    self.empty(&mut state);
+                }
+                Phase::Closing | Phase::Closed => self.end(&mut state),
+            }
+        }
+        match state.phase {
+            Phase::Closed => Tended::Done,
+            _ if state.backlog.is_empty() => Tended::Leaving(state.deadline),
+            _ => Tended::Behind(state.deadline),
+        }
+    }
+
+    /// Sends what waits until the socket takes no more.
+    fn empty(&self, state: &mut State) {
+        if state.backlog.is_empty() {
+            return;
+        }
+        while !state.backlog.is_empty() {
+            match self.link.send(state.backlog.next()) {
+                Ok(sent) => {
+                    state.backlog.advance(sent);
+                    state.caught_up += sent as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => return self.end(state),
+            }
+        }
+        if state.phase == Phase::Closing {
+            self.link.half_close();
+        }
+    }
+
+    /// Gives up a client that is too slow, at a frame boundary.
+    fn evict(&self, state: &mut State) {
+        state.phase = Phase::Closing;
+        state.evicted = true;
+        state.deadline = Instant::now() + self.bounds.close_timeout;
+        state.backlog.keep_torn();
+        state.backlog.push(&Farewell::TooSlow.frame());
+    }
+
+    fn end(&self, state: &mut State) {
+        state.phase = Phase::Closed;
+        state.backlog = Backlog::default();
+        self.link.cut();
+    }
+
+    /// Has the outbox watched if something waits in it and nobody does yet.
+    fn look_after(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        if !state.backlog.is_empty() && !state.watched {
+            state.watched = true;
+            drop(state);
+            L::watch(self);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere in a send leaves a backlog that is whole: sends change it last.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,336 @@
+//! The connections that are open, and how many there may be.
+//!
+//! A connection takes a place when it is accepted and gives it back when its socket is closed. One
+//! that becomes a client takes one of the clients' places too. The list is also how a stop reaches
+//! everybody who is not in the room.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, Shutdown};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use crate::config::FRONT_PER_IP;
+use crate::conn::Conn;
+use crate::drain::ConnOutbox;
+use crate::event::Key;
+use crate::wire::Farewell;
+
+/// How many there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    /// Clients.
+    pub clients: usize,
+    /// Clients from one address.
+    pub clients_per_ip: usize,
+    /// Connections that are not clients: requests that are read, pages that are sent.
+    pub front: usize,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// All places are taken.
+    Everywhere,
+    /// This address has as many as it may.
+    Here,
+    /// The server stops.
+    Stopping,
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Full::Everywhere => "all places are taken",
+            Full::Here => "your address has all the places that one may have",
+            Full::Stopping => "the server stops",
+        })
+    }
+}
+
+/// What an open connection is doing.
+#[derive(Clone, Debug)]
+pub enum Stage {
+    /// Its request is read, or answered.
+    Front(Weak<Conn>),
+    /// It is an echo client.
+    Echo(Weak<ConnOutbox>),
+    /// It is in the room, where the hub knows it.
+    Room(Weak<ConnOutbox>),
+}
+
+/// All places.
+#[derive(Clone, Debug)]
+pub struct Places(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    capacity: Capacity,
+    book: Mutex<Book>,
+    empty: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    last_key: Key,
+    open: HashMap<Key, Open>,
+    clients: usize,
+    by_ip: HashMap<IpAddr, PerIp>,
+    stopping: bool,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    stage: Option<Stage>,
+    is_client: bool,
+}
+
+#[derive(Debug, Default)]
+struct PerIp {
+    open: usize,
+    clients: usize,
+}
+
+/// The place of one connection; freed when dropped.
+#[derive(Debug)]
+pub struct Place {
+    places: Places,
+    key: Key,
+    /// Who counts against the limit per address.
+    ip: Option<IpAddr>,
+}
+
+impl Places {
+    /// So many places, all free.
+    pub fn new(capacity: Capacity) -> Self {
+        Places(Arc::new(Shared { capacity, book: Mutex::default(), empty: Condvar::new() }))
+    }
+
+    /// A place for a connection that comes from `peer`.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn take(&self, peer: IpAddr) -> Result<Place, Full> {
+        let Capacity { clients, clients_per_ip, front } = self.0.capacity;
+        let ip = counted(peer);
+        let mut book = self.book();
+        if book.stopping {
+            return Err(Full::Stopping);
+        }
+        if book.open.len() >= clients + front {
+            return Err(Full::Everywhere);
+        }
+        if let Some(ip) = ip {
+            let here = book.by_ip.entry(ip).or_default();
+            if here.open >= clients_per_ip + FRONT_PER_IP {
+                return Err(Full::Here);
+            }
+            here.open += 1;
+        }
+        book.last_key += 1;
+        let key = book.last_key;
+        book.open.insert(key, Open::default());
+        drop(book);
+        Ok(Place { places: self.clone(), key, ip })
+    }
+
+    /// Begins the stop: nobody gets a place any more, requests are read no further and echo
+    /// clients are told. (The hub tells those in the room.)
+    pub fn stop(&self) {
+        let stages = {
+            let mut book = self.book();
+            book.stopping = true;
+            book.stages()
+        };
+        for stage in stages {
+            match stage {
+                Stage::Front(conn) => {
+                    if let Some(conn) = conn.upgrade() {
+                        let _ = conn.stream.shutdown(Shutdown::Read);
+                    }
+                }
+                Stage::Echo(outbox) => {
+                    if let Some(outbox) = outbox.upgrade() {
+                        outbox.close(&Farewell::Stopping.frame());
+                    }
+                }
+                Stage::Room(_) => {}
+            }
+        }
+    }
+
+    /// Cuts every connection that is still open.
+    pub fn cut(&self) {
+        for stage in self.book().stages() {
+            match stage {
+                Stage::Front(conn) => {
+                    if let Some(conn) = conn.upgrade() {
+                        let _ = conn.stream.shutdown(Shutdown::Both);
+                    }
+                }
+                Stage::Echo(outbox) | Stage::Room(outbox) => {
+                    if let Some(outbox) = outbox.upgrade() {
+                        outbox.cut();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until no connection is open, but not longer than `patience`. How many are left.
+    pub fn wait_until_empty(&self, patience: Duration) -> usize {
+        let deadline = Instant::now() + patience;
+        let mut book = self.book();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if book.open.is_empty() || left.is_zero() {
+                return book.open.len();
+            }
+            book = match self.0.empty.wait_timeout(book, left) {
+                Ok((book, _)) => book,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // Nothing that is done under the lock can panic half-way.
+        self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn stages(&self) -> Vec<Stage> {
+        self.open.values().filter_map(|open| open.stage.clone()).collect()
+    }
+}
+
+impl Place {
+    /// Names the connection.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Takes one of the clients' places as well.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn become_client(&self) -> Result<(), Full> {
+        let Capacity { clients, clients_per_ip, .. } = self.places.0.capacity;
+        let mut book = self.places.book();
+        let book = &mut *book;
+        if book.stopping {
+            return Err(Full::Stopping);
+        }
+        if book.clients >= clients {
+            return Err(Full::Everywhere);
+        }
+        if let Some(here) = self.ip.and_then(|ip| book.by_ip.get_mut(&ip)) {
+            if here.clients >= clients_per_ip {
+                return Err(Full::Here);
+            }
+            here.clients += 1;
+        }
+        book.clients += 1;
+        book.open.entry(self.key).or_default().is_client = true;
+        Ok(())
+    }
+
+    /// Says what the connection is doing. False if the server stops.
+    pub fn enter(&self, stage: Stage) -> bool {
+        let mut book = self.places.book();
+        book.open.entry(self.key).or_default().stage = Some(stage);
+        !book.stopping
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut book = self.places.book();
+        let open = book.open.remove(&self.key).unwrap_or_default();
+        book.clients -= usize::from(open.is_client);
+        if let Some(ip) = self.ip {
+            if let Some(here) = book.by_ip.get_mut(&ip) {
+                here.open -= 1;
+                here.clients -= usize::from(open.is_client);
+                if here.open == 0 {
+                    book.by_ip.remove(&ip);
+                }
+            }
+        }
+        if book.open.is_empty() {
+            self.places.0.empty.notify_all();
+        }
+    }
+}
+
+/// The address that a peer counts as: none for loopback, one for a whole IPv6 /64, which is what
+/// one machine is usually given.
+fn counted(peer: IpAddr) -> Option<IpAddr> {
+    match peer.to_canonical() {
+        ip if ip.is_loopback() => None,
+        IpAddr::V6(ip) => Some(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into()),
+        ip => Some(ip),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: Capacity = Capacity { clients: 3, clients_per_ip: 2, front: 2 };
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn clients_leave_places_for_the_page() {
+        let places = Places::new(SMALL);
+        let taken: Vec<_> =
+            (0..5).map(|_| places.take(ip("127.0.0.1")).expect("a place")).collect();
+        assert_eq!(places.take(ip("::1")).unwrap_err(), Full::Everywhere);
+        for place in &taken[..3] {
+            assert_eq!(place.become_client(), Ok(()));
+        }
+        assert_eq!(taken[3].become_client(), Err(Full::Everywhere));
+        drop(taken);
+        assert_eq!(places.wait_until_empty(Duration::ZERO), 0);
+        let again = places.take(ip("127.0.0.1")).expect("a place");
+        assert_eq!(again.become_client(), Ok(()));
+    }
+
+    #[test]
+    fn one_address_has_its_share() {
+        let places = Places::new(Capacity { clients: 1000, front: 1000, ..SMALL });
+        let taken: Vec<_> =
+            (0..2 + FRONT_PER_IP).map(|_| places.take(ip("192.0.2.1")).expect("a place")).collect();
+        assert_eq!(places.take(ip("::ffff:192.0.2.1")).unwrap_err(), Full::Here);
+        assert!(places.take(ip("192.0.2.2")).is_ok(), "another address has a place");
+        assert_eq!(taken[0].become_client(), Ok(()));
+        assert_eq!(taken[1].become_client(), Ok(()));
+        assert_eq!(taken[2].become_client(), Err(Full::Here));
+        drop(taken);
+        let again = places.take(ip("192.0.2.1")).expect("a place");
+        assert_eq!(again.become_client(), Ok(()));
+    }
+
+    #[test]
+    fn an_ipv6_network_counts_as_one_and_loopback_as_none() {
+        assert_eq!(counted(ip("2001:db8:1:2:3::4")), counted(ip("2001:db8:1:2::9")));
+        assert_ne!(counted(ip("2001:db8:1:2::4")), counted(ip("2001:db8:1:3::4")));
+        for loopback in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(counted(ip(loopback)), None, "{loopback}");
+        }
+    }
+
+    #[test]
+    fn a_stop_gives_no_places() {
+        let places = Places::new(SMALL);
+        let early = places.take(ip("127.0.0.1")).expect("a place");
+        places.stop();
+        assert_eq!(early.become_client(), Err(Full::Stopping));
+        assert_eq!(places.take(ip("127.0.0.1")).unwrap_err(), Full::Stopping);
+        assert_eq!(places.wait_until_empty(Duration::from_millis(1)), 1);
+    }
+}

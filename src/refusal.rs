@@ -1,0 +1,107 @@
+//! What does not fit gets a clear answer: a status, and one line that says why.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::config::{HEAD_BYTES, HEAD_FIELDS};
+
+/// An answer other than the page or a WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    status: &'static str,
+    fields: &'static str,
+    line: String,
+}
+
+impl Refusal {
+    fn new(status: &'static str, fields: &'static str, line: impl Into<String>) -> Self {
+        Refusal { status, fields, line: line.into() }
+    }
+
+    /// Something is wrong with the request, and `line` says what.
+    pub fn bad_request(line: impl Into<String>) -> Self {
+        Self::new("400 Bad Request", "", line)
+    }
+
+    /// The page that asks is not allowed to.
+    pub fn origin(origin: &str, host: &str) -> Self {
+        let line = format!(
+            "the page's origin {} is not that of {}: start roomd with --allow-origin to let it connect",
+            origin.escape_debug(),
+            host.escape_debug()
+        );
+        Self::new("403 Forbidden", "", line)
+    }
+
+    /// The server does not answer to this name.
+    pub fn host(host: &str) -> Self {
+        let line = format!(
+            "{} is not a name of this server: start roomd with --allow-host to let it be one",
+            host.escape_debug()
+        );
+        Self::new("403 Forbidden", "", line)
+    }
+
+    /// There is no such path.
+    pub fn not_found() -> Self {
+        Self::new("404 Not Found", "", "there is nothing here; the chat is at /")
+    }
+
+    /// The path takes `allowed` methods only.
+    pub fn method(allowed: &'static str) -> Self {
+        Self::new("405 Method Not Allowed", allowed, "this path takes another method, see Allow")
+    }
+
+    /// The head did not come in time.
+    pub fn too_slow() -> Self {
+        Self::new("408 Request Timeout", "", "the request head took too long")
+    }
+
+    /// A WebSocket's path was asked for by a plain request.
+    pub fn upgrade_required() -> Self {
+        let fields = "Upgrade: websocket\r\nConnection: upgrade\r\n";
+        Self::new("426 Upgrade Required", fields, "this path speaks WebSocket; the chat is at /")
+    }
+
+    /// The handshake asks for a version that nobody speaks.
+    pub fn version() -> Self {
+        let fields = "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n";
+        Self::new("426 Upgrade Required", fields, "only version 13 of WebSocket is spoken here")
+    }
+
+    /// The head has too many bytes or fields.
+    pub fn too_large() -> Self {
+        let line =
+            format!("a request head has at most {HEAD_BYTES} bytes and {HEAD_FIELDS} fields");
+        Self::new("431 Request Header Fields Too Large", "", line)
+    }
+
+    /// There is no room, or no page, at the moment; `why` says which.
+    pub fn unavailable(why: impl fmt::Display) -> Self {
+        let line = format!("{why}; try again in a while");
+        Self::new("503 Service Unavailable", "Retry-After: 5\r\n", line)
+    }
+
+    /// The whole response.
+    pub fn response(&self) -> Vec<u8> {
+        let Refusal { status, fields, line } = self;
+        format!(
+            "HTTP/1.1 {status}\r\n{fields}Content-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: {}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\
+             Connection: close\r\n\r\n{line}\n",
+            line.len() + 1
+        )
+        .into_bytes()
+    }
+
+    /// Logs it as an answer to `peer`: for an operator who wonders why somebody is not let in.
+    pub fn log(&self, peer: SocketAddr) {
+        log::info!("refused {peer}: {self}");
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.status, self.line)
+    }
+}

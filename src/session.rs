@@ -1,0 +1,261 @@
+//! One WebSocket client from its handshake to its end: the room, or the echo.
+//!
+//! The only file that knows tungstenite's stream. The thread that runs it reads; whatever is sent
+//! leaves through the client's outbox.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::{Error, Message, Utf8Bytes, WebSocket};
+
+use crate::config::{ANSWER_BUFFER, Limits, READ_BUFFER};
+use crate::conn::Conn;
+use crate::deadline;
+use crate::drain::ConnOutbox;
+use crate::event::{Event, Key};
+use crate::outbox::{Bounds, Outbox};
+use crate::pace::Pace;
+use crate::places::Stage;
+use crate::stream::Stream;
+use crate::wire::{self, Farewell};
+
+/// Where a client connects to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Every message is answered, to its sender alone.
+    Echo,
+    /// The room, as this client id.
+    Room(i64),
+}
+
+/// A client whose handshake was accepted.
+#[derive(Debug)]
+pub struct Session {
+    /// Its connection.
+    pub conn: Arc<Conn>,
+    /// What it asked for.
+    pub endpoint: Endpoint,
+    /// The response to its handshake, which has not been sent yet.
+    pub response: Vec<u8>,
+    /// What it sent right behind its handshake.
+    pub received: Vec<u8>,
+}
+
+/// What ends a session.
+#[derive(Debug)]
+enum End {
+    /// The client closed, and said why.
+    Closed(Option<(u16, String)>),
+    /// The connection broke, or ended without a close handshake.
+    Lost(io::Error),
+    /// The client did something that it is closed for.
+    Fault(Farewell, String),
+}
+
+/// The inbox of the hub.
+pub type Inbox = Sender<Event<ConnOutbox>>;
+
+impl Session {
+    /// Serves the client until it is gone.
+    pub fn run(self, limits: &Limits, inbox: &Inbox) {
+        let Session { conn, endpoint, response, received } = self;
+        let bounds = Bounds {
+            max_queue: limits.max_queue,
+            catch_up: limits.catch_up,
+            close_timeout: limits.close_timeout,
+        };
+        let outbox = Outbox::new(conn.clone(), response, bounds);
+        let mut client = match Client::new(&outbox, received, limits) {
+            Ok(client) => client,
+            Err(error) => return log::debug!("{} left at once: {error}", conn.peer),
+        };
+        let end = match endpoint {
+            Endpoint::Echo => {
+                if !conn.place.enter(Stage::Echo(Arc::downgrade(&outbox))) {
+                    outbox.close(&Farewell::Stopping.frame());
+                }
+                outbox.open();
+                let end =
+                    client.read_all(|stream, text| stream.answer(|out| wire::echo(out, &text)));
+                match client.last_word(&end) {
+                    Some(frame) => outbox.close(&frame),
+                    None => outbox.cut(),
+                }
+                end
+            }
+            Endpoint::Room(id) => {
+                conn.place.enter(Stage::Room(Arc::downgrade(&outbox)));
+                // Before the response goes out: whoever has it hears what is said from then on.
+                let member = Member::join(conn.place.key(), id, &outbox, inbox);
+                outbox.open();
+                let end = client.read_all(|_, text| member.say(text));
+                member.leave(client.last_word(&end));
+                end
+            }
+        };
+        match endpoint {
+            Endpoint::Echo => log::debug!("echo client {} left: {end}", conn.peer),
+            Endpoint::Room(id) if outbox.evicted() => {
+                log::warn!("client #{id} at {} was closed (1013): it read too slowly", conn.peer);
+            }
+            Endpoint::Room(id) => log::info!("client #{id} at {} left: {end}", conn.peer),
+        }
+        drop(client);
+        if !matches!(end, End::Lost(_)) {
+            deadline::wait_for_end(&conn.stream, Instant::now() + limits.close_timeout);
+        }
+    }
+}
+
+/// The reading side of a client.
+struct Client {
+    socket: WebSocket<Stream>,
+    pace: Option<Pace>,
+    max_message: usize,
+    ping_timeout: Duration,
+}
+
+impl Client {
+    fn new(outbox: &Arc<ConnOutbox>, received: Vec<u8>, limits: &Limits) -> io::Result<Self> {
+        // Every size is given: the defaults are made for big machines.
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(0)
+            .max_write_buffer_size(ANSWER_BUFFER)
+            .max_message_size(Some(limits.max_message))
+            .max_frame_size(Some(limits.max_message))
+            .accept_unmasked_frames(false);
+        let stream = Stream::new(outbox.clone(), limits)?;
+        Ok(Client {
+            socket: WebSocket::from_partially_read(stream, received, Role::Server, Some(config)),
+            pace: Pace::new(limits.rate, Instant::now()),
+            max_message: limits.max_message,
+            ping_timeout: limits.ping_timeout,
+        })
+    }
+
+    /// Gives each text message to `take`, at the client's pace, until the end.
+    fn read_all(&mut self, mut take: impl FnMut(&mut Stream, Utf8Bytes)) -> End {
+        loop {
+            let message = match self.socket.read() {
+                Ok(message) => message,
+                Err(error) => return self.end_of(error),
+            };
+            match message {
+                Message::Text(text) => {
+                    self.keep_pace();
+                    take(self.socket.get_mut(), text);
+                }
+                Message::Binary(_) => {
+                    return End::Fault(Farewell::Binary, "sent a binary message".into());
+                }
+                Message::Close(why) => {
+                    return End::Closed(why.map(|why| (why.code.into(), why.reason.to_string())));
+                }
+                Message::Ping(_) => self.keep_pace(),
+                Message::Pong(_) | Message::Frame(_) => {}
+            }
+        }
+    }
+
+    /// A client that talks too fast is not read from for a while.
+    fn keep_pace(&mut self) {
+        let wait = self.pace.as_mut().map_or(Duration::ZERO, |pace| pace.count(Instant::now()));
+        if !wait.is_zero() {
+            self.socket.get_mut().send_answers();
+            thread::sleep(wait);
+        }
+    }
+
+    fn end_of(&self, error: Error) -> End {
+        match error {
+            Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+                End::Fault(Farewell::Silent(self.ping_timeout), "did not answer a ping".into())
+            }
+            Error::Io(error) => End::Lost(error),
+            Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)
+            | Error::ConnectionClosed
+            | Error::AlreadyClosed => End::Lost(io::ErrorKind::ConnectionReset.into()),
+            Error::Capacity(_) => {
+                End::Fault(Farewell::TooLong(self.max_message), "sent too long a message".into())
+            }
+            Error::Utf8(_) => End::Fault(Farewell::NotUtf8, "sent text that is not UTF-8".into()),
+            error => End::Fault(Farewell::Protocol, format!("broke the protocol ({error})")),
+        }
+    }
+
+    /// The last frames that the client gets: answers that have not been sent, and a close frame.
+    /// None if it would not take them.
+    fn last_word(&mut self, end: &End) -> Option<Vec<u8>> {
+        match end {
+            End::Lost(_) => return None,
+            // tungstenite has the reply ready, and writes it now.
+            End::Closed(_) => drop(self.socket.flush()),
+            End::Fault(..) => {}
+        }
+        let mut frames = self.socket.get_mut().take_answers();
+        if let End::Fault(farewell, _) = end {
+            frames.extend_from_slice(&farewell.frame());
+        }
+        Some(frames)
+    }
+}
+
+/// A client's being in the room. However its thread ends, a panic included, the room is told.
+struct Member<'a> {
+    key: Key,
+    inbox: &'a Inbox,
+    has_left: bool,
+}
+
+impl<'a> Member<'a> {
+    fn join(key: Key, id: i64, outbox: &Arc<ConnOutbox>, inbox: &'a Inbox) -> Self {
+        let member = Member { key, inbox, has_left: false };
+        member.tell(Event::Join { key, id, outbox: outbox.clone() });
+        member
+    }
+
+    fn say(&self, text: Utf8Bytes) {
+        self.tell(Event::Broadcast { key: self.key, text });
+    }
+
+    fn leave(mut self, farewell: Option<Vec<u8>>) {
+        self.has_left = true;
+        self.tell(Event::Leave { key: self.key, farewell });
+    }
+
+    /// Waits while the inbox is full. That slows this client, not the hub.
+    fn tell(&self, event: Event<ConnOutbox>) {
+        // Without a hub the server is about to end, and says so.
+        let _ = self.inbox.send(event);
+    }
+}
+
+impl Drop for Member<'_> {
+    fn drop(&mut self) {
+        if !self.has_left {
+            self.tell(Event::Leave { key: self.key, farewell: None });
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Closed(None) => f.write_str("it closed the connection"),
+            End::Closed(Some((code, reason))) if reason.is_empty() => {
+                write!(f, "it closed the connection ({code})")
+            }
+            End::Closed(Some((code, reason))) => {
+                write!(f, "it closed the connection ({code}, '{}')", reason.escape_debug())
+            }
+            End::Lost(error) => write!(f, "the connection was lost ({error})"),
+            End::Fault(_, what) => write!(f, "it {what}"),
+        }
+    }
+}

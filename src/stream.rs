@@ -1,0 +1,111 @@
+//! The connection as tungstenite sees it: reads wait for the client, and no longer than its
+//! deadlines; writes gather, and leave through the client's outbox.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::config::{ANSWER_BUFFER, Limits};
+use crate::drain::ConnOutbox;
+use crate::wire;
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Stream {
+    outbox: Arc<ConnOutbox>,
+    /// Whole frames, sent before the thread waits for the client: answers to what came together
+    /// leave together.
+    answers: Vec<u8>,
+    ping_interval: Duration,
+    ping_timeout: Duration,
+    /// A ping is under way; how many bytes the client had taken late at the time.
+    pinged: Option<u64>,
+}
+
+impl Stream {
+    /// A connection with the `limits`' ping interval and timeout.
+    ///
+    /// # Errors
+    /// When the socket is gone already.
+    pub fn new(outbox: Arc<ConnOutbox>, limits: &Limits) -> io::Result<Self> {
+        let Limits { ping_interval, ping_timeout, .. } = *limits;
+        outbox.link().stream.set_read_timeout(Some(ping_interval))?;
+        Ok(Stream { outbox, answers: Vec::new(), ping_interval, ping_timeout, pinged: None })
+    }
+
+    /// Adds an answer: `write` appends whole frames.
+    pub fn answer(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.answers);
+        if self.answers.len() >= ANSWER_BUFFER {
+            self.send_answers();
+        }
+    }
+
+    /// The answers that have not been sent. They are the caller's now.
+    pub fn take_answers(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// Sends the answers. As long as the client does not take them, nothing more is read from it.
+    pub fn send_answers(&mut self) {
+        if self.answers.is_empty() {
+            return;
+        }
+        self.outbox.send(&self.answers);
+        self.answers.clear();
+        self.answers.shrink_to(ANSWER_BUFFER / 4);
+        // This ends: the drain thread sees to it that the client catches up or is cut.
+        while self.outbox.push_on() {
+            let mut fds = [PollFd::new(&self.outbox.link().stream, PollFlags::OUT)];
+            let _ = poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }));
+        }
+    }
+
+    /// The client was silent for as long as it may be: pings it, or gives it up.
+    fn was_silent(&mut self) -> io::Result<()> {
+        let caught_up = self.outbox.caught_up();
+        match self.pinged {
+            None => {
+                self.outbox.send(wire::PING);
+                self.outbox.link().stream.set_read_timeout(Some(self.ping_timeout))?;
+            }
+            // The ping waits behind other bytes, but those are being taken.
+            Some(before) if before < caught_up => {}
+            Some(_) => return Err(io::ErrorKind::TimedOut.into()),
+        }
+        self.pinged = Some(caught_up);
+        Ok(())
+    }
+}
+
+impl Read for Stream {
+    /// [`io::ErrorKind::TimedOut`] when the client does not answer a ping.
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.send_answers();
+        loop {
+            match (&self.outbox.link().stream).read(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.was_silent()?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => {
+                    if self.pinged.take().is_some() {
+                        self.outbox.link().stream.set_read_timeout(Some(self.ping_interval))?;
+                    }
+                    return result;
+                }
+            }
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, frames: &[u8]) -> io::Result<usize> {
+        self.answer(|answers| answers.extend_from_slice(frames));
+        Ok(frames.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,237 @@
+//! What goes over a WebSocket: the texts of the contract, frames, close codes, client ids.
+//!
+//! Pure functions only. Reading frames is tungstenite's work; writing them is done here, because
+//! the hub wants many whole frames in one buffer and each of them encoded once.
+
+use std::time::Duration;
+
+pub use tungstenite::protocol::frame::coding::CloseCode;
+
+/// The longest that [`says`] can make a message: `Client #-9223372036854775808 says: `.
+pub const PREFIX_MAX: usize = 35;
+
+/// The longest frame header that a server sends (RFC 6455 section 5.2; it never masks).
+pub const HEADER_MAX: usize = 10;
+
+/// A ping with no payload (RFC 6455 section 5.5.2).
+pub const PING: &[u8] = &[FINAL | 0x9, 0];
+
+const FINAL: u8 = 0x80;
+const TEXT: u8 = 0x1;
+const CLOSE: u8 = 0x8;
+
+/// Appends the frame by which everybody in the room hears `text` from client `id`.
+pub fn says(out: &mut Vec<u8>, id: i64, text: &str) {
+    text_frame(out, &format!("Client #{id} says: "), text);
+}
+
+/// Appends the frame by which everybody in the room hears that client `id` is gone.
+pub fn left(out: &mut Vec<u8>, id: i64) {
+    text_frame(out, &format!("Client #{id} left the chat"), "");
+}
+
+/// Appends the frame that answers `text` on the echo endpoint.
+pub fn echo(out: &mut Vec<u8>, text: &str) {
+    text_frame(out, "Message text was: ", text);
+}
+
+fn text_frame(out: &mut Vec<u8>, prefix: &str, text: &str) {
+    header(out, TEXT, prefix.len() + text.len());
+    out.extend_from_slice(prefix.as_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// A close frame (RFC 6455 section 5.5.1). A control frame carries at most 125 bytes, so the
+/// reason is cut to 123 of them, at a character boundary.
+pub fn close(code: CloseCode, reason: &str) -> Vec<u8> {
+    let mut end = reason.len().min(123);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    let reason = &reason[..end];
+    let mut out = Vec::with_capacity(4 + reason.len());
+    header(&mut out, CLOSE, 2 + reason.len());
+    out.extend_from_slice(&u16::from(code).to_be_bytes());
+    out.extend_from_slice(reason.as_bytes());
+    out
+}
+
+/// Appends the header of an unmasked, unfragmented frame.
+fn header(out: &mut Vec<u8>, opcode: u8, len: usize) {
+    out.reserve(HEADER_MAX + len);
+    out.push(FINAL | opcode);
+    if len < 126 {
+        out.push(len as u8);
+    } else if let Ok(len) = u16::try_from(len) {
+        out.push(126);
+        out.extend_from_slice(&len.to_be_bytes());
+    } else {
+        out.push(127);
+        out.extend_from_slice(&(len as u64).to_be_bytes());
+    }
+}
+
+/// The first frame boundary in `frames` that is not before `at`.
+///
+/// `frames` are whole frames as this module writes them. An outbox that has sent `at` bytes of
+/// them may say something else only from this boundary on.
+pub fn boundary(frames: &[u8], at: usize) -> usize {
+    let mut end = 0;
+    while end < at && end < frames.len() {
+        end += frame_len(&frames[end..]);
+    }
+    end.min(frames.len())
+}
+
+fn frame_len(frame: &[u8]) -> usize {
+    match frame {
+        [_, 126, hi, lo, ..] => 4 + usize::from(u16::from_be_bytes([*hi, *lo])),
+        [_, 127, len @ ..] if len.len() >= 8 => {
+            let len = len[..8].iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+            usize::try_from(len).map_or(usize::MAX, |len| len.saturating_add(10))
+        }
+        [_, len, ..] => 2 + usize::from(*len),
+        _ => frame.len(),
+    }
+}
+
+/// The client id that a path segment names, if it is a signed 64-bit integer.
+pub fn client_id(segment: &str) -> Option<i64> {
+    segment.parse().ok()
+}
+
+/// Why a client is closed by the server: the close code and the words that go with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// The server stops.
+    Stopping,
+    /// A binary message; the room is text.
+    Binary,
+    /// A text message that is not UTF-8.
+    NotUtf8,
+    /// Something that RFC 6455 forbids.
+    Protocol,
+    /// A message longer than this many bytes.
+    TooLong(usize),
+    /// Its queue is full: it reads too slowly.
+    TooSlow,
+    /// It was silent and left a ping unanswered for this long.
+    Silent(Duration),
+}
+
+impl Farewell {
+    /// The close frame that says so.
+    pub fn frame(self) -> Vec<u8> {
+        match self {
+            Farewell::Stopping => close(CloseCode::Away, "the server stops"),
+            Farewell::Binary => close(CloseCode::Unsupported, "only text messages are taken here"),
+            Farewell::NotUtf8 => close(CloseCode::Invalid, "a text message has to be UTF-8"),
+            Farewell::Protocol => close(CloseCode::Protocol, "this breaks RFC 6455"),
+            Farewell::TooLong(max) => {
+                close(CloseCode::Size, &format!("a message has at most {max} bytes"))
+            }
+            Farewell::TooSlow => {
+                close(CloseCode::Again, "too slow: messages were not read in time")
+            }
+            Farewell::Silent(wait) => close(
+                CloseCode::Error,
+                &format!("no answer to a ping for {} s", wait.as_secs_f32()),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+    use tungstenite::Message;
+    use tungstenite::protocol::{Role, WebSocket};
+
+    /// What a client reads from `frames`, by tungstenite's own reading.
+    fn read(frames: Vec<u8>) -> Vec<Message> {
+        let mut client = WebSocket::from_raw_socket(Cursor::new(frames), Role::Client, None);
+        std::iter::from_fn(|| client.read().ok()).collect()
+    }
+
+    #[test]
+    fn texts_are_those_of_the_contract() {
+        let mut out = Vec::new();
+        says(&mut out, 7, "hello");
+        says(&mut out, i64::MIN, "");
+        left(&mut out, -3);
+        echo(&mut out, " 你好\0 ");
+        assert_eq!(
+            read(out),
+            [
+                "Client #7 says: hello",
+                "Client #-9223372036854775808 says: ",
+                "Client #-3 left the chat",
+                "Message text was:  你好\0 ",
+            ]
+            .map(Message::text)
+        );
+        assert_eq!(PREFIX_MAX, "Client #-9223372036854775808 says: ".len());
+    }
+
+    #[test]
+    fn lengths_around_the_header_sizes() {
+        for len in [0, 1, 107, 108, 125, 126, 65_535, 65_536, 70_000] {
+            let text = "x".repeat(len);
+            let mut out = Vec::new();
+            echo(&mut out, &text);
+            assert_eq!(read(out), [Message::text(format!("Message text was: {text}"))]);
+        }
+    }
+
+    #[test]
+    fn boundary_is_the_end_of_the_frame_that_was_begun() {
+        let mut frames = Vec::new();
+        let mut ends = vec![0];
+        for len in [0, 5, 200, 70_000, 3] {
+            echo(&mut frames, &"y".repeat(len));
+            ends.push(frames.len());
+        }
+        let mut frames_begun = 0;
+        for at in 0..=frames.len() {
+            if at > ends[frames_begun] {
+                frames_begun += 1;
+            }
+            assert_eq!(boundary(&frames, at), ends[frames_begun], "at {at}");
+        }
+    }
+
+    #[test]
+    fn a_close_frame_fits_a_control_frame() {
+        let frame = close(CloseCode::Again, &"é".repeat(100));
+        assert_eq!(frame.len(), 2 + 2 + 122);
+        let Message::Close(Some(close)) = read(frame).remove(0) else { panic!("no close frame") };
+        assert_eq!(u16::from(close.code), 1013);
+        assert_eq!(close.reason.as_str(), "é".repeat(61));
+    }
+
+    #[test]
+    fn farewells_have_the_codes_of_the_contract() {
+        let code = |farewell: Farewell| {
+            let frame = farewell.frame();
+            u16::from_be_bytes([frame[2], frame[3]])
+        };
+        assert_eq!(code(Farewell::Stopping), 1001);
+        assert_eq!(code(Farewell::Protocol), 1002);
+        assert_eq!(code(Farewell::Binary), 1003);
+        assert_eq!(code(Farewell::NotUtf8), 1007);
+        assert_eq!(code(Farewell::TooLong(9)), 1009);
+        assert_eq!(code(Farewell::Silent(Duration::from_secs(10))), 1011);
+        assert_eq!(code(Farewell::TooSlow), 1013);
+    }
+
+    #[test]
+    fn client_ids_are_signed_64_bit_integers() {
+        assert_eq!(client_id("7"), Some(7));
+        assert_eq!(client_id("-9223372036854775808"), Some(i64::MIN));
+        assert_eq!(client_id("9223372036854775807"), Some(i64::MAX));
+        for bad in ["", "x", "7.0", " 7", "7 ", "9223372036854775808", "0x7", "٧", "--7"] {
+            assert_eq!(client_id(bad), None, "{bad:?}");
+        }
+    }
+}
