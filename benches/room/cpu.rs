@@ -46,8 +46,7 @@ pub fn pin(cpu: usize) {
 pub fn of_process(pid: u32) -> Result<Duration, String> {
     let pid = Pid::from_raw(pid.cast_signed());
     let now = ClockId::pid_cpu_clock_id(pid).and_then(ClockId::now);
-    now.map(Duration::from)
-        .map_err(|e| format!("reading the CPU clock of process {pid}: {e}"))
+    now.map(Duration::from).map_err(|e| format!("reading the CPU clock of process {pid}: {e}"))
 }
 
 /// The CPU time of the calling thread.

@@ -8,10 +8,7 @@ const SPARE: u64 = 100;
 /// Raises the limit as far as it goes without asking. Servers inherit it.
 pub fn raise_limit() {
     let maximum = getrlimit(Resource::Nofile).maximum;
-    let raised = Rlimit {
-        current: maximum,
-        maximum,
-    };
+    let raised = Rlimit { current: maximum, maximum };
     if let Err(e) = setrlimit(Resource::Nofile, raised) {
         eprintln!("Raising the limit of descriptors failed ({e}): going on with what there is.");
     }

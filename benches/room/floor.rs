@@ -47,11 +47,7 @@ pub fn measure(receivers: usize, cpus: Cpus) -> Result<Floor, String> {
     }
 
     let received = AtomicUsize::new(0);
-    let mut sender = Sender {
-        sockets,
-        received: &received,
-        cpus,
-    };
+    let mut sender = Sender { sockets, received: &received, cpus };
     thread::scope(|scope| {
         let thread = scope.spawn(|| sender.run());
         let mut count = 0;

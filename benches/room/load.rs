@@ -123,9 +123,7 @@ impl Load {
 
     /// Takes over a socket that needs no handshake.
     pub fn adopt_open(&mut self, socket: TcpStream) -> Result<usize, String> {
-        socket
-            .set_nonblocking(true)
-            .map_err(|e| format!("making a socket nonblocking: {e}"))?;
+        socket.set_nonblocking(true).map_err(|e| format!("making a socket nonblocking: {e}"))?;
         self.adopt(socket, State::Open)
     }
 
@@ -214,11 +212,7 @@ impl Load {
     fn adopt(&mut self, socket: TcpStream, state: State) -> Result<usize, String> {
         let client = self.clients.len();
         self.watch(client, &socket)?;
-        self.clients.push(Client {
-            socket,
-            state,
-            begun: Vec::new(),
-        });
+        self.clients.push(Client { socket, state, begun: Vec::new() });
         Ok(client)
     }
 

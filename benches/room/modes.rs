@@ -38,12 +38,7 @@ pub struct Step {
 /// All steps in their order: memory comes before what leaves the kernel with closed connections
 /// to remember, which it forgets while the next step runs.
 pub fn steps() -> Vec<Step> {
-    let step = |key, title, clients, run| Step {
-        key,
-        title,
-        clients,
-        run,
-    };
+    let step = |key, title, clients, run| Step { key, title, clients, run };
     vec![
         step("memory", "1,000 idle clients", 1000, memory::run),
         step("lockstep-100", "one message at a time, 100 clients", 100, lockstep::run),
@@ -85,11 +80,7 @@ struct Meter<'a> {
 
 impl<'a> Meter<'a> {
     fn start(server: &'a Server) -> Result<Meter<'a>, String> {
-        Ok(Meter {
-            server,
-            cpu: server.cpu()?,
-            begin: Instant::now(),
-        })
+        Ok(Meter { server, cpu: server.cpu()?, begin: Instant::now() })
     }
 
     /// The time and the server's CPU time since the start.

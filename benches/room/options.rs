@@ -105,9 +105,7 @@ impl Options {
 
 fn command() -> String {
     let arguments = std::env::args().skip(1).filter(|a| a != "--bench");
-    let words: Vec<String> = ["cargo bench --bench room --".to_owned()]
-        .into_iter()
-        .chain(arguments)
-        .collect();
+    let words: Vec<String> =
+        ["cargo bench --bench room --".to_owned()].into_iter().chain(arguments).collect();
     words.join(" ").trim_end_matches(" --").to_owned()
 }

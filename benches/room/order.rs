@@ -40,9 +40,7 @@ impl Order {
             None => self.extend(client, text, message)?,
             Some(same) if *same == message => {}
             Some(other) => {
-                return Err(format!(
-                    "client {client} heard {message} where others heard {other}"
-                ));
+                return Err(format!("client {client} heard {message} where others heard {other}"));
             }
         }
         self.heard[client] += 1;

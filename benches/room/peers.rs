@@ -22,7 +22,9 @@ fn fastapi() -> Result<Program, String> {
     let python = directory.join("venv/bin/python");
     once(&directory, "requirements.txt", || {
         run(&directory, "python3", &["-m", "venv", "venv"]).map_err(|e| {
-            format!("{e}\nFastAPI needs Python 3 with venv: apt install python3-venv, or python.org")
+            format!(
+                "{e}\nFastAPI needs Python 3 with venv: apt install python3-venv, or python.org"
+            )
         })?;
         let install = "-m pip install --quiet --disable-pip-version-check -r requirements.txt";
         let install: Vec<&str> = install.split(' ').collect();
@@ -38,8 +40,9 @@ fn node_ws() -> Result<Program, String> {
     let directory = copy("node-ws", &["server.js", "package.json"])?;
     once(&directory, "package.json", || {
         let install = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"];
-        run(&directory, "npm", &install)
-            .map_err(|e| format!("{e}\nws needs node and npm: apt install nodejs npm, or nodejs.org"))
+        run(&directory, "npm", &install).map_err(|e| {
+            format!("{e}\nws needs node and npm: apt install nodejs npm, or nodejs.org")
+        })
     })?;
     Ok(Program::new("node ws", "node server.js {port}", &directory))
 }

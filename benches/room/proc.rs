@@ -15,14 +15,9 @@ pub fn holding(pid: u32) -> Result<Holding, String> {
     let resident_kb = number(&format!("/proc/{pid}/smaps_rollup"), "Rss")?;
     let threads = number(&format!("/proc/{pid}/status"), "Threads")?;
     let path = format!("/proc/{pid}/fd");
-    let descriptors = fs::read_dir(&path)
-        .map_err(|e| format!("counting {path}: {e}"))?
-        .count() as f64;
-    Ok(Holding {
-        resident_kb,
-        threads,
-        descriptors,
-    })
+    let descriptors =
+        fs::read_dir(&path).map_err(|e| format!("counting {path}: {e}"))?.count() as f64;
+    Ok(Holding { resident_kb, threads, descriptors })
 }
 
 /// The most memory that a process has ever had resident.
@@ -32,10 +27,7 @@ pub fn peak_resident_kb(pid: u32) -> Result<f64, String> {
 
 /// Kernel memory that grows with connections and threads: sockets, stacks, page tables.
 pub fn kernel_kb() -> Result<f64, String> {
-    ["Slab", "KernelStack", "PageTables"]
-        .iter()
-        .map(|name| number("/proc/meminfo", name))
-        .sum()
+    ["Slab", "KernelStack", "PageTables"].iter().map(|name| number("/proc/meminfo", name)).sum()
 }
 
 /// One line that tells the reader what kind of machine the figures are from.
@@ -56,9 +48,7 @@ pub fn machine() -> String {
 fn number(path: &str, name: &str) -> Result<f64, String> {
     let value = field(path, name)?;
     let digits = value.split_whitespace().next().unwrap_or_default();
-    digits
-        .parse()
-        .map_err(|_| format!("{path}: {name} is no number but {value:?}"))
+    digits.parse().map_err(|_| format!("{path}: {name} is no number but {value:?}"))
 }
 
 /// The value behind `name:` in one of the kernel's line-by-line files.

@@ -67,11 +67,7 @@ impl Server {
         cpu::pin(cpus.load);
 
         let child = child.map_err(|e| format!("starting {}: {e}", words.join(" ")))?;
-        let mut server = Server {
-            address,
-            cpus,
-            child,
-        };
+        let mut server = Server { address, cpus, child };
         server
             .wait_until_ready()
             .map_err(|e| format!("{} {e}; see {}", program.name, log.display()))?;

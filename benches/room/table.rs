@@ -14,11 +14,7 @@ pub struct Figure {
 
 impl Figure {
     pub fn new(name: &'static str, value: f64) -> Figure {
-        Figure {
-            name,
-            value,
-            floor: None,
-        }
+        Figure { name, value, floor: None }
     }
 
     pub fn over(mut self, floor: f64) -> Figure {
@@ -51,10 +47,7 @@ struct Cell {
 
 impl Table {
     pub fn new(servers: Vec<String>) -> Table {
-        Table {
-            servers,
-            rows: Vec::new(),
-        }
+        Table { servers, rows: Vec::new() }
     }
 
     pub fn add(&mut self, step: &'static str, server: usize, figure: &Figure) {

@@ -39,14 +39,8 @@ pub fn run(server: &Server, _: Floor, clients: usize) -> Outcome {
         Figure::new("clients that heard every message", clients as f64),
         Figure::new("all connected, s", connecting.as_secs_f64()),
         Figure::new("last receiver, p50, ms", median(&mut waits)),
-        Figure::new(
-            "resident memory a client, kB",
-            each(after.resident_kb, before.resident_kb),
-        ),
+        Figure::new("resident memory a client, kB", each(after.resident_kb, before.resident_kb)),
         Figure::new("threads a client", each(after.threads, before.threads)),
-        Figure::new(
-            "descriptors a client",
-            each(after.descriptors, before.descriptors),
-        ),
+        Figure::new("descriptors a client", each(after.descriptors, before.descriptors)),
     ])
 }

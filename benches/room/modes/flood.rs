@@ -35,8 +35,7 @@ pub fn run(server: &Server, floor: Floor, clients: usize) -> Outcome {
     Ok(vec![
         Figure::new("deliveries a second, M", rate(deliveries, time) / 1e6)
             .over(floor.rate() / 1e6),
-        Figure::new("server's CPU a delivery, µs", micros_each(cpu, deliveries))
-            .over(floor.micros),
+        Figure::new("server's CPU a delivery, µs", micros_each(cpu, deliveries)).over(floor.micros),
         Figure::new("load's CPU a delivery, µs", micros_each(busy, deliveries)),
     ])
 }

@@ -23,9 +23,7 @@ pub fn run(server: &Server, floor: Floor, clients: usize) -> Outcome {
     let (_, cpu) = meter.read()?;
 
     let cost = micros_each(cpu, order.deliveries() - warm);
-    Ok(vec![
-        Figure::new("server's CPU a delivery, µs", cost).over(floor.micros),
-    ])
+    Ok(vec![Figure::new("server's CPU a delivery, µs", cost).over(floor.micros)])
 }
 
 fn talk(load: &mut Load, order: &mut Order, clients: usize, time: Duration) -> Result<(), String> {

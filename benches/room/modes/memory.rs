@@ -24,19 +24,10 @@ pub fn run(server: &Server, _: Floor, clients: usize) -> Outcome {
     let each = |after: f64, before: f64| (after - before) / clients as f64;
     Ok(vec![
         Figure::new("resident at start, MB", start.resident_kb / 1024.0),
-        Figure::new(
-            "resident memory a client, kB",
-            each(after.resident_kb, before.resident_kb),
-        ),
-        Figure::new(
-            "kernel memory a client, both ends, kB",
-            each(kernel_after, kernel_before),
-        ),
+        Figure::new("resident memory a client, kB", each(after.resident_kb, before.resident_kb)),
+        Figure::new("kernel memory a client, both ends, kB", each(kernel_after, kernel_before)),
         Figure::new("threads a client", each(after.threads, before.threads)),
-        Figure::new(
-            "descriptors a client",
-            each(after.descriptors, before.descriptors),
-        ),
+        Figure::new("descriptors a client", each(after.descriptors, before.descriptors)),
     ])
 }
 
