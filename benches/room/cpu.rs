@@ -44,7 +44,7 @@ pub fn pin(cpu: usize) {
 /// the threads' own files would forget those that have ended.
 /// It is also the one call here that rustix lacks.
 pub fn of_process(pid: u32) -> Result<Duration, String> {
-    let pid = Pid::from_raw(pid.cast_signed());
+    let pid = Pid::from_raw(pid as i32);
     let now = ClockId::pid_cpu_clock_id(pid).and_then(ClockId::now);
     now.map(Duration::from).map_err(|e| format!("reading the CPU clock of process {pid}: {e}"))
 }

@@ -15,8 +15,6 @@ pub fn raise_limit() {
 }
 
 /// How many clients there can be at most.
-///
-/// Half of the limit, since the floor has both ends of its connections in one process.
 pub fn most_clients() -> usize {
     match getrlimit(Resource::Nofile).current {
         Some(limit) => limit.saturating_sub(SPARE) as usize,

@@ -105,9 +105,10 @@ impl Sender<'_> {
         let cost = cpu::of_this_thread() - begin;
         *sent += self.sockets.len();
         while self.received.load(Ordering::Acquire) < *sent {
-            match self.cpus.are_shared() {
-                true => thread::yield_now(),
-                false => std::hint::spin_loop(),
+            if self.cpus.are_shared() {
+                thread::yield_now();
+            } else {
+                std::hint::spin_loop();
             }
         }
         cost

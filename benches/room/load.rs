@@ -68,10 +68,7 @@ pub struct Load {
 
 impl Load {
     pub fn new(server: SocketAddr, cpus: Cpus) -> Load {
-        let wait = match cpus.are_shared() {
-            true => Duration::from_millis(1),
-            false => Duration::ZERO,
-        };
+        let wait = Duration::from_millis(cpus.are_shared().into());
         Load {
             server,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC).expect("creating an epoll"),

@@ -52,7 +52,7 @@ impl Message {
 /// Who left, if the text is the room's notice of that.
 pub fn who_left(text: &[u8]) -> Option<usize> {
     let id = text.strip_prefix(b"Client #")?.strip_suffix(b" left the chat")?;
-    str::from_utf8(id).ok()?.parse().ok()
+    std::str::from_utf8(id).ok()?.parse().ok()
 }
 
 impl fmt::Display for Message {

@@ -35,6 +35,14 @@ pub struct Step {
     pub run: fn(&Server, Floor, usize) -> Outcome,
 }
 
+impl Step {
+    /// Its name may leave out the number of clients.
+    pub fn is_called(&self, name: &str) -> bool {
+        let rest = self.key.strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+}
+
 /// All steps in their order: memory comes before what leaves the kernel with closed connections
 /// to remember, which it forgets while the next step runs.
 pub fn steps() -> Vec<Step> {

@@ -12,7 +12,7 @@ const HELP: &str = "\
 Measures roomd beside what plain sends cost, and prints one Markdown table.
 
   --quick              measure once, not three times
-  --only STEP,...      only the steps whose names begin so (--list names them)
+  --only STEP,...      only these steps (see --list); flood means flood-100 and flood-1000
   --list               list the steps
   --peers              also measure FastAPI and node's ws, which this installs under target/
   --peer NAME=COMMAND  also measure another server of the same protocol; {port} and {clients}
@@ -85,7 +85,7 @@ impl Options {
     pub fn steps(&self) -> Vec<Step> {
         let asked = |step: &Step| match self.only.is_empty() {
             true => step.key != CROWD,
-            false => self.only.iter().any(|name| step.key.starts_with(name)),
+            false => self.only.iter().any(|name| step.is_called(name)),
         };
         modes::steps().into_iter().filter(asked).collect()
     }

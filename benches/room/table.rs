@@ -107,13 +107,13 @@ fn middle(values: &mut [f64]) -> String {
     }
 }
 
-/// Three digits that matter are enough for a machine that others use too.
+/// Counts as they are; of the rest, three digits are enough on a machine that others use too.
 fn digits(value: f64) -> String {
     match value.abs() {
+        size if size.fract() == 0.0 => format!("{value}"),
         100.0.. => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),
         1.0.. => format!("{value:.2}"),
-        0.0 => "0".to_owned(),
         _ => format!("{value:.3}"),
     }
 }

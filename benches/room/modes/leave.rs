@@ -5,7 +5,7 @@ use crate::floor::Floor;
 use crate::load::Event;
 use crate::message;
 use crate::server::Server;
-use crate::stats::millis;
+use crate::stats::{micros_each, millis};
 use crate::table::Figure;
 
 /// They are the first clients, and listen.
@@ -43,6 +43,6 @@ pub fn run(server: &Server, floor: Floor, leaving: usize) -> Outcome {
 
     Ok(vec![
         Figure::new("until the last knows of all, ms", millis(time)),
-        Figure::new("server's CPU, ms", millis(cpu)).over(floor.micros / 1e3),
+        Figure::new("server's CPU a leaver, µs", micros_each(cpu, leaving)).over(floor.micros),
     ])
 }

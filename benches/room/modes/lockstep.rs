@@ -9,7 +9,7 @@ use crate::load::{Event, Load};
 use crate::message::Message;
 use crate::order::Order;
 use crate::server::Server;
-use crate::stats::micros_each;
+use crate::stats::{median, micros_each, millis};
 use crate::table::Figure;
 
 pub fn run(server: &Server, floor: Floor, clients: usize) -> Outcome {
@@ -19,18 +19,29 @@ pub fn run(server: &Server, floor: Floor, clients: usize) -> Outcome {
 
     let warm = order.deliveries();
     let meter = Meter::start(server)?;
-    talk(&mut load, &mut order, clients, MEASURED)?;
+    let mut waits = talk(&mut load, &mut order, clients, MEASURED)?;
     let (_, cpu) = meter.read()?;
 
     let cost = micros_each(cpu, order.deliveries() - warm);
-    Ok(vec![Figure::new("server's CPU a delivery, µs", cost).over(floor.micros)])
+    Ok(vec![
+        Figure::new("server's CPU a delivery, µs", cost).over(floor.micros),
+        Figure::new("last receiver, p50, ms", median(&mut waits)).over(floor.last_millis),
+    ])
 }
 
-fn talk(load: &mut Load, order: &mut Order, clients: usize, time: Duration) -> Result<(), String> {
+/// Talks for that long, and says how many milliseconds each message took to the last receiver.
+fn talk(
+    load: &mut Load,
+    order: &mut Order,
+    clients: usize,
+    time: Duration,
+) -> Result<Vec<f64>, String> {
     let begin = Instant::now();
+    let mut waits = Vec::new();
     while begin.elapsed() < time {
         let due = order.deliveries() + clients;
         let number = order.deliveries() / clients;
+        let said_at = Instant::now();
         load.say(0, &Message::new(0, number).text(LENGTH))?;
         while order.deliveries() < due {
             load.turn(|client, event| match event {
@@ -38,6 +49,7 @@ fn talk(load: &mut Load, order: &mut Order, clients: usize, time: Duration) -> R
                 _ => Ok(()),
             })?;
         }
+        waits.push(millis(said_at.elapsed()));
     }
-    Ok(())
+    Ok(waits)
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::talk::Talk;
 use super::{Outcome, join};
 use crate::floor::Floor;
-use crate::load::Event;
-use crate::message;
+use crate::load::{Event, Load};
+use crate::message::{self, Message};
 use crate::server::Server;
 use crate::table::Figure;
 
@@ -20,13 +20,16 @@ const GRACE: Duration = Duration::from_secs(2);
 const TOO_SLOW: u16 = 1013;
 
 pub fn run(server: &Server, _: Floor, healthy: usize) -> Outcome {
-    let mut load = join(server, healthy + STALLED)?;
-    for client in healthy..healthy + STALLED {
+    // The dawdler comes after the healthy, and the stalled after it.
+    let stalled = healthy + 1..healthy + 1 + STALLED;
+    let mut load = join(server, stalled.end)?;
+    for client in stalled {
         load.stall(client)?;
     }
     let before = server.holding()?.resident_kb;
 
     let mut talk = Talk::new(healthy, LENGTH, RATE, TIME);
+    let mut dawdler = Dawdler::new(healthy);
     let mut told = vec![0; healthy];
     let (mut closed, mut too_slow) = (0, 0);
     let (mut to_wake, mut woken_at) = (Vec::new(), Vec::new());
@@ -34,22 +37,25 @@ pub fn run(server: &Server, _: Floor, healthy: usize) -> Outcome {
     let mut over = None;
     loop {
         talk.speak(&mut load)?;
+        dawdler.dawdle(&mut load)?;
         load.turn(|client, event| {
             match event {
                 Event::Text(text) if client < healthy => match message::who_left(text) {
-                    // The first to be told wakes the one that left, which then reads why.
-                    Some(id) if client == 0 => {
-                        told[0] += 1;
-                        to_wake.push(id);
+                    Some(id) => {
+                        told[client] += 1;
+                        // The first to be told wakes the one that left, which then reads why.
+                        if client == 0 {
+                            to_wake.push(id);
+                        }
                     }
-                    Some(_) => told[client] += 1,
                     None => talk.hear(client, text)?,
                 },
+                _ if client == dawdler.client => dawdler.hear(&event)?,
                 Event::Gone(code) => {
                     closed += 1;
                     too_slow += usize::from(code == Some(TOO_SLOW));
                 }
-                // A stalled client reads what it had been sent before.
+                // A stalled client that was woken reads what it had been sent before.
                 Event::Text(_) | Event::Open => {}
             }
             Ok(())
@@ -58,7 +64,7 @@ pub fn run(server: &Server, _: Floor, healthy: usize) -> Outcome {
             woken_at.push(begin.elapsed().as_secs_f64());
             load.wake(client)?;
         }
-        if talk.is_over() {
+        if talk.is_over() && dawdler.heard == talk.count() {
             let over = *over.get_or_insert_with(Instant::now);
             if closed == STALLED || over.elapsed() > GRACE {
                 break;
@@ -77,4 +83,47 @@ pub fn run(server: &Server, _: Floor, healthy: usize) -> Outcome {
     // A server that closes nobody has no time for that.
     figures.extend(woken_at.last().map(|&at| Figure::new("the last was closed after, s", at)));
     Ok(figures)
+}
+
+/// A client that reads only half of the time for a while: it must lose nothing.
+struct Dawdler {
+    client: usize,
+    begin: Instant,
+    is_reading: bool,
+    heard: usize,
+}
+
+impl Dawdler {
+    /// In one pause it falls behind by some 150 kB.
+    const PAUSE: Duration = Duration::from_millis(250);
+    const PAUSES: u128 = 6;
+
+    fn new(client: usize) -> Dawdler {
+        Dawdler { client, begin: Instant::now(), is_reading: true, heard: 0 }
+    }
+
+    fn dawdle(&mut self, load: &mut Load) -> Result<(), String> {
+        let turn = self.begin.elapsed().as_millis() / Dawdler::PAUSE.as_millis();
+        let reads = turn % 2 == 1 || turn / 2 >= Dawdler::PAUSES;
+        if reads != self.is_reading {
+            self.is_reading = reads;
+            match reads {
+                true => load.wake(self.client)?,
+                false => load.stall(self.client)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, event: &Event<'_>) -> Result<(), String> {
+        match event {
+            Event::Text(text) if message::who_left(text).is_some() => Ok(()),
+            Event::Text(text) if Message::find(text) == Some(Message::new(0, self.heard)) => {
+                self.heard += 1;
+                Ok(())
+            }
+            Event::Gone(code) => Err(format!("a client that only dawdled was closed: {code:?}")),
+            _ => Err(format!("a client that only dawdled has missed message {}", self.heard)),
+        }
+    }
 }

@@ -43,6 +43,11 @@ impl Talk {
         }
     }
 
+    /// How many messages there are in all.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// Whether everybody has heard everything.
     pub fn is_over(&self) -> bool {
         self.waits.len() == self.count
