@@ -2,9 +2,6 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What either side needs beside its connections.
-const SPARE: u64 = 100;
-
 /// Raises the limit as far as it goes without asking. Servers inherit it.
 pub fn raise_limit() {
     let maximum = getrlimit(Resource::Nofile).maximum;
@@ -14,10 +11,10 @@ pub fn raise_limit() {
     }
 }
 
-/// How many clients there can be at most.
+/// How many clients there can be at most: a server keeps descriptors for other things too.
 pub fn most_clients() -> usize {
     match getrlimit(Resource::Nofile).current {
-        Some(limit) => limit.saturating_sub(SPARE) as usize,
+        Some(limit) => (limit / 3 * 2) as usize,
         None => usize::MAX,
     }
 }

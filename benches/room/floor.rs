@@ -16,8 +16,8 @@ use crate::message::Message;
 use crate::modes::LENGTH;
 use crate::{frame, order, stats};
 
-const WARM_UP: Duration = Duration::from_millis(200);
-const MEASURED: Duration = Duration::from_millis(800);
+const WARM_UP: Duration = Duration::from_millis(100);
+const MEASURED: Duration = Duration::from_millis(400);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Floor {
@@ -28,6 +28,14 @@ pub struct Floor {
 }
 
 impl Floor {
+    /// What is likely to have held between two measurements.
+    pub fn between(self, later: Floor) -> Floor {
+        Floor {
+            micros: f64::midpoint(self.micros, later.micros),
+            last_millis: f64::midpoint(self.last_millis, later.last_millis),
+        }
+    }
+
     /// How many deliveries a second one CPU could make.
     pub fn rate(self) -> f64 {
         1e6 / self.micros

@@ -55,6 +55,9 @@ struct Bench {
     least_share: f64,
 }
 
+/// Some steps have a few clients more than they are named after.
+const SPARE: usize = 50;
+
 /// With more sockets than this, a plain send does not become any dearer.
 const MOST_RECEIVERS: usize = 1000;
 
@@ -98,56 +101,70 @@ impl Bench {
                 step.clients = most;
             }
             for round in 1..=self.options.rounds {
-                self.progress(round, "plain send()", step.title);
-                // The floor has both ends of its connections in one process.
-                let receivers = step.clients.min(MOST_RECEIVERS).min(most / 2);
-                let floor = floor::measure(receivers, self.cpus).expect("measuring the floor");
-                for program in 0..self.programs.len() {
-                    self.progress(round, &self.programs[program].name, step.title);
-                    if let Err(text) = self.measure(step, program, floor) {
-                        eprintln!("FAILED: {text}");
-                        self.faults.push(Fault { program, text });
-                    }
-                }
+                self.run_round(step, round);
             }
         }
     }
 
-    fn measure(&mut self, step: Step, program: usize, floor: Floor) -> Result<(), String> {
-        let name = &self.programs[program].name;
-        let context = |e| format!("{name}, {}: {e}", step.title);
-        let server = Server::start(&self.programs[program], step.clients + 100, self.cpus)
-            .map_err(context)?;
+    /// Measures the floor before and after each server.
+    fn run_round(&mut self, step: Step, round: usize) {
+        let mut before = self.floor(step);
+        for program in 0..self.programs.len() {
+            self.progress(round, &self.programs[program].name, step);
+            let figures = self.measure(step, program);
+            let after = self.floor(step);
+            match figures {
+                Ok(figures) => {
+                    for figure in &figures {
+                        self.table.add(step.title, program, figure, before.between(after));
+                    }
+                }
+                Err(e) => {
+                    let text = format!("{}, {}: {e}", self.programs[program].name, step.title);
+                    eprintln!("FAILED: {text}");
+                    self.faults.push(Fault { program, text });
+                }
+            }
+            before = after;
+        }
+    }
+
+    fn floor(&self, step: Step) -> Floor {
+        // The floor has both ends of its connections in one process.
+        let most = descriptors::most_clients() / 2;
+        let receivers = step.clients.min(MOST_RECEIVERS).min(most);
+        floor::measure(receivers, self.cpus).expect("measuring the floor")
+    }
+
+    fn measure(&mut self, step: Step, program: usize) -> modes::Outcome {
+        let server = Server::start(&self.programs[program], step.clients + SPARE, self.cpus)?;
         let (begin, cpu) = (Instant::now(), cpu::of_this_thread());
-        let figures = (step.run)(&server, floor, step.clients).map_err(context)?;
+        let figures = (step.run)(&server, step.clients)?;
         // The load polls all the time, so what it has not had, somebody else has.
         let share = (cpu::of_this_thread() - cpu).div_duration_f64(begin.elapsed());
         self.least_share = self.least_share.min(share);
-        for figure in &figures {
-            self.table.add(step.title, program, figure);
-        }
-        Ok(())
+        Ok(figures)
     }
 
-    fn progress(&self, round: usize, name: &str, what: &str) {
+    fn progress(&self, round: usize, name: &str, step: Step) {
         let seconds = self.begin.elapsed().as_secs();
         let rounds = self.options.rounds;
-        eprintln!("[{seconds:4} s] {name}: {what}, {round} of {rounds}");
+        eprintln!("[{seconds:4} s] {}, {round} of {rounds}: {name}", step.title);
     }
 
     /// The table, and whether the first server has passed all checks.
     fn report(mut self) -> ExitCode {
         let date = Command::new("date").args(["-u", "+%Y-%m-%d"]).output();
-        let date = date.map(|d| String::from_utf8_lossy(&d.stdout).trim().to_owned());
+        let date = date.map(|d| d.stdout).unwrap_or_default();
+        let date = String::from_utf8_lossy(&date);
+        let date = date.trim();
         self.table.print();
-        println!();
-        println!(
-            "{}; {}; `{}`; median of {} (least–most), × plain `send()`",
-            date.unwrap_or_default(),
-            proc::machine(),
-            self.options.command,
-            self.options.rounds,
-        );
+        let how = match self.options.rounds {
+            1 => "measured once".to_owned(),
+            rounds => format!("median of {rounds} (least–most)"),
+        };
+        let command = &self.options.command;
+        println!("\n{date}; {}; `{command}`; {how}; × is over plain `send()`", proc::machine());
         if !self.cpus.are_shared() && self.least_share < UNDISTURBED {
             let taken = 100.0 * (1.0 - self.least_share);
             println!("\nDISTURBED: others took up to {taken:.0} % of the load's CPU");

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::floor::Floor;
 use crate::load::Load;
 use crate::server::Server;
 use crate::table::Figure;
@@ -32,7 +31,7 @@ pub struct Step {
     pub key: &'static str,
     pub title: &'static str,
     pub clients: usize,
-    pub run: fn(&Server, Floor, usize) -> Outcome,
+    pub run: fn(&Server, usize) -> Outcome,
 }
 
 impl Step {

@@ -13,7 +13,7 @@ use crate::server::Program;
 pub fn install() -> Vec<Program> {
     [fastapi(), node_ws()]
         .into_iter()
-        .filter_map(|peer| peer.map_err(|e| eprintln!("{e}")).ok())
+        .filter_map(|peer| peer.map_err(|e| eprintln!("Left out: {e}")).ok())
         .collect()
 }
 

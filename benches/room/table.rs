@@ -1,5 +1,6 @@
 //! The figures, and the Markdown table that they end up in.
 
+use crate::floor::Floor;
 use crate::stats::median;
 
 /// One measured value.
@@ -9,7 +10,7 @@ pub struct Figure {
     pub name: &'static str,
     pub value: f64,
     /// What plain sends come to, where that can be compared.
-    pub floor: Option<f64>,
+    pub floor: Option<fn(Floor) -> f64>,
 }
 
 impl Figure {
@@ -17,7 +18,7 @@ impl Figure {
         Figure { name, value, floor: None }
     }
 
-    pub fn over(mut self, floor: f64) -> Figure {
+    pub fn over(mut self, floor: fn(Floor) -> f64) -> Figure {
         self.floor = Some(floor);
         self
     }
@@ -41,7 +42,7 @@ struct Row {
 #[derive(Clone, Default, Debug)]
 struct Cell {
     values: Vec<f64>,
-    /// Each value over the floor of its own round, since a machine has faster and slower minutes.
+    /// Each value over the floor of its own minute, since a machine has faster and slower minutes.
     ratios: Vec<f64>,
 }
 
@@ -50,7 +51,7 @@ impl Table {
         Table { servers, rows: Vec::new() }
     }
 
-    pub fn add(&mut self, step: &'static str, server: usize, figure: &Figure) {
+    pub fn add(&mut self, step: &'static str, server: usize, figure: &Figure, floor: Floor) {
         let columns = self.servers.len();
         let same = |row: &Row| row.step == step && row.name == figure.name;
         let at = self.rows.iter().position(same).unwrap_or_else(|| {
@@ -64,7 +65,8 @@ impl Table {
         });
         let row = &mut self.rows[at];
         row.cells[server].values.push(figure.value);
-        if let Some(floor) = figure.floor {
+        if let Some(plain) = figure.floor {
+            let floor = plain(floor);
             row.floors.push(floor);
             row.cells[server].ratios.push(figure.value / floor);
         }

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::{MEASURED, Meter, Outcome, WARM_UP};
-use crate::floor::Floor;
 use crate::load::{Event, Load};
 use crate::server::Server;
 use crate::stats::{micros_each, rate};
@@ -12,7 +11,7 @@ use crate::table::Figure;
 /// Nobody has to be told when an echo ends.
 const PATH: &str = "/ws";
 
-pub fn run(server: &Server, floor: Floor, at_a_time: usize) -> Outcome {
+pub fn run(server: &Server, at_a_time: usize) -> Outcome {
     let mut load = Load::new(server.address, server.cpus);
     for _ in 0..at_a_time {
         load.begin(PATH)?;
@@ -25,7 +24,8 @@ pub fn run(server: &Server, floor: Floor, at_a_time: usize) -> Outcome {
 
     Ok(vec![
         Figure::new("connections a second, k", rate(count, time) / 1e3),
-        Figure::new("server's CPU a connection, µs", micros_each(cpu, count)).over(floor.micros),
+        Figure::new("server's CPU a connection, µs", micros_each(cpu, count))
+            .over(|floor| floor.micros),
     ])
 }
 

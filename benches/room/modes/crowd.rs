@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::{LENGTH, Outcome, join};
-use crate::floor::Floor;
 use crate::load::Event;
 use crate::message::Message;
 use crate::order::Order;
@@ -13,7 +12,7 @@ use crate::table::Figure;
 
 const MESSAGES: usize = 5;
 
-pub fn run(server: &Server, _: Floor, clients: usize) -> Outcome {
+pub fn run(server: &Server, clients: usize) -> Outcome {
     let before = server.holding()?;
     let begin = Instant::now();
     let mut load = join(server, clients)?;

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::{LENGTH, MEASURED, Meter, Outcome, WARM_UP};
-use crate::floor::Floor;
 use crate::frame;
 use crate::load::{Event, Load};
 use crate::message::Message;
@@ -11,15 +10,15 @@ use crate::server::Server;
 use crate::stats::{micros_each, rate};
 use crate::table::Figure;
 
-pub fn one_at_a_time(server: &Server, floor: Floor, clients: usize) -> Outcome {
-    run(server, floor, clients, 1)
+pub fn one_at_a_time(server: &Server, clients: usize) -> Outcome {
+    run(server, clients, 1)
 }
 
-pub fn pipelined(server: &Server, floor: Floor, clients: usize) -> Outcome {
-    run(server, floor, clients, 16)
+pub fn pipelined(server: &Server, clients: usize) -> Outcome {
+    run(server, clients, 16)
 }
 
-fn run(server: &Server, floor: Floor, clients: usize, in_flight: usize) -> Outcome {
+fn run(server: &Server, clients: usize, in_flight: usize) -> Outcome {
     let mut load = Load::new(server.address, server.cpus);
     load.open(clients, |_| "/ws".to_owned())?;
     let mut echo = Echo {
@@ -41,9 +40,9 @@ fn run(server: &Server, floor: Floor, clients: usize, in_flight: usize) -> Outco
 
     Ok(vec![
         Figure::new("round trips a second, k", rate(round_trips, time) / 1e3)
-            .over(floor.rate() / 1e3),
+            .over(|floor| floor.rate() / 1e3),
         Figure::new("server's CPU a round trip, µs", micros_each(cpu, round_trips))
-            .over(floor.micros),
+            .over(|floor| floor.micros),
     ])
 }
 

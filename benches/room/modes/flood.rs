@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::{LENGTH, MEASURED, Meter, Outcome, WARM_UP, join};
-use crate::floor::Floor;
 use crate::frame;
 use crate::load::{Event, Load};
 use crate::message::Message;
@@ -15,7 +14,7 @@ use crate::table::Figure;
 const SENDERS: usize = 4;
 const WINDOW: usize = 16;
 
-pub fn run(server: &Server, floor: Floor, clients: usize) -> Outcome {
+pub fn run(server: &Server, clients: usize) -> Outcome {
     let mut load = join(server, clients)?;
     let mut flood = Flood {
         order: Order::new(clients, SENDERS, LENGTH),
@@ -34,8 +33,9 @@ pub fn run(server: &Server, floor: Floor, clients: usize) -> Outcome {
     flood.finish(&mut load, clients)?;
     Ok(vec![
         Figure::new("deliveries a second, M", rate(deliveries, time) / 1e6)
-            .over(floor.rate() / 1e6),
-        Figure::new("server's CPU a delivery, µs", micros_each(cpu, deliveries)).over(floor.micros),
+            .over(|floor| floor.rate() / 1e6),
+        Figure::new("server's CPU a delivery, µs", micros_each(cpu, deliveries))
+            .over(|floor| floor.micros),
         Figure::new("load's CPU a delivery, µs", micros_each(busy, deliveries)),
     ])
 }

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use super::talk::Talk;
 use super::{LENGTH, Outcome, join};
-use crate::floor::Floor;
 use crate::load::Event;
 use crate::server::Server;
 
 const DELIVERIES_A_SECOND: usize = 20_000;
 const TIME: Duration = Duration::from_secs(4);
 
-pub fn run(server: &Server, floor: Floor, clients: usize) -> Outcome {
+pub fn run(server: &Server, clients: usize) -> Outcome {
     let mut load = join(server, clients)?;
     let mut talk = Talk::new(clients, LENGTH, DELIVERIES_A_SECOND / clients, TIME);
     while !talk.is_over() {
@@ -22,5 +21,5 @@ pub fn run(server: &Server, floor: Floor, clients: usize) -> Outcome {
         })?;
     }
     let figures = talk.figures().into_iter();
-    Ok(figures.map(|f| f.over(floor.last_millis)).collect())
+    Ok(figures.map(|f| f.over(|floor| floor.last_millis)).collect())
 }

@@ -1,7 +1,6 @@
 //! Almost everybody leaves at once: how soon do those who stay know all of it?
 
 use super::{Meter, Outcome, join};
-use crate::floor::Floor;
 use crate::load::Event;
 use crate::message;
 use crate::server::Server;
@@ -11,7 +10,7 @@ use crate::table::Figure;
 /// They are the first clients, and listen.
 const STAYING: usize = 10;
 
-pub fn run(server: &Server, floor: Floor, leaving: usize) -> Outcome {
+pub fn run(server: &Server, leaving: usize) -> Outcome {
     let everybody = STAYING + leaving;
     let mut load = join(server, everybody)?;
     let mut told = vec![vec![false; everybody]; STAYING];
@@ -43,6 +42,7 @@ pub fn run(server: &Server, floor: Floor, leaving: usize) -> Outcome {
 
     Ok(vec![
         Figure::new("until the last knows of all, ms", millis(time)),
-        Figure::new("server's CPU a leaver, µs", micros_each(cpu, leaving)).over(floor.micros),
+        Figure::new("server's CPU a leaver, µs", micros_each(cpu, leaving))
+            .over(|floor| floor.micros),
     ])
 }

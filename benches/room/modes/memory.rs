@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::{Outcome, join, room};
-use crate::floor::Floor;
 use crate::proc;
 use crate::server::Server;
 use crate::table::Figure;
@@ -11,7 +10,7 @@ use crate::table::Figure;
 /// Until the server and the kernel have put away what connecting needed.
 const SETTLE: Duration = Duration::from_millis(500);
 
-pub fn run(server: &Server, _: Floor, clients: usize) -> Outcome {
+pub fn run(server: &Server, clients: usize) -> Outcome {
     let start = server.holding()?;
     // What the server sets up once, for the first client, is no client's cost.
     let mut load = join(server, 1)?;

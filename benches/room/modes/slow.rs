@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use super::talk::Talk;
 use super::{Outcome, join};
-use crate::floor::Floor;
 use crate::load::{Event, Load};
 use crate::message::{self, Message};
 use crate::server::Server;
@@ -19,7 +18,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// "Try again later": what a client that reads too slowly is told.
 const TOO_SLOW: u16 = 1013;
 
-pub fn run(server: &Server, _: Floor, healthy: usize) -> Outcome {
+pub fn run(server: &Server, healthy: usize) -> Outcome {
     // The dawdler comes after the healthy, and the stalled after it.
     let stalled = healthy + 1..healthy + 1 + STALLED;
     let mut load = join(server, stalled.end)?;
