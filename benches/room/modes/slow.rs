@@ -12,7 +12,7 @@ use crate::table::Figure;
 const STALLED: usize = 10;
 const RATE: usize = 150;
 const LENGTH: usize = 4096;
-const TIME: Duration = Duration::from_secs(6);
+const TIME: Duration = Duration::from_secs(4);
 /// How long a stalled client that reads again may take to find out that it was closed.
 const GRACE: Duration = Duration::from_secs(2);
 /// "Try again later": what a client that reads too slowly is told.
@@ -22,7 +22,7 @@ pub fn run(server: &Server, healthy: usize) -> Outcome {
     // The dawdler comes after the healthy, and the stalled after it.
     let stalled = healthy + 1..healthy + 1 + STALLED;
     let mut load = join(server, stalled.end)?;
-    for client in stalled {
+    for client in stalled.clone() {
         load.stall(client)?;
     }
     let before = server.holding()?.resident_kb;
@@ -36,10 +36,13 @@ pub fn run(server: &Server, healthy: usize) -> Outcome {
     let mut over = None;
     loop {
         talk.speak(&mut load)?;
-        dawdler.dawdle(&mut load)?;
+        dawdler.dawdle(&mut load, talk.said())?;
         load.turn(|client, event| {
             match event {
                 Event::Text(text) if client < healthy => match message::who_left(text) {
+                    Some(id) if !stalled.contains(&id) => {
+                        return Err(format!("client {id} was dropped, which had not stalled"));
+                    }
                     Some(id) => {
                         told[client] += 1;
                         // The first to be told wakes the one that left, which then reads why.
@@ -87,29 +90,28 @@ pub fn run(server: &Server, healthy: usize) -> Outcome {
 /// A client that reads only half of the time for a while: it must lose nothing.
 struct Dawdler {
     client: usize,
-    begin: Instant,
     is_reading: bool,
     heard: usize,
 }
 
 impl Dawdler {
-    /// In one pause it falls behind by some 150 kB.
-    const PAUSE: Duration = Duration::from_millis(250);
-    const PAUSES: u128 = 6;
+    /// So many messages long: it falls behind by some 150 kB.
+    const PAUSE: usize = 36;
+    const PAUSES: usize = 6;
 
     fn new(client: usize) -> Dawdler {
-        Dawdler { client, begin: Instant::now(), is_reading: true, heard: 0 }
+        Dawdler { client, is_reading: true, heard: 0 }
     }
 
-    fn dawdle(&mut self, load: &mut Load) -> Result<(), String> {
-        let turn = self.begin.elapsed().as_millis() / Dawdler::PAUSE.as_millis();
+    fn dawdle(&mut self, load: &mut Load, said: usize) -> Result<(), String> {
+        let turn = said / Dawdler::PAUSE;
         let reads = turn % 2 == 1 || turn / 2 >= Dawdler::PAUSES;
         if reads != self.is_reading {
             self.is_reading = reads;
-            match reads {
-                true => load.wake(self.client)?,
-                false => load.stall(self.client)?,
-            }
+            return match reads {
+                true => load.wake(self.client),
+                false => load.stall(self.client),
+            };
         }
         Ok(())
     }

@@ -48,6 +48,11 @@ impl Talk {
         self.count
     }
 
+    /// How many of them have been said.
+    pub fn said(&self) -> usize {
+        self.said_at.len()
+    }
+
     /// Whether everybody has heard everything.
     pub fn is_over(&self) -> bool {
         self.waits.len() == self.count
@@ -55,7 +60,7 @@ impl Talk {
 
     /// Says the next message if it is time.
     pub fn speak(&mut self, load: &mut Load) -> Result<(), String> {
-        let number = self.said_at.len();
+        let number = self.said();
         let now = Instant::now();
         if number == self.count || now < self.begin + self.gap * number as u32 {
             return Ok(());
