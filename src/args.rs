@@ -131,14 +131,16 @@ const FLAGS: &[Flag] = &[
         name: "allow-origin",
         value: "ORIGIN",
         default: "none: the page's own origin only",
-        help: "a page elsewhere that may connect, such as https://chat.example; repeat for more; * allows all",
+        help: "other pages that may connect: https://chat.example, or * for all; repeat or list with commas",
         set: |config, value| {
-            let host = value.split_once("://").map(|(_, host)| host);
-            let is_origin = host.is_some_and(|host| !host.is_empty() && !host.contains('/'));
-            if !is_origin && value != "*" && value != "null" {
-                return Err("SCHEME://HOST[:PORT] without a path, or *");
+            for value in value.split(',') {
+                let host = value.split_once("://").map(|(_, host)| host);
+                let is_origin = host.is_some_and(|host| !host.is_empty() && !host.contains('/'));
+                if !is_origin && value != "*" && value != "null" {
+                    return Err("SCHEME://HOST[:PORT] without a path, or *");
+                }
+                config.allow_origin.push(value.into());
             }
-            config.allow_origin.push(value.into());
             Ok(())
         },
     },
@@ -146,12 +148,14 @@ const FLAGS: &[Flag] = &[
         name: "allow-host",
         value: "NAME",
         default: "none: addresses, localhost, *.local and this machine's name only",
-        help: "a name under which the server may be asked for; repeat for more; * allows all",
+        help: "other names of the server: chat.example, or * for all; repeat or list with commas",
         set: |config, value| {
-            if value.is_empty() || value.contains(['/', ':', ' ']) {
-                return Err("a host name without scheme and port, or *");
+            for value in value.split(',') {
+                if value.is_empty() || value.contains(['/', ':', ' ']) {
+                    return Err("a host name without scheme and port, or *");
+                }
+                config.allow_host.push(value.into());
             }
-            config.allow_host.push(value.into());
             Ok(())
         },
     },
@@ -273,8 +277,9 @@ fn help() -> String {
     out
 }
 
-/// The README's list of the flags.
-pub fn markdown() -> String {
+/// The list of the flags in the README, which a test compares with it.
+#[cfg(test)]
+fn markdown() -> String {
     let mut out = String::from("| flag | default | |\n| --- | --- | --- |\n");
     for flag in FLAGS {
         let _ = writeln!(
@@ -339,6 +344,15 @@ mod tests {
     }
 
     #[test]
+    fn lists_are_given_by_repeating_or_with_commas() {
+        let by_flags = config(&["--allow-origin=http://a", "--allow-origin", "https://b:1"], &[]);
+        let by_variable = config(&[], &[("ROOMD_ALLOW_ORIGIN", "http://a,https://b:1")]);
+        assert_eq!(by_flags.allow_origin, ["http://a", "https://b:1"]);
+        assert_eq!(by_variable.allow_origin, by_flags.allow_origin);
+        assert_eq!(config(&["--allow-host=a,b"], &[]).allow_host, ["a", "b"]);
+    }
+
+    #[test]
     fn a_wrong_value_is_one_line_with_flag_value_and_what_is_accepted() {
         for (args, parts) in [
             (&["--rate", "-1"][..], &["--rate", "'-1'", "0 to 1000000"][..]),
@@ -371,6 +385,15 @@ mod tests {
         assert_eq!(seconds("25"), Ok(Duration::from_secs(25)));
         assert_eq!(seconds("2.5s"), Ok(Duration::from_millis(2500)));
         assert_eq!(seconds("500ms"), Ok(Duration::from_millis(500)));
+    }
+
+    /// To mend it: put what the test says is missing between the README's marks.
+    #[test]
+    fn the_readme_has_the_same_table() {
+        let readme = include_str!("../README.md");
+        let (_, rest) = readme.split_once("<!-- flags").expect("the mark before the table");
+        let (table, _) = rest.split_once("<!-- end of flags -->").expect("the mark behind it");
+        assert!(table.ends_with(&format!("-->\n{}", markdown())), "it lacks:\n{}", markdown());
     }
 
     #[test]

@@ -131,7 +131,7 @@ pub const BATCH_BYTES: usize = 16 * 1024;
 
 /// tungstenite's read buffer, which every client holds for good. A longer message gets a buffer
 /// of its own while it is read.
-pub const READ_BUFFER: usize = 2 * 1024;
+pub const READ_BUFFER: usize = 1536;
 
 /// Answers of a session (echoes, pongs) are sent together once they are this many bytes, or
 /// before the session would wait for its client.
@@ -149,7 +149,7 @@ pub const BACKLOG: i32 = 1024;
 pub const STACK: usize = 128 * 1024;
 
 /// How long a thread waits for another connection before it ends.
-pub const THREAD_LINGER: Duration = Duration::from_millis(500);
+pub const THREAD_LINGER: Duration = Duration::from_millis(100);
 
 /// A page request is answered within this, or given up.
 pub const PAGE_TIMEOUT: Duration = Duration::from_secs(10);

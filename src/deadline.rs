@@ -7,11 +7,25 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
+use rustix::net::{RecvFlags, recv};
+
+/// Reads what is there, without waiting.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] if that is nothing.
+pub fn read_now(stream: &TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
+    Ok(recv(stream, bytes, RecvFlags::DONTWAIT)?.0)
+}
+
 /// Reads what is there, waiting for it until `deadline`.
 ///
 /// # Errors
 /// [`io::ErrorKind::TimedOut`] after the deadline.
 pub fn read(mut stream: &TcpStream, bytes: &mut [u8], deadline: Instant) -> io::Result<usize> {
+    // Mostly something is there already, and then no timeout has to be set.
+    if let Ok(read) = read_now(stream, bytes) {
+        return Ok(read);
+    }
     loop {
         stream.set_read_timeout(Some(left(deadline)?))?;
         match stream.read(bytes) {
@@ -47,6 +61,8 @@ pub fn write_last(stream: &TcpStream, bytes: &[u8], deadline: Instant) {
 
 /// Reads on until the peer closes, and forgets what comes. Closing at once instead could make the
 /// kernel reset the connection before the peer has read the last word.
+// Not inlined: its buffer would deepen the stack of every idle client by a page.
+#[inline(never)]
 pub fn wait_for_end(stream: &TcpStream, deadline: Instant) {
     let mut rest = [0; 1024];
     while read(stream, &mut rest, deadline).is_ok_and(|read| read > 0) {}

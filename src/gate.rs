@@ -21,6 +21,9 @@ use crate::refusal::Refusal;
 use crate::session::{Endpoint, Session};
 use crate::wire;
 
+/// A head is read in pieces of so many bytes; most are one.
+const CHUNK: usize = 1024;
+
 /// What a gate needs to know.
 pub struct Gate {
     /// Who may ask.
@@ -42,39 +45,67 @@ enum Decision {
     Refuse(Refusal),
 }
 
+/// A connection whose request has not been answered, and what of it has been read.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The connection.
+    pub conn: Arc<Conn>,
+    received: Vec<u8>,
+}
+
 impl Gate {
+    /// Looks at a new connection without waiting. A good handshake that is there already becomes
+    /// a session, which saves it a thread to wait in; everything else has to be
+    /// [admitted](Gate::admit).
+    ///
+    /// # Errors
+    /// The connection, if it is not that simple.
+    pub fn glance(&self, conn: Arc<Conn>) -> Result<Session, Arrival> {
+        let mut chunk = [0; CHUNK];
+        let read = deadline::read_now(&conn.stream, &mut chunk).unwrap_or(0);
+        let received = &chunk[..read];
+        if let Ok(Some((head, len))) = head::parse(received) {
+            if let Decision::Upgrade(endpoint, response) = self.decide(&head) {
+                if conn.place.become_client().is_ok() {
+                    return Ok(Session::new(conn, endpoint, response, &received[len..]));
+                }
+            }
+        }
+        Err(Arrival { conn, received: received.to_vec() })
+    }
+
     /// Serves the first request of a connection. A handshake that is good, and for which there
     /// is a place, comes back as a session; its response has not been sent yet.
-    pub fn admit(&self, conn: Arc<Conn>) -> Option<Session> {
+    pub fn admit(&self, arrival: Arrival) -> Option<Session> {
+        let Arrival { conn, mut received } = arrival;
         conn.place.enter(Stage::Front(Arc::downgrade(&conn)));
         let deadline = Instant::now() + self.limits.head_timeout;
-        let mut bytes = Vec::with_capacity(1024);
-        let decision = match read_head(&conn, &mut bytes, deadline) {
-            // The peer went away without asking for anything.
-            Err(_) => return None,
-            Ok(Err(refusal)) => (Decision::Refuse(refusal), 0),
-            Ok(Ok(len)) => match head::parse(&bytes[..len]) {
-                Ok(Some((head, len))) => (self.decide(&head), len),
+        // An error: the peer went away without asking for anything.
+        let read = read_head(&conn, &mut received, deadline).ok()?;
+        let decision = match &read {
+            Ok(len) => match head::parse(&received[..*len]) {
+                Ok(Some((head, _))) => self.decide(&head),
                 Ok(None) => return None,
-                Err(refusal) => (Decision::Refuse(refusal), len),
+                Err(refusal) => Decision::Refuse(refusal),
             },
+            Err(refusal) => Decision::Refuse(refusal.clone()),
         };
         match decision {
-            (Decision::Upgrade(endpoint, response), len) => match conn.place.become_client() {
+            Decision::Upgrade(endpoint, response) => match conn.place.become_client() {
                 Ok(()) => {
-                    bytes.drain(..len);
-                    return Some(Session { conn, endpoint, response, received: bytes });
+                    let rest = &received[read.unwrap_or_default()..];
+                    return Some(Session::new(conn, endpoint, response, rest));
                 }
                 Err(full) => self.refuse(&conn, &Refusal::unavailable(full)),
             },
-            (Decision::Page(request), _) => match self.page.fetch(&request) {
+            Decision::Page(request) => match self.page.fetch(&request) {
                 Ok(response) => self.answer(&conn, &response),
                 Err(error) => {
                     log::error!("the page side did not answer: {error}");
                     self.refuse(&conn, &Refusal::unavailable("the page cannot be had"));
                 }
             },
-            (Decision::Refuse(refusal), _) => self.refuse(&conn, &refusal),
+            Decision::Refuse(refusal) => self.refuse(&conn, &refusal),
         }
         None
     }
@@ -159,15 +190,24 @@ impl Gate {
     }
 }
 
-/// Reads until the head in `bytes` is complete, and gives its length or the refusal that it
-/// earned. What comes behind the head may have been read too.
+/// Reads until the head in `bytes`, which may hold some of it already, is complete, and gives its
+/// length or the refusal that it earned. What comes behind the head may have been read too.
 fn read_head(
     conn: &Conn,
     bytes: &mut Vec<u8>,
     deadline: Instant,
 ) -> io::Result<Result<usize, Refusal>> {
-    let mut chunk = [0; 1024];
+    let mut chunk = [0; CHUNK];
+    let mut is_new = true;
     loop {
+        // A head that drips in is looked at once a line, not once a byte.
+        if is_new {
+            match head::parse(bytes) {
+                Ok(Some((_, len))) => return Ok(Ok(len)),
+                Ok(None) => {}
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
         let room = (HEAD_BYTES - bytes.len()).min(chunk.len());
         let read = match deadline::read(&conn.stream, &mut chunk[..room], deadline) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -179,14 +219,7 @@ fn read_head(
         };
         let is_first = bytes.is_empty();
         bytes.extend_from_slice(&chunk[..read]);
-        // A head that drips in is looked at once a line, not once a byte.
-        if is_first || chunk[..read].contains(&b'\n') || bytes.len() == HEAD_BYTES {
-            match head::parse(bytes) {
-                Ok(Some((_, len))) => return Ok(Ok(len)),
-                Ok(None) => {}
-                Err(refusal) => return Ok(Err(refusal)),
-            }
-        }
+        is_new = is_first || chunk[..read].contains(&b'\n') || bytes.len() == HEAD_BYTES;
     }
 }
 

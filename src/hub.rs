@@ -143,3 +143,6 @@ impl<O: Deliver> Default for Hub<O> {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,8 @@ mod outbox;
 mod wire;
 
 mod server;
+#[cfg(test)]
+mod testing;
 
 pub use config::{Config, Limits};
 pub use server::{Server, ServerError, Stopper};

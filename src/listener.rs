@@ -15,8 +15,10 @@ use crate::config::{ACCEPT_PAUSE, BACKLOG, SOCKET_BUFFER};
 use crate::conn::Conn;
 use crate::doorman::Doorman;
 use crate::drain::Drain;
+use crate::gate::{Arrival, Gate};
 use crate::places::Places;
 use crate::refusal::Refusal;
+use crate::session::Session;
 use crate::workers::Workers;
 
 /// Sets up a socket that listens, and by inheritance the connections that it accepts.
@@ -42,8 +44,12 @@ pub struct Listener {
     pub stop: UnixStream,
     /// Places for connections.
     pub places: Places,
-    /// Threads for connections.
-    pub gates: Workers<Arc<Conn>>,
+    /// Decides what a connection gets.
+    pub gate: Arc<Gate>,
+    /// Threads for connections whose request has to be waited for.
+    pub gates: Workers<Arrival>,
+    /// Threads for clients.
+    pub sessions: Arc<Workers<Session>>,
     /// Who looks after clients that fall behind.
     pub drain: Drain,
     /// Who turns away those for whom there is no place or no thread.
@@ -80,20 +86,29 @@ impl Listener {
     }
 
     fn admit(&self, stream: TcpStream, peer: SocketAddr) {
-        // Some systems hand down that the listening socket does not block.
-        if let Err(error) = stream.set_nonblocking(false) {
-            return log::debug!("{peer} left at once: {error}");
+        // Other systems hand down that the listening socket does not block.
+        if cfg!(not(target_os = "linux")) {
+            if let Err(error) = stream.set_nonblocking(false) {
+                return log::debug!("{peer} left at once: {error}");
+            }
         }
         let place = match self.places.take(peer.ip()) {
             Ok(place) => place,
             Err(full) => return self.doorman.refuse(stream, peer, Refusal::unavailable(full)),
         };
         let conn = Arc::new(Conn { stream, peer, place, drain: self.drain.clone() });
-        if let Err((conn, error)) = self.gates.serve(conn) {
+        let no_thread = match self.gate.glance(conn) {
+            Ok(session) => {
+                self.sessions.serve(session).map_err(|(session, error)| (session.conn, error))
+            }
+            Err(arrival) => {
+                self.gates.serve(arrival).map_err(|(arrival, error)| (arrival.conn, error))
+            }
+        };
+        if let Err((conn, error)) = no_thread {
             log::warn!("no thread for {peer}: {error}");
             if let Some(conn) = Arc::into_inner(conn) {
-                let refusal = Refusal::unavailable("the system has no thread to spare");
-                self.doorman.refuse(conn.stream, peer, refusal);
+                self.doorman.refuse(conn.stream, peer, Refusal::no_thread());
             }
         }
     }

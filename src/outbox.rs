@@ -270,3 +270,6 @@ impl<L: Link> Outbox<L> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

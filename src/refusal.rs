@@ -82,6 +82,11 @@ impl Refusal {
         Self::new("503 Service Unavailable", "Retry-After: 5\r\n", line)
     }
 
+    /// The system gives no thread to serve a connection in.
+    pub fn no_thread() -> Self {
+        Self::unavailable("the system has no thread to spare")
+    }
+
     /// The whole response.
     pub fn response(&self) -> Vec<u8> {
         let Refusal { status, fields, line } = self;

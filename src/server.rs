@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -117,26 +118,28 @@ impl Server {
         let (alive, all_ended) = bounded::<Infallible>(0);
         let session_limits = limits.clone();
         let session_inbox = inbox.clone();
-        let sessions = Workers::new("client", alive.clone(), move |session: Session| {
+        let sessions = Arc::new(Workers::new("client", alive.clone(), move |session: Session| {
             session.run(&session_limits, &session_inbox);
-        });
-        let gate = Gate {
+        }));
+        let gate = Arc::new(Gate {
             access: Access::new(&config.allow_origin, &config.allow_host),
             limits: limits.clone(),
             page: page.clone(),
-        };
-        let gates = Workers::new("gate", alive, move |conn| {
-            if let Some(session) = gate.admit(conn) {
-                if let Err((session, error)) = sessions.serve(session) {
+        });
+        let (admitting, admitted) = (gate.clone(), sessions.clone());
+        let gates = Workers::new("gate", alive, move |arrival| {
+            if let Some(session) = admitting.admit(arrival) {
+                if let Err((session, error)) = admitted.serve(session) {
                     log::warn!("no thread for {}: {error}", session.conn.peer);
-                    let refusal = Refusal::unavailable("the system has no thread to spare");
-                    gate.refuse(&session.conn, &refusal);
+                    admitting.refuse(&session.conn, &Refusal::no_thread());
                 }
             }
         });
         let (stop_accepting, stop) =
             UnixStream::pair().map_err(|error| start("accepting", error))?;
-        let listener = Listener { socket, stop, places: places.clone(), gates, drain, doorman };
+        let places_of_all = places.clone();
+        let listener =
+            Listener { socket, stop, places: places_of_all, gate, gates, sessions, drain, doorman };
         let accept_thread = spawn("accept", &notices, move || listener.run())?;
         log::info!("serving on {address}: {} clients at most", capacity.clients);
 

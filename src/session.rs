@@ -38,12 +38,9 @@ pub enum Endpoint {
 pub struct Session {
     /// Its connection.
     pub conn: Arc<Conn>,
-    /// What it asked for.
-    pub endpoint: Endpoint,
-    /// The response to its handshake, which has not been sent yet.
-    pub response: Vec<u8>,
-    /// What it sent right behind its handshake.
-    pub received: Vec<u8>,
+    endpoint: Endpoint,
+    response: Vec<u8>,
+    received: Vec<u8>,
 }
 
 /// What ends a session.
@@ -61,6 +58,16 @@ enum End {
 pub type Inbox = Sender<Event<ConnOutbox>>;
 
 impl Session {
+    /// A client of `endpoint`. It has not been sent the `response` to its handshake yet, and may
+    /// have `sent` something right behind it.
+    pub fn new(conn: Arc<Conn>, endpoint: Endpoint, response: Vec<u8>, sent: &[u8]) -> Self {
+        if let Endpoint::Room(id) = endpoint {
+            // Not in the client's own thread: that would deepen its stack by a page for good.
+            log::info!("client #{id} joins from {}", conn.peer);
+        }
+        Session { conn, endpoint, response, received: sent.to_vec() }
+    }
+
     /// Serves the client until it is gone.
     pub fn run(self, limits: &Limits, inbox: &Inbox) {
         let Session { conn, endpoint, response, received } = self;

@@ -1,15 +1,17 @@
 //! Threads that serve connections, one connection at a time each.
 //!
 //! A thread that is done waits a moment for the next connection before it ends: starting a thread
-//! costs more than the whole handshake.
+//! costs more than the whole handshake. The one that waits shortest is taken first, so that the
+//! others come to their end.
 
 use std::convert::Infallible;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
+use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::Sender;
 
 use crate::config::{STACK, THREAD_LINGER};
 
@@ -17,10 +19,23 @@ use crate::config::{STACK, THREAD_LINGER};
 pub struct Workers<J> {
     name: &'static str,
     serve: Arc<dyn Fn(J) + Send + Sync>,
-    /// Of no capacity: a job goes straight to a thread that waits for one.
-    jobs: (Sender<J>, Receiver<J>),
+    rest: Arc<Rest<J>>,
     /// Every thread holds one, so that the end of them all can be waited for.
     alive: Sender<Infallible>,
+}
+
+/// Where threads wait for a job.
+struct Rest<J>(Mutex<Waiting<J>>);
+
+struct Waiting<J> {
+    threads: Vec<Arc<Seat<J>>>,
+    is_over: bool,
+}
+
+/// One thread that waits. Its job is put here under the lock of [`Rest`].
+struct Seat<J> {
+    thread: Thread,
+    job: Mutex<Option<J>>,
 }
 
 impl<J: Send + 'static> Workers<J> {
@@ -30,7 +45,8 @@ impl<J: Send + 'static> Workers<J> {
         alive: Sender<Infallible>,
         serve: impl Fn(J) + Send + Sync + 'static,
     ) -> Self {
-        Workers { name, serve: Arc::new(serve), jobs: bounded(0), alive }
+        let rest = Rest(Mutex::new(Waiting { threads: Vec::new(), is_over: false }));
+        Workers { name, serve: Arc::new(serve), rest: Arc::new(rest), alive }
     }
 
     /// Has a thread serve `job`.
@@ -38,17 +54,22 @@ impl<J: Send + 'static> Workers<J> {
     /// # Errors
     /// The job, when the system gives no thread for it.
     pub fn serve(&self, job: J) -> Result<(), (J, io::Error)> {
-        match self.jobs.0.try_send(job) {
-            Ok(()) => Ok(()),
-            Err(nobody_waits) => self.start(nobody_waits.into_inner()),
-        }
+        let mut waiting = self.rest.lock();
+        let Some(seat) = waiting.threads.pop() else {
+            drop(waiting);
+            return self.start(job);
+        };
+        put(&seat.job, job);
+        drop(waiting);
+        seat.thread.unpark();
+        Ok(())
     }
 
     fn start(&self, job: J) -> Result<(), (J, io::Error)> {
         // A failed spawn drops what it was given, and the job has to be answered for.
         let slot = Arc::new(Mutex::new(Some(job)));
         let first = slot.clone();
-        let (serve, next, alive) = (self.serve.clone(), self.jobs.1.clone(), self.alive.clone());
+        let (serve, rest, alive) = (self.serve.clone(), self.rest.clone(), self.alive.clone());
         let name = self.name;
         let spawned = thread::Builder::new().name(name.into()).stack_size(STACK).spawn(move || {
             let _alive = alive;
@@ -59,18 +80,53 @@ impl<J: Send + 'static> Workers<J> {
                 if catch_unwind(AssertUnwindSafe(|| serve(this))).is_err() {
                     log::error!("a {name} thread panicked; its connection is closed");
                 }
-                job = next.recv_timeout(THREAD_LINGER).ok();
+                job = rest.next();
             }
         });
-        if let Err(error) = spawned {
-            if let Some(job) = take(&slot) {
-                return Err((job, error));
+        match spawned {
+            Ok(_) => Ok(()),
+            Err(error) => take(&slot).map_or(Ok(()), |job| Err((job, error))),
+        }
+    }
+}
+
+impl<J> Drop for Workers<J> {
+    fn drop(&mut self) {
+        let mut waiting = self.rest.lock();
+        waiting.is_over = true;
+        waiting.threads.iter().for_each(|seat| seat.thread.unpark());
+    }
+}
+
+impl<J> Rest<J> {
+    /// Waits for a job. None: it is time to end.
+    fn next(&self) -> Option<J> {
+        let seat = Arc::new(Seat { thread: thread::current(), job: Mutex::new(None) });
+        self.lock().threads.push(seat.clone());
+        let until = Instant::now() + THREAD_LINGER;
+        loop {
+            thread::park_timeout(until.saturating_duration_since(Instant::now()));
+            let mut waiting = self.lock();
+            let job = take(&seat.job);
+            if job.is_some() {
+                return job;
+            }
+            if waiting.is_over || Instant::now() >= until {
+                waiting.threads.retain(|other| !Arc::ptr_eq(other, &seat));
+                return None;
             }
         }
-        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting<J>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn take<J>(slot: &Mutex<Option<J>>) -> Option<J> {
     slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+fn put<J>(slot: &Mutex<Option<J>>, job: J) {
+    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
 }

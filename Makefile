@@ -1,0 +1,54 @@
+# roomd. `make help` says what there is.
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+DESTDIR ?=
+# What `make run` passes on: make run ARGS='--listen [::]:8000'
+ARGS ?=
+
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test test-needs lint fmt doc install uninstall clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## serve the room on http://localhost:8000/ (ARGS='--listen [::]:8000' for the network)
+	$(CARGO) run --release --locked -- $(ARGS)
+
+build: ## build target/release/roomd
+	$(CARGO) build --release --locked
+
+test: test-needs ## run every test, in the browser too; installs what that needs
+	$(CARGO) test --locked
+
+# The browser of the page's tests, and network namespaces for those of vanishing clients.
+test-needs:
+	@missing=; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	PATH="$$PATH:/usr/sbin:/sbin" command -v ip >/dev/null || missing="$$missing iproute2"; \
+	if [ -n "$$missing" ]; then \
+		echo "installing$$missing"; \
+		$(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+lint: ## check format, clippy and documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+doc: ## build the documentation of the code
+	$(CARGO) doc --locked --no-deps --document-private-items
+
+install: build ## install into $(DESTDIR)$(PREFIX)/bin
+	install -Dm755 target/release/roomd $(DESTDIR)$(PREFIX)/bin/roomd
+
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/roomd
+
+clean: ## remove what was built
+	$(CARGO) clean
