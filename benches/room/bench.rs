@@ -8,7 +8,7 @@ use crate::floor::{self, Floor};
 use crate::modes::{self, Step};
 use crate::options::Options;
 use crate::server::{Program, Server};
-use crate::table::Table;
+use crate::table::{Figure, Table};
 use crate::{descriptors, proc};
 
 pub struct Bench {
@@ -32,6 +32,7 @@ const MOST_RECEIVERS: usize = 1000;
 
 /// With less than this share of its CPU, the load was kept from working.
 const UNDISTURBED: f64 = 0.97;
+const ATTEMPTS: usize = 3;
 
 /// A check that has failed, or a server that could not be measured.
 struct Fault {
@@ -82,7 +83,7 @@ impl Bench {
         let mut before = self.floor(step);
         for program in 0..self.programs.len() {
             self.progress(round, &self.programs[program].name, step);
-            let figures = self.measure(step, program);
+            let figures = self.least_disturbed(step, program);
             let after = self.floor(step);
             match figures {
                 Ok(figures) => {
@@ -107,14 +108,33 @@ impl Bench {
         floor::measure(receivers, self.cpus).expect("measuring the floor")
     }
 
-    fn measure(&mut self, step: Step, program: usize) -> modes::Outcome {
+    /// Measures again while somebody else uses the load's CPU, and keeps the best attempt.
+    fn least_disturbed(&mut self, step: Step, program: usize) -> modes::Outcome {
+        let (mut figures, mut share) = self.measure(step, program)?;
+        for _ in 1..ATTEMPTS {
+            if share >= UNDISTURBED {
+                break;
+            }
+            let (figures_again, share_again) = self.measure(step, program)?;
+            if share_again > share {
+                (figures, share) = (figures_again, share_again);
+            }
+        }
+        self.least_share = self.least_share.min(share);
+        Ok(figures)
+    }
+
+    /// The figures, and which share of its CPU the load has had meanwhile.
+    fn measure(&self, step: Step, program: usize) -> Result<(Vec<Figure>, f64), String> {
         let server = Server::start(&self.programs[program], step.clients + SPARE, self.cpus)?;
         let (begin, cpu) = (Instant::now(), cpu::of_this_thread());
         let figures = (step.run)(&server, step.clients)?;
+        if self.cpus.are_shared() {
+            return Ok((figures, 1.0));
+        }
         // The load polls all the time, so what it has not had, somebody else has.
         let share = (cpu::of_this_thread() - cpu).div_duration_f64(begin.elapsed());
-        self.least_share = self.least_share.min(share);
-        Ok(figures)
+        Ok((figures, share))
     }
 
     fn note(&mut self, text: &str) {
@@ -141,9 +161,9 @@ impl Bench {
         };
         let command = &self.options.command;
         println!("\n{date}; {}; `{command}`; {how}; × is over plain `send()`", proc::machine());
-        if !self.cpus.are_shared() && self.least_share < UNDISTURBED {
+        if self.least_share < UNDISTURBED {
             let taken = 100.0 * (1.0 - self.least_share);
-            self.note(&format!("others took up to {taken:.0} % of the load's CPU"));
+            self.notes.push(format!("others took up to {taken:.0} % of the load's CPU"));
         }
         for note in &self.notes {
             println!("\nNote: {note}.");
