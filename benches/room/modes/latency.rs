@@ -1,4 +1,6 @@
 //! How long a message takes to the last receiver while the server has time to spare.
+//!
+//! The floor makes no pauses and finds its caches warm, so here nobody can get down to it.
 
 use std::time::Duration;
 
