@@ -19,10 +19,22 @@ pub struct Config {
     pub allow_origin: Vec<String>,
     /// Names under which the server may be asked for, beside those that are surely its own.
     pub allow_host: Vec<String>,
+    /// What the echo endpoint answers.
+    pub echo: Echo,
     /// What is logged.
     pub log_level: LevelFilter,
     /// How much of everything.
     pub limits: Limits,
+}
+
+/// What the echo endpoint answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// `Message text was: ` and the text; binary data closes the connection.
+    Tutorial,
+    /// What came, text or binary. No flag sets this: it is for conformance suites, which want to
+    /// see the same session code echo everything.
+    Verbatim,
 }
 
 /// How much of everything, and how long.
@@ -61,6 +73,7 @@ impl Default for Config {
             listen: "127.0.0.1:8000".into(),
             allow_origin: Vec::new(),
             allow_host: Vec::new(),
+            echo: Echo::Tutorial,
             log_level: LevelFilter::Info,
             limits: Limits::default(),
         }
@@ -153,6 +166,15 @@ pub const THREAD_LINGER: Duration = Duration::from_millis(100);
 
 /// A page request is answered within this, or given up.
 pub const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Log lines that wait to be written; what comes then is left out and counted.
+pub const LOG_LINES: usize = 1024;
+
+/// Log lines a second, for long: a flash card should survive a flood of connections.
+pub const LOG_RATE: u32 = 200;
+
+/// How long the end of the program waits for the log to be written.
+pub const LOG_FLUSH: Duration = Duration::from_millis(300);
 
 /// How long accepting pauses when the system has no descriptor or memory for a connection.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

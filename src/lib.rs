@@ -44,5 +44,5 @@ mod server;
 #[cfg(test)]
 mod testing;
 
-pub use config::{Config, Limits};
+pub use config::{Config, Echo, Limits};
 pub use server::{Server, ServerError, Stopper};

@@ -23,7 +23,7 @@ use crate::hub::Hub;
 use crate::listener::{self, Listener};
 use crate::places::Places;
 use crate::refusal::Refusal;
-use crate::session::Session;
+use crate::session::{Host, Session};
 use crate::workers::Workers;
 
 /// A server that listens, and serves once it is [`run`](Server::run).
@@ -116,10 +116,9 @@ impl Server {
         let doorman_thread = spawn("doorman", &notices, refuse)?;
 
         let (alive, all_ended) = bounded::<Infallible>(0);
-        let session_limits = limits.clone();
-        let session_inbox = inbox.clone();
+        let host = Host { limits: limits.clone(), echo: config.echo, inbox: inbox.clone() };
         let sessions = Arc::new(Workers::new("client", alive.clone(), move |session: Session| {
-            session.run(&session_limits, &session_inbox);
+            session.run(&host);
         }));
         let gate = Arc::new(Gate {
             access: Access::new(&config.allow_origin, &config.allow_host),

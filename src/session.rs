@@ -13,7 +13,7 @@ use crossbeam_channel::Sender;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, Utf8Bytes, WebSocket};
 
-use crate::config::{ANSWER_BUFFER, Limits, READ_BUFFER};
+use crate::config::{ANSWER_BUFFER, Echo, Limits, READ_BUFFER};
 use crate::conn::Conn;
 use crate::deadline;
 use crate::drain::ConnOutbox;
@@ -54,6 +54,16 @@ enum End {
     Fault(Farewell, String),
 }
 
+/// What sessions need of the server.
+pub struct Host {
+    /// How much of everything.
+    pub limits: Limits,
+    /// What echo clients get.
+    pub echo: Echo,
+    /// The inbox of the hub.
+    pub inbox: Inbox,
+}
+
 /// The inbox of the hub.
 pub type Inbox = Sender<Event<ConnOutbox>>;
 
@@ -69,7 +79,8 @@ impl Session {
     }
 
     /// Serves the client until it is gone.
-    pub fn run(self, limits: &Limits, inbox: &Inbox) {
+    pub fn run(self, host: &Host) {
+        let Host { limits, echo, inbox } = host;
         let Session { conn, endpoint, response, received } = self;
         let bounds = Bounds {
             max_queue: limits.max_queue,
@@ -87,8 +98,17 @@ impl Session {
                     outbox.close(&Farewell::Stopping.frame());
                 }
                 outbox.open();
-                let end =
-                    client.read_all(|stream, text| stream.answer(|out| wire::echo(out, &text)));
+                let end = client.read_all(|stream, message| {
+                    stream.answer(|out| {
+                        match (echo, message) {
+                            (Echo::Tutorial, Message::Text(text)) => wire::echo(out, &text),
+                            (Echo::Verbatim, Message::Text(text)) => wire::text(out, &text),
+                            (Echo::Verbatim, Message::Binary(data)) => wire::binary(out, &data),
+                            _ => return Err(End::binary()),
+                        }
+                        Ok(())
+                    })
+                });
                 match client.last_word(&end) {
                     Some(frame) => outbox.close(&frame),
                     None => outbox.cut(),
@@ -100,7 +120,11 @@ impl Session {
                 // Before the response goes out: whoever has it hears what is said from then on.
                 let member = Member::join(conn.place.key(), id, &outbox, inbox);
                 outbox.open();
-                let end = client.read_all(|_, text| member.say(text));
+                let end = client.read_all(|_, message| {
+                    let Message::Text(text) = message else { return Err(End::binary()) };
+                    member.say(text);
+                    Ok(())
+                });
                 member.leave(client.last_word(&end));
                 end
             }
@@ -146,20 +170,19 @@ impl Client {
         })
     }
 
-    /// Gives each text message to `take`, at the client's pace, until the end.
-    fn read_all(&mut self, mut take: impl FnMut(&mut Stream, Utf8Bytes)) -> End {
+    /// Gives each message, text or binary, to `take`, at the client's pace, until the end.
+    fn read_all(&mut self, mut take: impl FnMut(&mut Stream, Message) -> Result<(), End>) -> End {
         loop {
             let message = match self.socket.read() {
                 Ok(message) => message,
                 Err(error) => return self.end_of(error),
             };
             match message {
-                Message::Text(text) => {
+                Message::Text(_) | Message::Binary(_) => {
                     self.keep_pace();
-                    take(self.socket.get_mut(), text);
-                }
-                Message::Binary(_) => {
-                    return End::Fault(Farewell::Binary, "sent a binary message".into());
+                    if let Err(end) = take(self.socket.get_mut(), message) {
+                        return end;
+                    }
                 }
                 Message::Close(why) => {
                     return End::Closed(why.map(|why| (why.code.into(), why.reason.to_string())));
@@ -172,7 +195,7 @@ impl Client {
 
     /// A client that talks too fast is not read from for a while.
     fn keep_pace(&mut self) {
-        let wait = self.pace.as_mut().map_or(Duration::ZERO, |pace| pace.count(Instant::now()));
+        let wait = self.pace.as_mut().map_or(Duration::ZERO, Pace::count_now);
         if !wait.is_zero() {
             self.socket.get_mut().send_answers();
             thread::sleep(wait);
@@ -210,6 +233,12 @@ impl Client {
             frames.extend_from_slice(&farewell.frame());
         }
         Some(frames)
+    }
+}
+
+impl End {
+    fn binary() -> Self {
+        End::Fault(Farewell::Binary, "sent a binary message".into())
     }
 }
 

@@ -35,12 +35,13 @@ impl Stream {
         Ok(Stream { outbox, answers: Vec::new(), ping_interval, ping_timeout, pinged: None })
     }
 
-    /// Adds an answer: `write` appends whole frames.
-    pub fn answer(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.answers);
+    /// Adds an answer: `write` appends whole frames. What it returns is returned.
+    pub fn answer<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let result = write(&mut self.answers);
         if self.answers.len() >= ANSWER_BUFFER {
             self.send_answers();
         }
+        result
     }
 
     /// The answers that have not been sent. They are the caller's now.

@@ -18,6 +18,7 @@ pub const PING: &[u8] = &[FINAL | 0x9, 0];
 
 const FINAL: u8 = 0x80;
 const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 
 /// Appends the frame by which everybody in the room hears `text` from client `id`.
@@ -33,6 +34,17 @@ pub fn left(out: &mut Vec<u8>, id: i64) {
 /// Appends the frame that answers `text` on the echo endpoint.
 pub fn echo(out: &mut Vec<u8>, text: &str) {
     text_frame(out, "Message text was: ", text);
+}
+
+/// Appends a frame with `text` as it is.
+pub fn text(out: &mut Vec<u8>, text: &str) {
+    text_frame(out, "", text);
+}
+
+/// Appends a frame with binary `data`.
+pub fn binary(out: &mut Vec<u8>, data: &[u8]) {
+    header(out, BINARY, data.len());
+    out.extend_from_slice(data);
 }
 
 fn text_frame(out: &mut Vec<u8>, prefix: &str, text: &str) {
