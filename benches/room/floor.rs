@@ -36,6 +36,11 @@ impl Floor {
         }
     }
 
+    /// How far either measurement is from what lies between them, as a share of that.
+    pub fn drift(self, later: Floor) -> f64 {
+        (self.micros - later.micros).abs() / (self.micros + later.micros)
+    }
+
     /// How many deliveries a second one CPU could make.
     pub fn rate(self) -> f64 {
         1e6 / self.micros
