@@ -25,8 +25,8 @@ pub trait Link: Sized {
     fn half_close(&self);
     /// Ends the connection in both directions, which also ends a read that waits on it.
     fn cut(&self);
-    /// Hands the outbox to whoever calls [`Outbox::tend`] when the socket takes more. Called at
-    /// most once until [`Outbox::tend`] has said [`Tended::Done`].
+    /// Hands the outbox to whoever calls [`Outbox::tend`] when the socket takes more. Called once
+    /// until [`Outbox::tend`] has said [`Tended::Done`], and once more if the deadline comes nearer.
     fn watch(outbox: &Arc<Outbox<Self>>);
 }
 
@@ -121,7 +121,7 @@ impl<L: Link> Outbox<L> {
         let mut state = self.lock();
         state.watched = false;
         self.empty(&mut state);
-        self.look_after(state);
+        self.look_after(state, false);
     }
 
     /// Sends whole frames, now if nothing waits.
@@ -156,7 +156,7 @@ impl<L: Link> Outbox<L> {
             self.evict(&mut state);
         }
         let result = if fits { Sent::Taken } else { Sent::Refused };
-        self.look_after(state);
+        self.look_after(state, !fits);
         result
     }
 
@@ -169,7 +169,7 @@ impl<L: Link> Outbox<L> {
             state.deadline = Instant::now() + self.bounds.close_timeout;
             state.backlog.push(frame);
             self.empty(&mut state);
-            self.look_after(state);
+            self.look_after(state, true);
         }
     }
 
@@ -256,9 +256,10 @@ impl<L: Link> Outbox<L> {
         self.link.cut();
     }
 
-    /// Has the outbox watched if something waits in it and nobody does yet.
-    fn look_after(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        if !state.backlog.is_empty() && !state.watched {
+    /// Has the outbox watched if something waits in it and nobody does yet, or would come too late
+    /// for a deadline that is `nearer` now.
+    fn look_after(self: &Arc<Self>, mut state: MutexGuard<'_, State>, nearer: bool) {
+        if !state.backlog.is_empty() && (nearer || !state.watched) {
             state.watched = true;
             drop(state);
             L::watch(self);

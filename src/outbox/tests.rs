@@ -189,6 +189,24 @@ fn a_last_word_comes_last_and_has_its_time() {
     assert!(!outbox.evicted());
 }
 
+/// Whoever watches waits for the deadline that it was told, so it has to hear of a nearer one.
+#[test]
+fn the_deadline_of_a_last_word_is_told_to_whoever_watches_already() {
+    type Client = Arc<Outbox<Arc<Socket>>>;
+    let last_words: [fn(&Client); 2] =
+        [|outbox| outbox.close(b"bye"), |outbox| while outbox.send(&message(80)) == Sent::Taken {}];
+    for close in last_words {
+        let (outbox, socket) = open(3);
+        outbox.send(&message(5));
+        assert_eq!(socket.watched(), 1);
+        close(&outbox);
+        assert_eq!(socket.watched(), 2);
+        let now = Instant::now();
+        let Tended::Behind(deadline) = outbox.tend(now) else { panic!("it is behind") };
+        assert!(deadline <= now + BOUNDS.close_timeout);
+    }
+}
+
 #[test]
 fn one_who_is_gone_is_noticed_at_the_next_send() {
     let (outbox, socket) = open(100);
