@@ -47,7 +47,7 @@ fn what_belongs_to_the_page_is_served() {
         .iter()
         .flat_map(|attribute| page.text().split(attribute).skip(1))
         .map(|rest| rest.split('"').next().unwrap_or_default())
-        .filter(|name| !name.starts_with("data:") && !name.starts_with('#'))
+        .filter(|name| name.contains('.') && !name.starts_with("./"))
         .collect();
     assert!(named.iter().any(|name| name.ends_with(".js")), "{named:?}");
     assert!(named.iter().any(|name| name.ends_with(".css")), "{named:?}");
