@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::places::Capacity;
 use crate::wire;
 
 /// What a person can set; [`crate::args`] has the flags. A test sets the rest too.
@@ -167,6 +166,15 @@ pub const THREAD_LINGER: Duration = Duration::from_millis(100);
 /// A page request is answered within this, or given up.
 pub const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Log lines that wait to be written; what comes then is left out and counted.
+pub const LOG_LINES: usize = 1024;
+
+/// Log lines a second, for long: a flash card should survive a flood of connections.
+pub const LOG_RATE: u32 = 200;
+
+/// How long the end of the program waits for the log to be written.
+pub const LOG_FLUSH: Duration = Duration::from_millis(300);
+
 /// How long accepting pauses when the system has no descriptor or memory for a connection.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -174,6 +182,17 @@ const _: () = assert!(BATCH_BYTES < MIN_QUEUE && ANSWER_BUFFER < MIN_QUEUE);
 
 /// The least `--max-queue`.
 const MIN_QUEUE: usize = 32 * 1024;
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    /// Clients.
+    pub clients: usize,
+    /// Clients from one address.
+    pub clients_per_ip: usize,
+    /// Connections that are not clients: requests that are read, pages that are sent.
+    pub front: usize,
+}
 
 impl Limits {
     /// How many places there are when the system allows `descriptors`. Of those, clients get

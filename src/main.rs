@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
-    logger::init(config.log_level)?;
+    logger::init(config.log_level).map_err(|error| format!("cannot start the log: {error}"))?;
     let server = Server::bind(config)?;
     let stopper = server.stopper();
     let mut signals = Signals::new([SIGTERM, SIGINT])
@@ -45,6 +45,7 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let result = server.run();
     handle.close();
     let _ = waiting.join();
+    log::logger().flush();
     Ok(result?)
 }
 

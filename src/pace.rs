@@ -1,4 +1,4 @@
-//! How fast one client may talk.
+//! How fast something may come, such as the messages of one client.
 //!
 //! A client that talks faster is not read from for a while: its messages wait in its own system,
 //! and none is lost.
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::BURST_SECONDS;
 
-/// The pace of one client: the generic cell rate algorithm, which is a token bucket in one field.
+/// A pace: the generic cell rate algorithm, which is a token bucket in one field.
 #[derive(Debug)]
 pub struct Pace {
     /// Between two messages at the allowed rate.
@@ -22,8 +22,13 @@ impl Pace {
         (rate > 0).then(|| Pace { interval: Duration::from_secs(1) / rate, due: now })
     }
 
+    /// Counts a message that comes now. How long to wait before it is taken.
+    pub fn count_now(&mut self) -> Duration {
+        self.count(Instant::now())
+    }
+
     /// Counts a message. How long to wait before it is taken.
-    pub fn count(&mut self, now: Instant) -> Duration {
+    fn count(&mut self, now: Instant) -> Duration {
         self.due = self.due.max(now) + self.interval;
         let ahead = self.due - now;
         ahead.saturating_sub(Duration::from_secs(BURST_SECONDS.into()))
