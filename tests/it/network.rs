@@ -1,5 +1,5 @@
 use std::env;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
@@ -40,6 +40,20 @@ fn ip(args: &str) {
     assert!(output.status.success(), "ip {args}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Gives this machine an address more, which the server sees clients come from.
+#[track_caller]
+fn own(address: &str) {
+    match address.contains(':') {
+        true => ip(&format!("addr add {address}/128 dev lo nodad")),
+        false => ip(&format!("addr add {address}/32 dev lo")),
+    }
+    // The kernel adds the way to an IPv6 address a moment later.
+    eventually("a way to the address", || {
+        let socket = UdpSocket::bind("[::]:0").ok()?;
+        socket.connect((address, 9)).ok()
+    });
+}
+
 /// Where to connect to, so that the server sees a client from the `address`, which is this
 /// machine's.
 fn at(server: &TestServer, address: &str) -> SocketAddr {
@@ -63,8 +77,8 @@ fn is_refused(server: &TestServer, address: &str) {
 #[test]
 fn one_address_has_its_share_of_the_places() {
     in_own_network("one_address_has_its_share_of_the_places", || {
-        ip("addr add 10.99.0.1/32 dev lo");
-        ip("addr add 10.99.0.2/32 dev lo");
+        own("10.99.0.1");
+        own("10.99.0.2");
         let server = TestServer::with(|config| {
             config.listen = "0.0.0.0:0".into();
             config.limits.max_clients_per_ip = 2;
@@ -90,10 +104,8 @@ fn one_address_has_its_share_of_the_places() {
 #[test]
 fn a_network_of_ipv6_is_one_address() {
     in_own_network("a_network_of_ipv6_is_one_address", || {
-        for address in ["fd00:1::1", "fd00:1::2", "fd00:2::1"] {
-            ip(&format!("addr add {address}/128 dev lo nodad"));
-        }
-        ip("addr add 10.99.0.1/32 dev lo");
+        ["fd00:1::1", "fd00:1::2", "fd00:2::1"].into_iter().for_each(own);
+        own("10.99.0.1");
         let server = TestServer::with(|config| {
             config.listen = "[::]:0".into();
             config.limits.max_clients_per_ip = 1;
@@ -112,8 +124,8 @@ fn a_network_of_ipv6_is_one_address() {
 #[test]
 fn one_address_has_its_share_of_connections() {
     in_own_network("one_address_has_its_share_of_connections", || {
-        ip("addr add 10.99.0.1/32 dev lo");
-        ip("addr add 10.99.0.2/32 dev lo");
+        own("10.99.0.1");
+        own("10.99.0.2");
         let server = TestServer::with(|config| {
             config.listen = "0.0.0.0:0".into();
             config.limits.max_clients_per_ip = 4;
@@ -135,7 +147,7 @@ fn one_address_has_its_share_of_connections() {
 fn a_thousand_clients_that_vanish_are_missed_once_each() {
     const VANISHING: i64 = 1000;
     in_own_network("a_thousand_clients_that_vanish_are_missed_once_each", || {
-        ip("addr add 10.99.0.1/32 dev lo");
+        own("10.99.0.1");
         let server = TestServer::with(|config| {
             config.listen = "0.0.0.0:0".into();
             config.limits.max_clients_per_ip = VANISHING as usize;
