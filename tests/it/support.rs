@@ -169,7 +169,7 @@ impl Peer {
         Self::over(TcpStream::from(socket))
     }
 
-    fn over(stream: TcpStream) -> Self {
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("no delay");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
         Peer { stream, received: Vec::new() }
