@@ -5,7 +5,6 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -117,28 +116,25 @@ impl Server {
 
         let (alive, all_ended) = bounded::<Infallible>(0);
         let host = Host { limits: limits.clone(), echo: config.echo, inbox: inbox.clone() };
-        let sessions = Arc::new(Workers::new("client", alive.clone(), move |session: Session| {
+        let sessions = Workers::new("client", alive.clone(), move |session: Session| {
             session.run(&host);
-        }));
-        let gate = Arc::new(Gate {
+        });
+        let gate = Gate {
             access: Access::new(&config.allow_origin, &config.allow_host),
             limits: limits.clone(),
             page: page.clone(),
-        });
-        let (admitting, admitted) = (gate.clone(), sessions.clone());
-        let gates = Workers::new("gate", alive, move |arrival| {
-            if let Some(session) = admitting.admit(arrival) {
-                if let Err((session, error)) = admitted.serve(session) {
+        };
+        let gates = Workers::new("gate", alive, move |conn| {
+            if let Some(session) = gate.admit(conn) {
+                if let Err((session, error)) = sessions.serve(session) {
                     log::warn!("no thread for {}: {error}", session.conn.peer);
-                    admitting.refuse(&session.conn, &Refusal::no_thread());
+                    gate.refuse(&session.conn, &Refusal::no_thread());
                 }
             }
         });
         let (stop_accepting, stop) =
             UnixStream::pair().map_err(|error| start("accepting", error))?;
-        let places_of_all = places.clone();
-        let listener =
-            Listener { socket, stop, places: places_of_all, gate, gates, sessions, drain, doorman };
+        let listener = Listener { socket, stop, places: places.clone(), gates, drain, doorman };
         let accept_thread = spawn("accept", &notices, move || listener.run())?;
         log::info!("serving on {address}: {} clients at most", capacity.clients);
 
