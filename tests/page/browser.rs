@@ -234,7 +234,7 @@ impl Page {
                 const look = () => {{
                     let value;
                     try {{ value = {expression}; }} catch {{}}
-                    if (value || Date.now() > end) done(value ?? null);
+                    if (value || Date.now() > end) done(value || null);
                     else setTimeout(look, 15);
                 }};
                 look();
@@ -245,7 +245,7 @@ impl Page {
             let result = self.devtools().try_call("Runtime.evaluate", evaluation(&looking));
             let Ok(result) = result else { continue };
             let value = &result["result"]["value"];
-            if matches!(value, Value::Null | Value::Bool(false)) {
+            if value.is_null() {
                 let shown = self.eval("document.body.innerText");
                 panic!("{what} did not come ({expression}); the page shows: {shown}");
             }
@@ -292,6 +292,14 @@ impl Page {
                 json!({ "type": kind, "x": middle[0], "y": middle[1], "button": "left", "clickCount": 1 }),
             );
         }
+    }
+
+    /// Allows something that a browser asks its reader about.
+    pub fn grant(&self, permission: &str) {
+        browser().call(
+            "Browser.grantPermissions",
+            json!({ "permissions": [permission], "browserContextId": self.context }),
+        );
     }
 
     /// Another tab is opened in front of this one, and closed by [`Page::show`].
