@@ -4,6 +4,7 @@
 //! comes. Nobody is behind in the normal case, and then it sleeps for good.
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -12,25 +13,21 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::conn::Conn;
-use crate::outbox::{Outbox, Tended};
-
-/// The outbox of a connection.
-pub type ConnOutbox = Outbox<Arc<Conn>>;
+use crate::outbox::{Link, Outbox, Tended};
 
 /// Gives clients to the drain thread. The thread ends when the last of these is dropped.
 #[derive(Clone, Debug)]
-pub struct Drain {
-    behind: Sender<Arc<ConnOutbox>>,
+pub struct Drain<L> {
+    behind: Sender<Arc<Outbox<L>>>,
     waker: Arc<UnixStream>,
 }
 
-impl Drain {
+impl<L: Link + AsFd + Send + Sync + 'static> Drain<L> {
     /// Starts the thread.
     ///
     /// # Errors
     /// When the system has no socket pair or thread to give.
-    pub fn start() -> io::Result<(Drain, JoinHandle<()>)> {
+    pub fn start() -> io::Result<(Self, JoinHandle<()>)> {
         let (waker, woken) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;
         woken.set_nonblocking(true)?;
@@ -43,28 +40,34 @@ impl Drain {
     }
 
     /// Hands over a client, or has one that was handed over looked at again.
-    pub fn watch(&self, outbox: Arc<ConnOutbox>) {
+    pub fn watch(&self, outbox: Arc<Outbox<L>>) {
         // The receiver outlives every sender, and a full pipe wakes the thread just as well.
         let _ = self.behind.send(outbox);
         let _ = (&*self.waker).write(&[1]);
     }
 }
 
-struct Watched {
-    outbox: Arc<ConnOutbox>,
+struct Watched<L> {
+    outbox: Arc<Outbox<L>>,
     wants: PollFlags,
     deadline: Instant,
 }
 
-fn run(newly_behind: &Receiver<Arc<ConnOutbox>>, woken: &UnixStream) {
-    let mut watched: Vec<Watched> = Vec::new();
+fn run<L: Link + AsFd>(newly_behind: &Receiver<Arc<Outbox<L>>>, woken: &UnixStream) {
+    let mut watched: Vec<Watched<L>> = Vec::new();
     loop {
         let mut ready = wait(&watched, woken).into_iter();
         // Before the queue is emptied, or one who comes between the two would not be noticed.
         let ended = drained(woken);
         let now = Instant::now();
         watched.retain_mut(|client| {
-            let due = ready.next().unwrap_or(true) || now >= client.deadline;
+            let news = ready.next();
+            if news == Some(true) && client.wants.is_empty() {
+                // All is sent, so the news is that the connection has ended.
+                client.outbox.cut();
+                return false;
+            }
+            let due = news.unwrap_or(true) || now >= client.deadline;
             !due || client.tend(now)
         });
         while let Ok(outbox) = newly_behind.try_recv() {
@@ -84,11 +87,9 @@ fn run(newly_behind: &Receiver<Arc<ConnOutbox>>, woken: &UnixStream) {
 
 /// Waits until a socket is ready, a deadline comes or somebody falls behind. Says which of
 /// `watched` have news.
-fn wait(watched: &[Watched], woken: &UnixStream) -> Vec<bool> {
-    let mut fds: Vec<PollFd<'_>> = watched
-        .iter()
-        .map(|client| PollFd::new(&client.outbox.link().stream, client.wants))
-        .collect();
+fn wait<L: Link + AsFd>(watched: &[Watched<L>], woken: &UnixStream) -> Vec<bool> {
+    let mut fds: Vec<PollFd<'_>> =
+        watched.iter().map(|client| PollFd::new(client.outbox.link(), client.wants)).collect();
     fds.push(PollFd::new(woken, PollFlags::IN));
     let timeout = watched.iter().map(|client| client.deadline).min().map(|deadline| {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -113,7 +114,7 @@ fn drained(mut woken: &UnixStream) -> bool {
     }
 }
 
-impl Watched {
+impl<L: Link> Watched<L> {
     /// Serves the client; false if there is nothing more to do for it.
     fn tend(&mut self, now: Instant) -> bool {
         match self.outbox.tend(now) {

@@ -78,6 +78,9 @@ const MAX_MESSAGE: &str = "data-max-message=\"65536\"";
 /// The largest response, head included, that is taken from tiny_http.
 const RESPONSE_MAX: u64 = 1 << 20;
 
+/// How tiny_http answers a request that was dropped. [`answer`] never says that.
+const GIVEN_UP: &[u8] = b"HTTP/1.1 500 ";
+
 /// A request that the gate lets through. Only these three things are passed on.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PageRequest {
@@ -129,14 +132,17 @@ impl Page {
     /// The whole response to a request.
     ///
     /// # Errors
-    /// When tiny_http does not answer. It is started again then.
+    /// When tiny_http does not answer, and is started again, or cannot be asked.
     pub fn fetch(&self, request: &PageRequest) -> io::Result<Vec<u8>> {
         let (turns, over) = &self.0.turns;
         turns.send_timeout((), PAGE_TIMEOUT).map_err(|_| io::ErrorKind::TimedOut)?;
         let response = self.ask(request);
         let _ = over.try_recv();
-        if response.is_err() {
-            self.unblock();
+        match &response {
+            Err(error) if !is_shortage(error) => self.unblock(),
+            // That is not tiny_http's fault, and it could not be stopped: it wants a descriptor
+            // for that, and goes on listening without one.
+            Ok(_) | Err(_) => {}
         }
         response
     }
@@ -148,14 +154,18 @@ impl Page {
     }
 
     fn ask(&self, request: &PageRequest) -> io::Result<Vec<u8>> {
-        let server = self.server().clone().ok_or(io::ErrorKind::NotConnected)?;
-        let address = server.server_addr().to_ip().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        // Not the server itself: if it fails now, dropping it is what gives this request up.
+        let address = self.server().as_ref().and_then(|server| server.server_addr().to_ip());
+        let address = address.ok_or(io::ErrorKind::NotConnected)?;
         let mut stream = TcpStream::connect_timeout(&address, PAGE_TIMEOUT)?;
         stream.set_read_timeout(Some(PAGE_TIMEOUT))?;
         stream.set_write_timeout(Some(PAGE_TIMEOUT))?;
         stream.write_all(request.head().as_bytes())?;
         let mut response = Vec::new();
         stream.take(RESPONSE_MAX).read_to_end(&mut response)?;
+        if response.starts_with(GIVEN_UP) {
+            return Err(io::Error::other("it gave the request up"));
+        }
         // A proxy must not keep this connection for a WebSocket handshake.
         let status_line = response.windows(2).position(|bytes| bytes == b"\r\n");
         let at = status_line.ok_or(io::ErrorKind::UnexpectedEof)? + 2;
@@ -260,6 +270,15 @@ impl File {
             .collect();
         File { path, bytes: bytes.into(), fields, tag }
     }
+}
+
+/// Whether an error is about what the system has to give, and not about the other side.
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
 }
 
 fn listen() -> io::Result<Arc<Server>> {
