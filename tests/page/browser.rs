@@ -3,7 +3,7 @@
 //! One browser serves all tests. Each page gets a browser context of its own, so that no page sees
 //! another's storage or cache, and a window of its own, so that none hides another.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tungstenite::protocol::WebSocketConfig;
-use tungstenite::{Message, WebSocket};
+use tungstenite::{Error, Message, WebSocket};
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 
@@ -108,6 +108,7 @@ impl Devtools {
                     serde_json::from_str::<Value>(&text).expect("Chromium speaks JSON")
                 }
                 Ok(_) => continue,
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => panic!("{method}: Chromium does not answer: {error}"),
             };
             if message["id"] == self.calls {
