@@ -40,6 +40,9 @@ enum Decision {
     Upgrade(Endpoint, Vec<u8>),
     /// The page, or something that belongs to it.
     Page(PageRequest),
+    /// A WebSocket's path without a handshake: this, unless a handshake would get another
+    /// refusal. Browsers keep the answer to a handshake to themselves, so the page asks again.
+    Question(Refusal),
     /// Nothing, and why.
     Refuse(Refusal),
 }
@@ -64,6 +67,10 @@ impl Gate {
                     log::error!("the page side did not answer: {error}");
                     self.refuse(&conn, &Refusal::unavailable("the page cannot be had"));
                 }
+            },
+            Decision::Question(refusal) => match conn.place.become_client() {
+                Ok(()) => self.refuse(&conn, &refusal),
+                Err(full) => self.refuse(&conn, &Refusal::unavailable(full)),
             },
             Decision::Refuse(refusal) => self.refuse(&conn, &refusal),
         }
@@ -123,10 +130,18 @@ impl Gate {
             None => None,
         };
         if let Some(endpoint) = endpoint {
-            if head.method != "GET" {
-                return Err(Refusal::method("Allow: GET\r\n"));
+            if let Some(origin) = head.origin {
+                if !self.access.allows_origin(origin, head.host) {
+                    return Err(Refusal::origin(origin, head.host));
+                }
             }
             let endpoint = endpoint?;
+            if head.method != "GET" {
+                return Ok(Decision::Question(Refusal::method("Allow: GET\r\n")));
+            }
+            if head.upgrade.is_none() && head.key.is_none() {
+                return Ok(Decision::Question(Refusal::upgrade_required()));
+            }
             return Ok(Decision::Upgrade(endpoint, self.handshake(head)?));
         }
         if !Page::has(head.path) {
@@ -144,14 +159,6 @@ impl Gate {
 
     /// The response to a WebSocket handshake (RFC 6455 section 4.2).
     fn handshake(&self, head: &Head<'_>) -> Result<Vec<u8>, Refusal> {
-        if head.upgrade.is_none() && head.key.is_none() {
-            return Err(Refusal::upgrade_required());
-        }
-        if let Some(origin) = head.origin {
-            if !self.access.allows_origin(origin, head.host) {
-                return Err(Refusal::origin(origin, head.host));
-            }
-        }
         if head.has_body {
             return Err(Refusal::bad_request("a WebSocket handshake has no body"));
         }
