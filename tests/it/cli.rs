@@ -269,7 +269,7 @@ fn a_wrong_command_line_is_one_line_and_exit_code_2() {
         (&["--rate", "fast"][..], &["--rate", "'fast'", "1000000"][..]),
         (&["--rate"], &["--rate", "value"]),
         (&["--max-clients=0"], &["--max-clients", "'0'"]),
-        (&["--listen", "8000"], &["--listen", "'8000'", "HOST:PORT"]),
+        (&["--listen", "8000"], &["--listen", "'8000'", "ADDRESS:PORT"]),
         (&["--no-such-flag"], &["--no-such-flag", "--help"]),
         (&["-x"], &["-x"]),
         (&["word\n"], &["'word\\n'"]),

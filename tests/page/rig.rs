@@ -23,7 +23,7 @@ impl Room {
     }
 
     pub fn start_with(change: impl FnOnce(&mut Config)) -> Room {
-        let mut config = Config { listen: "127.0.0.1:0".into(), ..Config::default() };
+        let mut config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
         // What tests send at once is no flood.
         config.limits.rate = 0;
         change(&mut config);
@@ -36,7 +36,7 @@ impl Room {
 
     /// A server at the address of one that has stopped.
     pub fn start_at(address: SocketAddr) -> Room {
-        Room::start_with(|config| config.listen = address.to_string())
+        Room::start_with(|config| config.listen = address)
     }
 
     pub fn url(&self) -> String {
