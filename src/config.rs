@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::places::Capacity;
 use crate::wire;
 
 /// What a person can set; [`crate::args`] has the flags. A test sets the rest too.
@@ -183,6 +182,17 @@ const _: () = assert!(BATCH_BYTES < MIN_QUEUE && ANSWER_BUFFER < MIN_QUEUE);
 
 /// The least `--max-queue`.
 const MIN_QUEUE: usize = 32 * 1024;
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    /// Clients.
+    pub clients: usize,
+    /// Clients from one address.
+    pub clients_per_ip: usize,
+    /// Connections that are not clients: requests that are read, pages that are sent.
+    pub front: usize,
+}
 
 impl Limits {
     /// How many places there are when the system allows `descriptors`. Of those, clients get

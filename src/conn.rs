@@ -2,17 +2,18 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use rustix::net::{SendFlags, send};
 
 use crate::drain::Drain;
 use crate::outbox::{Link, Outbox};
-use crate::places::Place;
+use crate::places::{Occupant, Place};
+use crate::wire::Farewell;
 
 /// An accepted connection. There is one descriptor for it; reading and writing share the socket.
 /// Dropping it closes the socket and frees the place.
-#[derive(Debug)]
 pub struct Conn {
     /// The socket, in blocking mode. Bytes to a WebSocket client leave through its outbox alone.
     pub stream: TcpStream,
@@ -21,7 +22,38 @@ pub struct Conn {
     /// The place among the open connections.
     pub place: Place,
     /// Who looks after the client when it falls behind.
-    pub drain: Drain,
+    pub drain: Drain<Arc<Conn>>,
+}
+
+/// The outbox of a connection.
+pub type ConnOutbox = Outbox<Arc<Conn>>;
+
+impl AsFd for Conn {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// A connection whose request is read or answered: it is read no further.
+impl Occupant for Conn {
+    fn stop(self: Arc<Self>) {
+        let _ = self.stream.shutdown(Shutdown::Read);
+    }
+
+    fn cut(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// A client. The hub has closed those in the room by then, which makes this nothing to them.
+impl Occupant for ConnOutbox {
+    fn stop(self: Arc<Self>) {
+        self.close(&Farewell::Stopping.frame());
+    }
+
+    fn cut(&self) {
+        Outbox::cut(self);
+    }
 }
 
 impl Link for Arc<Conn> {

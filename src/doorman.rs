@@ -31,9 +31,9 @@ impl Doorman {
 fn run(refused: &Receiver<Refused>) {
     for (stream, peer, refusal) in refused {
         refusal.log(peer);
+        // Not after the request, which has been read already if there was a place but no thread.
+        // If it comes later it is read and forgotten, so that no reset takes the answer away.
         let deadline = Instant::now() + REFUSAL_TIMEOUT;
-        // The request first: an answer to what has not been read would be lost in a reset.
-        let _ = deadline::read(&stream, &mut [0; 1024], deadline);
         deadline::write_last(&stream, &refusal.response(), deadline);
     }
 }

@@ -4,6 +4,7 @@
 //! comes. Nobody is behind in the normal case, and then it sleeps for good.
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -12,22 +13,18 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::conn::Conn;
 use crate::outbox::{Link, Outbox, Tended};
-
-/// The outbox of a connection.
-pub type ConnOutbox = Outbox<Arc<Conn>>;
 
 /// Gives clients to the drain thread. The thread ends when the last of these is dropped.
 #[derive(Clone, Debug)]
-pub struct Drain<L = Arc<Conn>, B = Arc<UnixStream>> {
+pub struct Drain<L, B = Arc<UnixStream>> {
     behind: Sender<Arc<Outbox<L>>>,
     bell: B,
 }
 
 /// What wakes the thread, and what it sleeps in: the ends of a socket pair, and `poll`. The thread
 /// knows nothing else of the system, so that a model checker can run it.
-pub trait Bell<L: Link> {
+pub trait Bell<L> {
     /// Wakes the thread, or lets its next sleep end at once.
     fn ring(&self);
     /// Forgets the rings so far; true if nobody is left who could ring.
@@ -38,19 +35,20 @@ pub trait Bell<L: Link> {
 }
 
 /// A client that is behind or leaving.
+#[derive(Debug)]
 pub struct Watched<L> {
-    pub outbox: Arc<Outbox<L>>,
+    outbox: Arc<Outbox<L>>,
     /// What its socket has to be ready for. Nothing: its end alone is news.
-    pub wants: PollFlags,
-    pub deadline: Instant,
+    wants: PollFlags,
+    deadline: Instant,
 }
 
-impl Drain {
+impl<L: Link + AsFd + Send + Sync + 'static> Drain<L> {
     /// Starts the thread.
     ///
     /// # Errors
     /// When the system has no socket pair or thread to give.
-    pub fn start() -> io::Result<(Drain, JoinHandle<()>)> {
+    pub fn start() -> io::Result<(Self, JoinHandle<()>)> {
         let (bell, rung) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         rung.set_nonblocking(true)?;
@@ -85,12 +83,12 @@ fn run<L: Link>(newly_behind: &Receiver<Arc<Outbox<L>>>, bell: &impl Bell<L>) {
         let ended = bell.hush();
         let now = Instant::now();
         watched.retain_mut(|client| match news.next() {
-            Some(false) if now < client.deadline => true,
             Some(true) if client.wants.is_empty() => {
-                // Its connection has ended, and would be news until the deadline.
+                // All is sent, so the news is that the connection has ended.
                 client.outbox.cut();
                 false
             }
+            Some(false) if now < client.deadline => true,
             _ => client.tend(now),
         });
         while let Ok(outbox) = newly_behind.try_recv() {
@@ -123,7 +121,7 @@ impl<L: Link> Watched<L> {
     }
 }
 
-impl Bell<Arc<Conn>> for Arc<UnixStream> {
+impl<L: Link + AsFd> Bell<L> for Arc<UnixStream> {
     fn ring(&self) {
         // A full pipe wakes the thread just as well.
         let _ = (&**self).write(&[1]);
@@ -140,11 +138,9 @@ impl Bell<Arc<Conn>> for Arc<UnixStream> {
         }
     }
 
-    fn sleep(&self, watched: &[Watched<Arc<Conn>>]) -> Vec<bool> {
-        let mut fds: Vec<PollFd<'_>> = watched
-            .iter()
-            .map(|client| PollFd::new(&client.outbox.link().stream, client.wants))
-            .collect();
+    fn sleep(&self, watched: &[Watched<L>]) -> Vec<bool> {
+        let mut fds: Vec<PollFd<'_>> =
+            watched.iter().map(|client| PollFd::new(client.outbox.link(), client.wants)).collect();
         fds.push(PollFd::new(&**self, PollFlags::IN));
         let timeout = watched.iter().map(|client| client.deadline).min().map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -158,5 +154,5 @@ impl Bell<Arc<Conn>> for Arc<UnixStream> {
     }
 }
 
-#[cfg(test)]
-mod tests;
+#[cfg(all(test, shuttle))]
+mod model;

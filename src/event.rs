@@ -1,7 +1,9 @@
 //! What can happen to the room: the hub's only input.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use crossbeam_channel::Sender;
 use tungstenite::Utf8Bytes;
 
 /// Names one connection for as long as the server runs; never used twice.
@@ -16,6 +18,6 @@ pub enum Event<O> {
     Broadcast { key: Key, text: Utf8Bytes },
     /// A client goes. If it takes one last word, that is its `farewell`, a close frame.
     Leave { key: Key, farewell: Option<Vec<u8>> },
-    /// The server stops: everybody goes.
-    Shutdown,
+    /// The server stops: everybody goes. Once they have been told, `done` is dropped.
+    Shutdown { done: Sender<Infallible> },
 }

@@ -4,7 +4,7 @@
 //! becomes a session, the page is fetched from the HTTP side, and the rest gets a refusal.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use tungstenite::handshake::server::{create_response, write_response};
@@ -16,7 +16,6 @@ use crate::conn::Conn;
 use crate::deadline;
 use crate::head::{self, Head};
 use crate::http::{Page, PageRequest};
-use crate::places::Stage;
 use crate::refusal::Refusal;
 use crate::session::{Endpoint, Session};
 use crate::wire;
@@ -46,7 +45,6 @@ enum Decision {
 }
 
 /// A connection whose request has not been answered, and what of it has been read.
-#[derive(Debug)]
 pub struct Arrival {
     /// The connection.
     pub conn: Arc<Conn>,
@@ -78,7 +76,8 @@ impl Gate {
     /// is a place, comes back as a session; its response has not been sent yet.
     pub fn admit(&self, arrival: Arrival) -> Option<Session> {
         let Arrival { conn, mut received } = arrival;
-        conn.place.enter(Stage::Front(Arc::downgrade(&conn)));
+        let occupant: Weak<Conn> = Arc::downgrade(&conn);
+        conn.place.occupy(occupant);
         let deadline = Instant::now() + self.limits.head_timeout;
         // An error: the peer went away without asking for anything.
         let read = read_head(&conn, &mut received, deadline).ok()?;

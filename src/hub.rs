@@ -105,13 +105,14 @@ impl<O: Deliver> Hub<O> {
                     wire::left(&mut self.batch, client.id);
                 }
             }
-            Event::Shutdown => {
+            Event::Shutdown { done } => {
                 self.flush();
                 self.stopping = true;
                 let farewell = Farewell::Stopping.frame();
                 for client in std::mem::take(&mut self.clients).into_values() {
                     client.outbox.close(&farewell);
                 }
+                drop(done);
             }
         }
     }

@@ -51,7 +51,7 @@ pub struct Listener {
     /// Threads for clients.
     pub sessions: Arc<Workers<Session>>,
     /// Who looks after clients that fall behind.
-    pub drain: Drain,
+    pub drain: Drain<Arc<Conn>>,
     /// Who turns away those for whom there is no place or no thread.
     pub doorman: Doorman,
 }

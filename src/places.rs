@@ -2,30 +2,16 @@
 //!
 //! A connection takes a place when it is accepted and gives it back when its socket is closed. One
 //! that becomes a client takes one of the clients' places too. The list is also how a stop reaches
-//! everybody who is not in the room.
+//! everybody.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, Shutdown};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::config::FRONT_PER_IP;
-use crate::conn::Conn;
-use crate::drain::ConnOutbox;
+use crate::config::{Capacity, FRONT_PER_IP};
 use crate::event::Key;
-use crate::wire::Farewell;
-
-/// How many there may be.
-#[derive(Clone, Copy, Debug)]
-pub struct Capacity {
-    /// Clients.
-    pub clients: usize,
-    /// Clients from one address.
-    pub clients_per_ip: usize,
-    /// Connections that are not clients: requests that are read, pages that are sent.
-    pub front: usize,
-}
 
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,29 +34,25 @@ impl fmt::Display for Full {
     }
 }
 
-/// What an open connection is doing.
-#[derive(Clone, Debug)]
-pub enum Stage {
-    /// Its request is read, or answered.
-    Front(Weak<Conn>),
-    /// It is an echo client.
-    Echo(Weak<ConnOutbox>),
-    /// It is in the room, where the hub knows it.
-    Room(Weak<ConnOutbox>),
+/// Whoever has a place, as a stop sees it.
+pub trait Occupant: Send + Sync {
+    /// The server stops: say goodbye.
+    fn stop(self: Arc<Self>);
+    /// The time for that is over: end at once.
+    fn cut(&self);
 }
 
 /// All places.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Places(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     capacity: Capacity,
     book: Mutex<Book>,
     empty: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Book {
     last_key: Key,
     open: HashMap<Key, Open>,
@@ -79,9 +61,9 @@ struct Book {
     stopping: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Open {
-    stage: Option<Stage>,
+    occupant: Option<Weak<dyn Occupant>>,
     is_client: bool,
 }
 
@@ -92,7 +74,6 @@ struct PerIp {
 }
 
 /// The place of one connection; freed when dropped.
-#[derive(Debug)]
 pub struct Place {
     places: Places,
     key: Key,
@@ -134,47 +115,26 @@ impl Places {
         Ok(Place { places: self.clone(), key, ip })
     }
 
-    /// Begins the stop: nobody gets a place any more, requests are read no further and echo
-    /// clients are told. (The hub tells those in the room.)
+    /// From now on nobody gets a place.
+    pub fn close(&self) {
+        self.book().stopping = true;
+    }
+
+    /// Has everybody who is still there say goodbye.
     pub fn stop(&self) {
-        let stages = {
-            let mut book = self.book();
-            book.stopping = true;
-            book.stages()
-        };
-        for stage in stages {
-            match stage {
-                Stage::Front(conn) => {
-                    if let Some(conn) = conn.upgrade() {
-                        let _ = conn.stream.shutdown(Shutdown::Read);
-                    }
-                }
-                Stage::Echo(outbox) => {
-                    if let Some(outbox) = outbox.upgrade() {
-                        outbox.close(&Farewell::Stopping.frame());
-                    }
-                }
-                Stage::Room(_) => {}
-            }
-        }
+        self.occupants().into_iter().for_each(Occupant::stop);
     }
 
     /// Cuts every connection that is still open.
     pub fn cut(&self) {
-        for stage in self.book().stages() {
-            match stage {
-                Stage::Front(conn) => {
-                    if let Some(conn) = conn.upgrade() {
-                        let _ = conn.stream.shutdown(Shutdown::Both);
-                    }
-                }
-                Stage::Echo(outbox) | Stage::Room(outbox) => {
-                    if let Some(outbox) = outbox.upgrade() {
-                        outbox.cut();
-                    }
-                }
-            }
-        }
+        self.occupants().iter().for_each(|occupant| occupant.cut());
+    }
+
+    /// Everybody who has a place. The caller must not hold the lock of the book when it lets go of
+    /// them: the last one who does gives the place back, which takes that lock.
+    fn occupants(&self) -> Vec<Arc<dyn Occupant>> {
+        let book = self.book();
+        book.open.values().filter_map(|open| open.occupant.as_ref()?.upgrade()).collect()
     }
 
     /// Waits until no connection is open, but not longer than `patience`. How many are left.
@@ -196,12 +156,6 @@ impl Places {
     fn book(&self) -> MutexGuard<'_, Book> {
         // Nothing that is done under the lock can panic half-way.
         self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Book {
-    fn stages(&self) -> Vec<Stage> {
-        self.open.values().filter_map(|open| open.stage.clone()).collect()
     }
 }
 
@@ -236,10 +190,10 @@ impl Place {
         Ok(())
     }
 
-    /// Says what the connection is doing. False if the server stops.
-    pub fn enter(&self, stage: Stage) -> bool {
+    /// Says whom a stop has to turn to. False if there is a stop already.
+    pub fn occupy(&self, occupant: Weak<dyn Occupant>) -> bool {
         let mut book = self.places.book();
-        book.open.entry(self.key).or_default().stage = Some(stage);
+        book.open.entry(self.key).or_default().occupant = Some(occupant);
         !book.stopping
     }
 }
@@ -289,7 +243,7 @@ mod tests {
         let places = Places::new(SMALL);
         let taken: Vec<_> =
             (0..5).map(|_| places.take(ip("127.0.0.1")).expect("a place")).collect();
-        assert_eq!(places.take(ip("::1")).unwrap_err(), Full::Everywhere);
+        assert_eq!(places.take(ip("::1")).err(), Some(Full::Everywhere));
         for place in &taken[..3] {
             assert_eq!(place.become_client(), Ok(()));
         }
@@ -305,7 +259,7 @@ mod tests {
         let places = Places::new(Capacity { clients: 1000, front: 1000, ..SMALL });
         let taken: Vec<_> =
             (0..2 + FRONT_PER_IP).map(|_| places.take(ip("192.0.2.1")).expect("a place")).collect();
-        assert_eq!(places.take(ip("::ffff:192.0.2.1")).unwrap_err(), Full::Here);
+        assert_eq!(places.take(ip("::ffff:192.0.2.1")).err(), Some(Full::Here));
         assert!(places.take(ip("192.0.2.2")).is_ok(), "another address has a place");
         assert_eq!(taken[0].become_client(), Ok(()));
         assert_eq!(taken[1].become_client(), Ok(()));
@@ -328,9 +282,9 @@ mod tests {
     fn a_stop_gives_no_places() {
         let places = Places::new(SMALL);
         let early = places.take(ip("127.0.0.1")).expect("a place");
-        places.stop();
+        places.close();
         assert_eq!(early.become_client(), Err(Full::Stopping));
-        assert_eq!(places.take(ip("127.0.0.1")).unwrap_err(), Full::Stopping);
+        assert_eq!(places.take(ip("127.0.0.1")).err(), Some(Full::Stopping));
         assert_eq!(places.wait_until_empty(Duration::from_millis(1)), 1);
     }
 }

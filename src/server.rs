@@ -152,10 +152,13 @@ impl Server {
         log::info!("stopping: everybody gets close code 1001");
         drop(stop_accepting);
         join(accept_thread);
-        places.stop();
+        places.close();
         // Behind everything that has been said, so that it still goes out.
-        let _ = inbox.send(Event::Shutdown);
+        let (done, room_is_told) = bounded(0);
+        let _ = inbox.send(Event::Shutdown { done });
         drop(inbox);
+        let _ = room_is_told.recv_timeout(LAST_MOMENT);
+        places.stop();
         if places.wait_until_empty(limits.stop_timeout) > 0 {
             places.cut();
             let left = places.wait_until_empty(LAST_MOMENT);

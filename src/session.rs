@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,11 @@ use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, Utf8Bytes, WebSocket};
 
 use crate::config::{ANSWER_BUFFER, Echo, Limits, READ_BUFFER};
-use crate::conn::Conn;
+use crate::conn::{Conn, ConnOutbox};
 use crate::deadline;
-use crate::drain::ConnOutbox;
 use crate::event::{Event, Key};
 use crate::outbox::{Bounds, Outbox};
 use crate::pace::Pace;
-use crate::places::Stage;
 use crate::stream::Stream;
 use crate::wire::{self, Farewell};
 
@@ -34,7 +32,6 @@ pub enum Endpoint {
 }
 
 /// A client whose handshake was accepted.
-#[derive(Debug)]
 pub struct Session {
     /// Its connection.
     pub conn: Arc<Conn>,
@@ -92,11 +89,12 @@ impl Session {
             Ok(client) => client,
             Err(error) => return log::debug!("{} left at once: {error}", conn.peer),
         };
+        let occupant: Weak<ConnOutbox> = Arc::downgrade(&outbox);
+        if !conn.place.occupy(occupant) {
+            outbox.close(&Farewell::Stopping.frame());
+        }
         let end = match endpoint {
             Endpoint::Echo => {
-                if !conn.place.enter(Stage::Echo(Arc::downgrade(&outbox))) {
-                    outbox.close(&Farewell::Stopping.frame());
-                }
                 outbox.open();
                 let end = client.read_all(|stream, message| {
                     stream.answer(|out| {
@@ -116,7 +114,6 @@ impl Session {
                 end
             }
             Endpoint::Room(id) => {
-                conn.place.enter(Stage::Room(Arc::downgrade(&outbox)));
                 // Before the response goes out: whoever has it hears what is said from then on.
                 let member = Member::join(conn.place.key(), id, &outbox, inbox);
                 outbox.open();

@@ -8,11 +8,10 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::config::{ANSWER_BUFFER, Limits};
-use crate::drain::ConnOutbox;
+use crate::conn::ConnOutbox;
 use crate::wire;
 
 /// A client's connection.
-#[derive(Debug)]
 pub struct Stream {
     outbox: Arc<ConnOutbox>,
     /// Whole frames, sent before the thread waits for the client: answers to what came together

@@ -166,7 +166,9 @@ fn a_row_of_slow_clients_falls_like_dominoes() {
 #[test]
 fn a_stop_closes_everybody_behind_what_was_said() {
     let (mut hub, a, late) = (Hub::new(), Recorder::new(), Recorder::new());
-    for event in [join(1, 1, &a), say(1, "last"), Event::Shutdown, say(1, "x"), join(2, 2, &late)] {
+    let (done, is_done) = crossbeam_channel::bounded(0);
+    let shutdown = Event::Shutdown { done };
+    for event in [join(1, 1, &a), say(1, "last"), shutdown, say(1, "x"), join(2, 2, &late)] {
         hub.handle(event);
     }
     hub.handle(go(1, None));
@@ -174,6 +176,7 @@ fn a_stop_closes_everybody_behind_what_was_said() {
     assert_eq!(a.got(), frames(&["1: last"]), "and no notices of who leaves");
     assert_eq!(a.closed_with(), Some(Farewell::Stopping.frame()));
     assert_eq!(late.closed_with(), Some(Farewell::Stopping.frame()));
+    assert_eq!(is_done.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected));
 }
 
 #[test]

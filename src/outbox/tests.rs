@@ -192,7 +192,8 @@ fn a_last_word_comes_last_and_has_its_time() {
 /// Whoever watches waits for the deadline that it was told, so it has to hear of a nearer one.
 #[test]
 fn the_deadline_of_a_last_word_is_told_to_whoever_watches_already() {
-    let last_words: [fn(&Arc<Outbox<Arc<Socket>>>); 2] =
+    type Client = Arc<Outbox<Arc<Socket>>>;
+    let last_words: [fn(&Client); 2] =
         [|outbox| outbox.close(b"bye"), |outbox| while outbox.send(&message(80)) == Sent::Taken {}];
     for close in last_words {
         let (outbox, socket) = open(3);
