@@ -38,6 +38,7 @@ mod hub;
 mod backlog;
 mod drain;
 mod outbox;
+mod sync;
 mod wire;
 
 mod server;

@@ -127,6 +127,20 @@ fn one_who_falls_behind_is_watched_until_it_has_caught_up() {
     assert_eq!(socket.watched(), 2, "it is behind again");
 }
 
+/// So much may have been said before the response that the socket does not take it all.
+#[test]
+fn one_who_is_behind_from_the_start_has_its_time_to_catch_up() {
+    let socket = Arc::new(Socket::default());
+    socket.allow(RESPONSE.len() + 10);
+    let outbox = Outbox::new(socket.clone(), RESPONSE.to_vec(), BOUNDS);
+    outbox.send(&message(40));
+    outbox.open();
+    assert_eq!(socket.watched(), 1);
+    let now = Instant::now();
+    let Tended::Behind(deadline) = outbox.tend(now) else { panic!("it is behind") };
+    assert!(!outbox.evicted() && deadline > now + BOUNDS.catch_up / 2);
+}
+
 #[test]
 fn one_who_is_too_slow_is_cut_short_at_a_frame_boundary() {
     for sent in [0, 1, 20, message(7).len(), message(7).len() + 3] {
