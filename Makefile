@@ -9,7 +9,7 @@ ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-needs lint fmt doc install uninstall clean
+.PHONY: help run build test model test-needs lint fmt doc install uninstall clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ build: ## build target/release/roomd
 
 test: test-needs ## run every test, in the browser too; installs what that needs
 	$(CARGO) test --locked
+	$(MAKE) model
+
+model: ## try the orders in which hub, session and drain thread can meet (shuttle)
+	RUSTFLAGS='--cfg shuttle' $(CARGO) test --locked --lib drain::model
 
 # The browser of the page's tests, and network namespaces for those of vanishing clients.
 test-needs:
