@@ -9,10 +9,10 @@ ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test model test-needs lint fmt doc install uninstall clean
+.PHONY: help run build test model test-needs screenshots bench bench-peers bench-10k lint fmt doc install uninstall clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## serve the room on http://localhost:8000/ (ARGS='--listen [::]:8000' for the network)
 	$(CARGO) run --release --locked -- $(ARGS)
@@ -36,6 +36,19 @@ test-needs:
 		echo "installing$$missing"; \
 		$(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
+
+screenshots: test-needs ## take the pictures of the page anew, in docs/screenshots
+	@fc-list :lang=zh-tw 2>/dev/null | grep -q . || $(SUDO) apt-get install -y -qq --no-install-recommends fontconfig fonts-noto-cjk >/dev/null
+	SCREENSHOTS='$(CURDIR)/docs/screenshots' $(CARGO) test --locked --test page pictures
+
+bench: ## measure beside plain sends (ARGS='--only flood --quick'; --help says more)
+	$(CARGO) bench --locked --bench room -- $(ARGS)
+
+bench-peers: ## measure FastAPI and node's ws too; installs them under target/
+	$(CARGO) bench --locked --bench room -- --peers $(ARGS)
+
+bench-10k: ## measure 10,000 clients in one room
+	$(CARGO) bench --locked --bench room -- --only crowd --quick $(ARGS)
 
 lint: ## check format, clippy and documentation
 	$(CARGO) fmt --all --check

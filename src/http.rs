@@ -8,7 +8,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -18,27 +18,40 @@ use crate::config::{ACCEPT_PAUSE, PAGE_TIMEOUT, RELAYS};
 
 /// A file that is built into the binary.
 struct Asset {
-    /// Where it is found; several paths may show the same file.
-    paths: &'static [&'static str],
+    name: &'static str,
     content_type: &'static str,
     bytes: &'static [u8],
 }
 
-macro_rules! asset {
-    ($($path:literal)|+, $content_type:literal, $file:literal) => {
-        Asset {
-            paths: &[$($path),+],
+macro_rules! assets {
+    ($($content_type:literal: $($name:literal)+;)+) => {
+        &[$($(Asset {
+            name: $name,
             content_type: $content_type,
-            bytes: include_bytes!(concat!("../assets/", $file)),
-        }
+            bytes: include_bytes!(concat!("../assets/", $name)),
+        }),+),+]
     };
 }
 
-const ASSETS: &[Asset] = &[
-    asset!("/" | "/echo", "text/html; charset=utf-8", "index.html"),
-    asset!("/style.css", "text/css; charset=utf-8", "style.css"),
-    asset!("/chat.js", "text/javascript; charset=utf-8", "chat.js"),
-];
+/// The page. It is found at each of [`PAGES`], and decides by its path what it is.
+const INDEX: &[u8] = include_bytes!("../assets/index.html");
+
+const PAGES: &[&str] = &["/", "/echo"];
+
+/// What the page asks for. These are found in a folder that is named after all that is in it, so
+/// that a browser may keep them for good: a reload asks for the page alone. The page refers to
+/// them, and they to each other, by relative paths.
+const ASSETS: &[Asset] = assets! {
+    "text/css; charset=utf-8": "style.css";
+    "image/svg+xml": "icon.svg";
+    "text/javascript; charset=utf-8":
+        "alerts.js" "composer.js" "connection.js" "dom.js" "echo.js" "log.js" "main.js"
+        "richtext.js" "room.js" "rows.js" "settings.js" "status.js" "storage.js" "texts.js"
+        "unsent.js";
+};
+
+/// Where the page refers to the assets; the folder's name is added.
+const FOLDER: &str = "\"assets/";
 
 /// What every response says beside its own. No script and no style but ours, no connection but
 /// to this server, no frame around it.
@@ -51,14 +64,22 @@ const FIELDS: &[(&str, &str)] = &[
     ),
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
-    ("Cache-Control", "no-cache"),
 ];
+
+/// The page may change with each start of the server, so it is asked for again, with its tag.
+const ASK_AGAIN: &str = "no-cache";
+
+/// Another version of an asset has another path.
+const KEEP: &str = "max-age=31536000, immutable";
 
 /// Where the page reads how long a message may be; the number is replaced by the one in force.
 const MAX_MESSAGE: &str = "data-max-message=\"65536\"";
 
 /// The largest response, head included, that is taken from tiny_http.
 const RESPONSE_MAX: u64 = 1 << 20;
+
+/// How tiny_http answers a request that was dropped. [`answer`] never says that.
+const GIVEN_UP: &[u8] = b"HTTP/1.1 500 ";
 
 /// A request that the gate lets through. Only these three things are passed on.
 #[derive(Debug, PartialEq, Eq)]
@@ -96,7 +117,7 @@ impl Page {
             stopping: AtomicBool::new(false),
             turns: bounded(RELAYS),
         }));
-        let files = ASSETS.iter().map(|asset| File::of(asset, max_message)).collect::<Vec<_>>();
+        let files = File::all(max_message);
         let served = page.clone();
         let thread =
             thread::Builder::new().name("page".into()).spawn(move || served.serve(&files))?;
@@ -105,20 +126,23 @@ impl Page {
 
     /// Whether something is found at `path`.
     pub fn has(path: &str) -> bool {
-        ASSETS.iter().any(|asset| asset.paths.contains(&path))
+        PAGES.contains(&path) || ASSETS.iter().any(|asset| asset.path() == path)
     }
 
     /// The whole response to a request.
     ///
     /// # Errors
-    /// When tiny_http does not answer. It is started again then.
+    /// When tiny_http does not answer, and is started again, or cannot be asked.
     pub fn fetch(&self, request: &PageRequest) -> io::Result<Vec<u8>> {
         let (turns, over) = &self.0.turns;
         turns.send_timeout((), PAGE_TIMEOUT).map_err(|_| io::ErrorKind::TimedOut)?;
         let response = self.ask(request);
         let _ = over.try_recv();
-        if response.is_err() {
-            self.unblock();
+        match &response {
+            Err(error) if !is_shortage(error) => self.unblock(),
+            // That is not tiny_http's fault, and it could not be stopped: it wants a descriptor
+            // for that, and goes on listening without one.
+            Ok(_) | Err(_) => {}
         }
         response
     }
@@ -130,14 +154,18 @@ impl Page {
     }
 
     fn ask(&self, request: &PageRequest) -> io::Result<Vec<u8>> {
-        let server = self.server().clone().ok_or(io::ErrorKind::NotConnected)?;
-        let address = server.server_addr().to_ip().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        // Not the server itself: if it fails now, dropping it is what gives this request up.
+        let address = self.server().as_ref().and_then(|server| server.server_addr().to_ip());
+        let address = address.ok_or(io::ErrorKind::NotConnected)?;
         let mut stream = TcpStream::connect_timeout(&address, PAGE_TIMEOUT)?;
         stream.set_read_timeout(Some(PAGE_TIMEOUT))?;
         stream.set_write_timeout(Some(PAGE_TIMEOUT))?;
         stream.write_all(request.head().as_bytes())?;
         let mut response = Vec::new();
         stream.take(RESPONSE_MAX).read_to_end(&mut response)?;
+        if response.starts_with(GIVEN_UP) {
+            return Err(io::Error::other("it gave the request up"));
+        }
         // A proxy must not keep this connection for a WebSocket handshake.
         let status_line = response.windows(2).position(|bytes| bytes == b"\r\n");
         let at = status_line.ok_or(io::ErrorKind::UnexpectedEof)? + 2;
@@ -197,31 +225,60 @@ impl PageRequest {
     }
 }
 
+impl Asset {
+    fn path(&self) -> String {
+        format!("/assets/{}/{}", version(), self.name)
+    }
+}
+
+/// What tells this version of the assets from another.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> =
+        LazyLock::new(|| tag(ASSETS.iter().map(|asset| asset.bytes)));
+    &VERSION
+}
+
 /// A file as it is served.
 struct File {
-    paths: &'static [&'static str],
+    path: String,
     bytes: Vec<u8>,
     fields: Vec<Header>,
     tag: String,
 }
 
 impl File {
-    fn of(asset: &Asset, max_message: usize) -> Self {
-        let mut bytes = asset.bytes.to_vec();
-        if asset.content_type.starts_with("text/html") {
-            let html = String::from_utf8_lossy(&bytes);
-            bytes =
-                html.replace(MAX_MESSAGE, &format!("data-max-message=\"{max_message}\"")).into();
-        }
-        let tag = format!("\"{:016x}\"", fnv1a(&bytes));
-        let own = [("Content-Type", asset.content_type), ("ETag", &tag)];
+    fn all(max_message: usize) -> Vec<File> {
+        let index = String::from_utf8_lossy(INDEX)
+            .replace(MAX_MESSAGE, &format!("data-max-message=\"{max_message}\""))
+            .replace(FOLDER, &format!("{FOLDER}{}/", version()));
+        let pages = PAGES.iter().map(|path| {
+            File::new((*path).into(), index.as_bytes(), "text/html; charset=utf-8", ASK_AGAIN)
+        });
+        let assets = ASSETS
+            .iter()
+            .map(|asset| File::new(asset.path(), asset.bytes, asset.content_type, KEEP));
+        pages.chain(assets).collect()
+    }
+
+    fn new(path: String, bytes: &[u8], content_type: &str, caching: &str) -> Self {
+        let tag = format!("\"{}\"", tag([bytes]));
+        let own = [("Content-Type", content_type), ("ETag", &tag), ("Cache-Control", caching)];
         let fields = own
             .iter()
             .chain(FIELDS)
             .filter_map(|(name, value)| Header::from_bytes(*name, *value).ok())
             .collect();
-        File { paths: asset.paths, bytes, fields, tag }
+        File { path, bytes: bytes.into(), fields, tag }
     }
+}
+
+/// Whether an error is about what the system has to give, and not about the other side.
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
 }
 
 fn listen() -> io::Result<Arc<Server>> {
@@ -230,7 +287,7 @@ fn listen() -> io::Result<Arc<Server>> {
 }
 
 fn answer(request: Request, files: &[File]) {
-    let Some(file) = files.iter().find(|file| file.paths.contains(&request.url())) else {
+    let Some(file) = files.iter().find(|file| file.path == request.url()) else {
         return respond(request, Response::empty(404));
     };
     let is_known = request.headers().iter().any(|field| {
@@ -248,9 +305,10 @@ fn respond<R: Read>(request: Request, response: Response<R>) {
     }
 }
 
-/// A hash for telling one version of a file from another (FNV-1a, 64 bits).
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+/// A hash for telling one version of files from another (FNV-1a, 64 bits), in hexadecimal.
+fn tag<'a>(files: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let hash = files.into_iter().flatten().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    });
+    format!("{hash:016x}")
 }

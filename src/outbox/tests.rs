@@ -206,14 +206,15 @@ fn a_last_word_comes_last_and_has_its_time() {
 /// Whoever watches waits for the deadline that it was told, so it has to hear of a nearer one.
 #[test]
 fn the_deadline_of_a_last_word_is_told_to_whoever_watches_already() {
-    type Client = Arc<Outbox<Arc<Socket>>>;
-    let last_words: [fn(&Client); 2] =
-        [|outbox| outbox.close(b"bye"), |outbox| while outbox.send(&message(80)) == Sent::Taken {}];
-    for close in last_words {
+    for is_evicted in [false, true] {
         let (outbox, socket) = open(3);
         outbox.send(&message(5));
         assert_eq!(socket.watched(), 1);
-        close(&outbox);
+        if is_evicted {
+            while outbox.send(&message(80)) == Sent::Taken {}
+        } else {
+            outbox.close(b"bye");
+        }
         assert_eq!(socket.watched(), 2);
         let now = Instant::now();
         let Tended::Behind(deadline) = outbox.tend(now) else { panic!("it is behind") };

@@ -1,0 +1,81 @@
+// The page at `/echo`: each text comes straight back, and the time it took is drawn.
+
+import { find, show } from './dom.js';
+import { add, follow } from './log.js';
+import { asNumber, say } from './texts.js';
+
+const PERIOD = 1_000;
+const WIDTH = 120;
+const HEIGHT = 40;
+
+export function echo(connection) {
+	// Answers come in the order of the questions.
+	let waiting = [];
+	let counter = 0;
+	let unanswered = 0;
+	// Milliseconds, or Infinity where no answer came.
+	const samples = [];
+
+	function ask(sent, isMine) {
+		if (!connection.send(sent)) return false;
+		waiting.push({ sent, isMine, asked: performance.now() });
+		return true;
+	}
+
+	function sample(ms) {
+		samples.push(ms);
+		if (samples.length > WIDTH) samples.shift();
+		draw(samples);
+		show('unanswered', unanswered);
+	}
+
+	setInterval(() => !document.hidden && ask(String(counter), false) && (counter += 1), PERIOD);
+
+	return {
+		path: () => 'ws',
+		send(text) {
+			if (!ask(text, true)) return false;
+			add({ sender: '1', name: say('you'), text, mine: true });
+			follow();
+			return true;
+		},
+		hear(answer) {
+			const { sent, isMine, asked } = waiting.shift() ?? {};
+			const isRight = answer === `Message text was: ${sent}`;
+			const ms = performance.now() - asked;
+			sample(ms);
+			// The plot alone tells of the steady ones, unless something is wrong with them.
+			if (isMine || !isRight) add({ sender: '2', name: say(isRight ? 'cameBack' : 'wrong', milliseconds(ms)), text: answer });
+		},
+		connected() {},
+		disconnected() {
+			unanswered += waiting.length;
+			for (const _ of waiting) sample(Infinity);
+			waiting = [];
+		},
+	};
+}
+
+const milliseconds = (ms) => (ms >= 0 ? say('ms', ms < 10 ? ms.toFixed(1) : asNumber(Math.round(ms))) : '–');
+
+function draw(samples) {
+	const answered = samples.filter(Number.isFinite);
+	const sorted = answered.toSorted((a, b) => a - b);
+	const facts = { last: answered.at(-1), median: sorted[sorted.length >> 1], worst: sorted.at(-1) };
+	for (const [name, ms] of Object.entries(facts)) show(name, milliseconds(ms));
+
+	const top = roundUp(facts.worst ?? 1);
+	const bars = { answered: '', missed: '' };
+	samples.forEach((ms, index) => {
+		const height = Math.min(1, Math.max(0.02, ms / top)) * HEIGHT;
+		bars[Number.isFinite(ms) ? 'answered' : 'missed'] += `M${WIDTH - samples.length + index + 0.5} ${HEIGHT}v${-height}`;
+	});
+	for (const [name, path] of Object.entries(bars)) find(name).setAttribute('d', path);
+	show('scale', say('scale', asNumber(top)));
+}
+
+// To the next of 1, 2, 5, 10, 20, 50, …
+function roundUp(ms) {
+	const ten = 10 ** Math.floor(Math.log10(Math.max(ms, 1)));
+	return [1, 2, 5, 10].map((step) => step * ten).find((step) => step >= ms);
+}

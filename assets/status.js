@@ -1,0 +1,31 @@
+// Shows the connection's state, and counts down to the next try.
+
+import { find, show } from './dom.js';
+import { say } from './texts.js';
+
+let shown = {};
+
+export function showState(state) {
+	const retrying = state.name === 'connecting' && (shown.retryAt ?? shown.retrying);
+	if (!retrying) {
+		// Between tries the words stay, or a screen reader would say them at each one.
+		show('status', words(state));
+		find('connection').dataset.state = state.name;
+		find('try-now').hidden = state.name.startsWith('connect');
+	}
+	shown = { ...state, retrying };
+	count();
+}
+
+function words({ name, code, reason }) {
+	const why = { refused: say('refusedUnsaid'), closed: code }[name];
+	return say(name, reason || why);
+}
+
+function count() {
+	const { retryAt, retrying } = shown;
+	const seconds = Math.max(1, Math.ceil((retryAt - Date.now()) / 1000));
+	show('retry', retrying ? say('trying') : retryAt ? say('nextTry', seconds) : '');
+}
+
+setInterval(count, 250);

@@ -1,0 +1,16 @@
+// What the page remembers. Storage can be forbidden or full; the page then forgets, but works.
+// One origin may have several rooms behind a proxy, so the path is part of each key.
+
+function attempt(action) {
+	try {
+		return action();
+	} catch {}
+}
+
+const area = (name) => ({
+	get: (key) => attempt(() => window[name].getItem(location.pathname + key)),
+	set: (key, value) => attempt(() => window[name].setItem(location.pathname + key, value)),
+});
+
+export const tab = area('sessionStorage');
+export const device = area('localStorage');

@@ -1,0 +1,98 @@
+//! What is measured: one module for each way to use a room.
+
+use std::time::{Duration, Instant};
+
+use crate::load::Load;
+use crate::server::Server;
+use crate::table::Figure;
+
+mod churn;
+mod crowd;
+mod echo;
+mod flood;
+mod latency;
+mod leave;
+mod lockstep;
+mod memory;
+mod slow;
+mod talk;
+
+/// The length of a message in bytes, unless a mode says otherwise.
+pub const LENGTH: usize = 64;
+const WARM_UP: Duration = Duration::from_millis(300);
+const MEASURED: Duration = Duration::from_millis(1500);
+
+/// The figures, or which check has failed.
+pub type Outcome = Result<Vec<Figure>, String>;
+
+/// A mode with a number of clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    pub key: &'static str,
+    pub title: &'static str,
+    pub clients: usize,
+    pub run: fn(&Server, usize) -> Outcome,
+}
+
+impl Step {
+    /// Its name may leave out the number of clients.
+    pub fn is_called(&self, name: &str) -> bool {
+        let rest = self.key.strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+}
+
+/// All steps in their order: memory comes before what leaves the kernel with closed connections
+/// to remember, which it forgets while the next step runs.
+pub fn steps() -> Vec<Step> {
+    let step = |key, title, clients, run| Step { key, title, clients, run };
+    vec![
+        step("memory", "1,000 idle clients", 1000, memory::run),
+        step("lockstep-100", "one message at a time, 100 clients", 100, lockstep::run),
+        step("lockstep-1000", "one message at a time, 1,000 clients", 1000, lockstep::run),
+        step("latency-100", "200 messages a second, 100 clients", 100, latency::run),
+        step("latency-1000", "20 messages a second, 1,000 clients", 1000, latency::run),
+        step("flood-100", "flood by 4 senders, 100 clients", 100, flood::run),
+        step("flood-1000", "flood by 4 senders, 1,000 clients", 1000, flood::run),
+        step("echo-100", "echo, 100 clients, one at a time", 100, echo::one_at_a_time),
+        step("echo-1000", "echo, 1,000 clients, one at a time", 1000, echo::one_at_a_time),
+        step("pipeline-100", "echo, 100 clients, 16 in flight each", 100, echo::pipelined),
+        step("slow", "10 of 110 clients stop reading", 100, slow::run),
+        step("leave", "1,000 clients leave at once, 10 stay", 1000, leave::run),
+        step("churn", "32 at a time connect and leave", 32, churn::run),
+        step(CROWD, "10,000 clients in one room", 10_000, crowd::run),
+    ]
+}
+
+/// The step that runs only when it is asked for, since many machines are too small for it.
+pub const CROWD: &str = "crowd";
+
+/// Lets so many clients into the room; each has its number as its id.
+fn join(server: &Server, clients: usize) -> Result<Load, String> {
+    let mut load = Load::new(server.address, server.cpus);
+    load.open(clients, room)?;
+    Ok(load)
+}
+
+fn room(client: usize) -> String {
+    format!("/ws/{client}")
+}
+
+/// What passes between its start and its reading.
+struct Meter<'a> {
+    server: &'a Server,
+    begin: Instant,
+    cpu: Duration,
+}
+
+impl<'a> Meter<'a> {
+    fn start(server: &'a Server) -> Result<Meter<'a>, String> {
+        Ok(Meter { server, cpu: server.cpu()?, begin: Instant::now() })
+    }
+
+    /// The time and the server's CPU time since the start.
+    fn read(&self) -> Result<(Duration, Duration), String> {
+        let time = self.begin.elapsed();
+        Ok((time, self.server.cpu()? - self.cpu))
+    }
+}

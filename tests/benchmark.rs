@@ -1,0 +1,111 @@
+//! The benchmark's checks fail when they should: a figure says nothing if a message can be lost,
+//! repeated or altered unnoticed.
+
+#![allow(dead_code)] // The benchmark uses more of these modules than their tests do.
+
+#[path = "../benches/room/frame.rs"]
+mod frame;
+#[path = "../benches/room/message.rs"]
+mod message;
+#[path = "../benches/room/order.rs"]
+mod order;
+
+use frame::Frame;
+use message::Message;
+use order::{Order, said};
+
+const LENGTH: usize = 64;
+
+#[test]
+fn frames_are_found_however_the_stream_is_cut() {
+    let texts = [Vec::new(), vec![b'a'; 125], vec![b'b'; 126], vec![b'c'; 4096]];
+    let stream: Vec<u8> = texts.iter().flat_map(|text| frame::from_server(text)).collect();
+    for cut in 0..=stream.len() {
+        let mut heard = Vec::new();
+        let mut begun = Vec::new();
+        for part in [&stream[..cut], &stream[cut..]] {
+            begun.extend_from_slice(part);
+            let mut bytes = &begun[..];
+            while let Some(frame) = frame::take(&mut bytes).expect("the frames are well formed") {
+                match frame {
+                    Frame::Text(text) => heard.push(text.to_vec()),
+                    other => panic!("cut at {cut}: {other:?}"),
+                }
+            }
+            begun = bytes.to_vec();
+        }
+        assert_eq!(heard, texts, "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_close_frame_tells_its_code() {
+    let close = |bytes: &[u8]| match frame::take(&mut &*bytes) {
+        Ok(Some(Frame::Close(code))) => code,
+        other => panic!("{bytes:?} is no close frame but {other:?}"),
+    };
+    assert_eq!(close(&[0x88, 2, 0x03, 0xF5]), Some(1013));
+    assert_eq!(close(&[0x88, 0]), None);
+}
+
+#[test]
+fn what_no_server_may_send_is_an_error() {
+    let fragment = [0x01, 1, b'a'];
+    let masked = frame::text(b"a");
+    for bytes in [&fragment[..], &masked] {
+        assert!(frame::take(&mut &bytes[..]).is_err(), "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_message_is_found_in_what_the_room_makes_of_it() {
+    for (sender, number) in [(0, 0), (3, 63), (4095, 64), (7, 1_000_000_000)] {
+        let message = Message::new(sender, number);
+        let text = said(sender, &message.text(LENGTH));
+        assert_eq!(Message::find(&text), Some(message));
+        assert_eq!((message.sender(), message.number()), (sender, number));
+    }
+    assert_eq!(Message::find(b"Client #7 left the chat"), None);
+    assert_eq!(message::who_left(b"Client #7 left the chat"), Some(7));
+}
+
+/// A room of two senders, in which client 0 has heard three messages.
+fn room() -> (Order, [Vec<u8>; 3]) {
+    let say = |sender, number| said(sender, &Message::new(sender, number).text(LENGTH));
+    let texts = [say(0, 0), say(1, 0), say(0, 1)];
+    let mut order = Order::new(2, 2, LENGTH);
+    for text in &texts {
+        order.hear(0, text).expect("the first to hear says what the order is");
+    }
+    (order, texts)
+}
+
+#[test]
+fn whoever_hears_the_same_is_content() {
+    let (mut order, texts) = room();
+    for text in &texts {
+        order.hear(1, text).expect("client 1 hears what client 0 has heard");
+    }
+    assert_eq!(order.deliveries(), 6);
+}
+
+#[test]
+fn a_message_lost_repeated_or_out_of_order_is_an_error() {
+    let (mut order, [first, second, _]) = room();
+    assert!(order.hear(1, &second).is_err(), "the first is lost, or comes later");
+    order.hear(1, &first).expect("an error changes nothing");
+    assert!(order.hear(1, &first).is_err(), "the first comes twice");
+    assert!(order.hear(0, &first).is_err(), "the first comes twice to whom it came first");
+}
+
+#[test]
+fn a_text_that_was_altered_or_never_said_is_an_error() {
+    let (mut order, _) = room();
+    let next = Message::new(1, 1).text(LENGTH);
+    let mut altered = said(1, &next);
+    altered[20] ^= 1;
+    let stranger = Message::new(2, 0).text(LENGTH);
+    for text in [altered, said(0, &next), said(2, &stranger), b"Client #1 left the chat".to_vec()] {
+        assert!(order.hear(0, &text).is_err(), "{}", String::from_utf8_lossy(&text));
+    }
+}

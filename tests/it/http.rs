@@ -1,0 +1,139 @@
+use std::thread;
+
+use crate::support::{Response, TestServer, UPGRADE, get};
+
+/// The fields that every part of the page comes with.
+#[track_caller]
+fn is_well_served(response: &Response, content_type: &str) {
+    assert_eq!(response.field("Content-Type"), Some(content_type), "{}", response.head);
+    assert_eq!(response.field("Connection"), Some("close"));
+    assert_eq!(response.field("X-Content-Type-Options"), Some("nosniff"));
+    assert_eq!(response.field("Cache-Control"), Some("no-cache"));
+    assert_eq!(response.field("Referrer-Policy"), Some("no-referrer"));
+    let policy = response.field("Content-Security-Policy").expect("a policy");
+    for part in ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert!(!policy.contains("unsafe"), "{policy}");
+    let tag = response.field("ETag").expect("a tag");
+    assert!(tag.len() > 2 && tag.starts_with('"') && tag.ends_with('"'), "{tag}");
+}
+
+#[test]
+fn the_page_keeps_the_tutorials_ids() {
+    let server = TestServer::start();
+    let page = server.ask(get("/", ""));
+    assert_eq!(page.status, 200);
+    is_well_served(&page, "text/html; charset=utf-8");
+    page.is_complete();
+    for part in ["<form", "id=\"messageText\"", "id=\"messages\""] {
+        assert!(page.text().contains(part), "the page lacks {part}");
+    }
+    let echo = server.ask(get("/echo", ""));
+    assert_eq!((echo.status, &echo.body), (200, &page.body));
+    assert_eq!(server.ask(get("/?from=elsewhere", "")).body, page.body);
+}
+
+/// All that the page names is there, and nothing of it is inline or from elsewhere.
+#[test]
+fn what_belongs_to_the_page_is_served() {
+    let server = TestServer::start();
+    let page = server.ask(get("/", ""));
+    let named: Vec<_> = ["src=\"", "href=\""]
+        .iter()
+        .flat_map(|attribute| page.text().split(attribute).skip(1))
+        .map(|rest| rest.split('"').next().unwrap_or_default())
+        .filter(|name| !name.starts_with("data:") && !name.starts_with('#'))
+        .collect();
+    assert!(named.iter().any(|name| name.ends_with(".js")), "{named:?}");
+    assert!(named.iter().any(|name| name.ends_with(".css")), "{named:?}");
+    for name in named {
+        let path = format!("/{}", name.trim_start_matches('/'));
+        let response = server.ask(get(&path, ""));
+        assert_eq!(response.status, 200, "{path}");
+        let content_type = match path.rsplit('.').next() {
+            Some("js") => "text/javascript; charset=utf-8",
+            Some("css") => "text/css; charset=utf-8",
+            _ => response.field("Content-Type").expect("a type"),
+        };
+        is_well_served(&response, content_type);
+        response.is_complete();
+    }
+    assert!(!page.text().contains("<style") && !page.text().contains("style=\""));
+    assert!(
+        page.text()
+            .split("<script")
+            .skip(1)
+            .all(|script| { script.split('>').next().is_some_and(|tag| tag.contains("src=")) })
+    );
+}
+
+#[test]
+fn the_page_knows_how_long_a_message_may_be() {
+    let server = TestServer::with(|config| config.limits.max_message = 1234);
+    let page = server.ask(get("/", ""));
+    assert!(page.text().contains("data-max-message=\"1234\""), "{}", page.text());
+    page.is_complete();
+}
+
+#[test]
+fn head_is_get_without_the_body() {
+    let server = TestServer::start();
+    for path in ["/", "/echo"] {
+        let whole = server.ask(get(path, ""));
+        let head = server.ask(get(path, "").replacen("GET", "HEAD", 1));
+        assert_eq!(head.status, 200);
+        assert!(head.body.is_empty(), "{head:?}");
+        for name in ["Content-Type", "Content-Length", "ETag", "Connection"] {
+            assert_eq!(head.field(name), whole.field(name), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_has_the_page_gets_304() {
+    let server = TestServer::start();
+    let page = server.ask(get("/", ""));
+    let tag = page.field("ETag").expect("a tag");
+    for known in [tag.to_string(), format!("W/{tag}"), format!("\"other\", {tag}")] {
+        let response = server.ask(get("/", &format!("If-None-Match: {known}\r\n")));
+        assert_eq!(response.status, 304, "{known}");
+        assert!(response.body.is_empty(), "{response:?}");
+        assert_eq!(response.field("ETag"), Some(tag));
+        assert_eq!(response.field("Connection"), Some("close"));
+    }
+    let response = server.ask(get("/", "If-None-Match: \"another\"\r\n"));
+    assert_eq!((response.status, &response.body), (200, &page.body));
+}
+
+/// What a client sends is never passed on as it came: a field that tiny_http would act on, or
+/// could not read, makes no difference.
+#[test]
+fn fields_of_the_client_do_not_reach_the_page_side() {
+    let server = TestServer::start();
+    let page = server.ask(get("/", ""));
+    for fields in [
+        "Connection: keep-alive\r\n",
+        "Connection: upgrade\r\nUpgrade: h2c\r\n",
+        "Expect: 100-continue\r\nContent-Length: 5\r\n",
+        "TE: chunked;q=1\r\n",
+        "Range: bytes=0-1\r\n",
+        "Accept-Encoding: gzip\r\n",
+        UPGRADE,
+    ] {
+        let response = server.ask(get("/", fields));
+        assert_eq!((response.status, &response.body), (200, &page.body), "{fields}");
+        assert_eq!(response.field("Connection"), Some("close"), "{fields}");
+        response.is_complete();
+    }
+}
+
+#[test]
+fn a_browser_loads_everything_at_once() {
+    let server = TestServer::start();
+    thread::scope(|scope| {
+        for _ in 0..40 {
+            scope.spawn(|| assert_eq!(server.ask(get("/", "")).status, 200));
+        }
+    });
+}

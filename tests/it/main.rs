@@ -1,0 +1,41 @@
+//! The integration tests: the real server on a port of its own, spoken to through real sockets.
+//!
+//! A test waits for what the protocol says next, never for time to pass; every wait has a deadline
+//! that tells what was awaited.
+#![forbid(unsafe_code)]
+
+/// What is sent before there is a WebSocket, and what it earns.
+mod handshake;
+
+/// Whose pages may connect, and under which names.
+mod origin;
+
+/// The page and what belongs to it.
+mod http;
+
+/// The room: who hears what, in which order.
+mod chat;
+
+/// The echo endpoint.
+mod echo;
+
+/// What a client is closed for, with which code, and how the connection ends.
+mod close;
+
+/// Clients that read slowly or not at all.
+mod slow;
+
+/// How many clients, from where, and how fast they may talk.
+mod limits;
+
+/// Clients from elsewhere: what loopback can't show, in a network of the test's own.
+mod network;
+
+/// The end of a server.
+mod stop;
+
+/// The program: its command line, its log and the signals and shortages that it meets.
+mod cli;
+
+/// The server and the clients that the tests work with.
+mod support;

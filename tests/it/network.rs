@@ -1,0 +1,163 @@
+use std::env;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::{Client, Frame, Peer, TestServer, UPGRADE, eventually, get, left, says};
+
+/// Set in the process that runs in the network of its own.
+const INSIDE: &str = "ROOMD_TEST_NETWORK";
+
+/// Runs `body`, which is that of the test named `name`, in a network of its own: this program is
+/// started again there, for that one test.
+#[track_caller]
+fn in_own_network(name: &str, body: impl FnOnce()) {
+    if env::var_os(INSIDE).is_some() {
+        ip("link set lo up");
+        return body();
+    }
+    let output = Command::new("unshare")
+        .arg("-rn")
+        .arg(env::current_exe().expect("this program"))
+        .args([&format!("network::{name}"), "--exact", "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .expect("this test needs the program unshare (of util-linux)");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "in a network of its own (unshare -rn) the test failed:\n{said}"
+    );
+}
+
+/// Changes the network.
+#[track_caller]
+fn ip(args: &str) {
+    let output = Command::new("ip")
+        .args(args.split(' '))
+        .output()
+        .expect("this test needs the program ip (of iproute2)");
+    assert!(output.status.success(), "ip {args}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Where to connect to, so that the server sees a client from the `address`, which is this
+/// machine's.
+fn at(server: &TestServer, address: &str) -> SocketAddr {
+    SocketAddr::new(address.parse().expect("an address"), server.address().port())
+}
+
+#[track_caller]
+fn join_at(server: &TestServer, address: &str, id: i64) -> Client {
+    Peer::connect(at(server, address)).upgrade(&format!("/ws/{id}"))
+}
+
+#[track_caller]
+fn is_refused(server: &TestServer, address: &str) {
+    let mut peer = Peer::connect(at(server, address));
+    peer.send(get("/ws/7", UPGRADE));
+    let response = peer.response();
+    response.refuses(503, "your address");
+    assert!(response.field("Retry-After").is_some(), "{}", response.head);
+}
+
+#[test]
+fn one_address_has_its_share_of_the_places() {
+    in_own_network("one_address_has_its_share_of_the_places", || {
+        ip("addr add 10.99.0.1/32 dev lo");
+        ip("addr add 10.99.0.2/32 dev lo");
+        let server = TestServer::with(|config| {
+            config.listen = "0.0.0.0:0".into();
+            config.limits.max_clients_per_ip = 2;
+        });
+        let mut first = join_at(&server, "10.99.0.1", 1);
+        let mut second = join_at(&server, "10.99.0.1", 2);
+        is_refused(&server, "10.99.0.1");
+        let mut other = join_at(&server, "10.99.0.2", 3);
+        let _exempt: Vec<_> = (0..5).map(|id| join_at(&server, "127.0.0.1", id)).collect();
+        first.says_and_hears(1, "still here");
+        other.hears(&says(1, "still here"));
+        second.hears(&says(1, "still here"));
+        second.leave();
+        eventually("the place of the one who left", || {
+            let mut peer = Peer::connect(at(&server, "10.99.0.1"));
+            peer.send(get("/ws/4", UPGRADE));
+            peer.upgraded_unless_full()
+        });
+    });
+}
+
+/// IPv6 gives a machine a whole /64, so that counts as one address.
+#[test]
+fn a_network_of_ipv6_is_one_address() {
+    in_own_network("a_network_of_ipv6_is_one_address", || {
+        for address in ["fd00:1::1", "fd00:1::2", "fd00:2::1"] {
+            ip(&format!("addr add {address}/128 dev lo nodad"));
+        }
+        ip("addr add 10.99.0.1/32 dev lo");
+        let server = TestServer::with(|config| {
+            config.listen = "[::]:0".into();
+            config.limits.max_clients_per_ip = 1;
+        });
+        let _first = join_at(&server, "fd00:1::1", 1);
+        is_refused(&server, "fd00:1::2");
+        let _second = join_at(&server, "fd00:2::1", 2);
+        // An IPv4 client of a socket that serves both is its own address as well.
+        let _third = join_at(&server, "10.99.0.1", 3);
+        is_refused(&server, "10.99.0.1");
+        let _exempt = [join_at(&server, "::1", 4), join_at(&server, "127.0.0.1", 5)];
+    });
+}
+
+/// One machine that opens connections and asks for nothing leaves room for the others.
+#[test]
+fn one_address_has_its_share_of_connections() {
+    in_own_network("one_address_has_its_share_of_connections", || {
+        ip("addr add 10.99.0.1/32 dev lo");
+        ip("addr add 10.99.0.2/32 dev lo");
+        let server = TestServer::with(|config| {
+            config.listen = "0.0.0.0:0".into();
+            config.limits.max_clients_per_ip = 4;
+        });
+        let crowd: Vec<_> = (0..4 + 32).map(|_| Peer::connect(at(&server, "10.99.0.1"))).collect();
+        is_refused(&server, "10.99.0.1");
+        join_at(&server, "10.99.0.2", 1).says_and_hears(1, "here is room");
+        drop(crowd);
+        eventually("room for the first again", || {
+            let mut peer = Peer::connect(at(&server, "10.99.0.1"));
+            peer.send(get("/ws/4", UPGRADE));
+            peer.upgraded_unless_full()
+        });
+    });
+}
+
+/// A thousand clients go without a packet, as phones do: the room is told of each of them, once.
+#[test]
+fn a_thousand_clients_that_vanish_are_missed_once_each() {
+    const VANISHING: i64 = 1000;
+    in_own_network("a_thousand_clients_that_vanish_are_missed_once_each", || {
+        ip("addr add 10.99.0.1/32 dev lo");
+        let server = TestServer::with(|config| {
+            config.listen = "0.0.0.0:0".into();
+            config.limits.max_clients_per_ip = VANISHING as usize;
+            // Longer than it takes until all of them have come.
+            config.limits.ping_interval = Duration::from_secs(5);
+            config.limits.ping_timeout = Duration::from_millis(500);
+            config.limits.close_timeout = Duration::from_millis(100);
+        });
+        let mut watcher = join_at(&server, "127.0.0.1", -1);
+        let vanishing: Vec<_> =
+            (0..VANISHING).map(|id| join_at(&server, "10.99.0.1", id)).collect();
+        watcher.says_and_hears(-1, "all are here");
+        // Whatever is sent to them is lost from now on, and nothing comes from them.
+        ip("addr del 10.99.0.1/32 dev lo");
+        let mut missed = vec![false; VANISHING as usize];
+        for _ in 0..VANISHING {
+            let heard = watcher.message("a client that is missed");
+            let id = (0..VANISHING).find(|id| heard == Frame::text(&left(*id)));
+            let id = id.unwrap_or_else(|| panic!("heard {heard:?}")) as usize;
+            assert!(!std::mem::replace(&mut missed[id], true), "{id} left twice");
+        }
+        watcher.says_and_hears(-1, "all are gone");
+        drop(vanishing);
+    });
+}

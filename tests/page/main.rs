@@ -1,0 +1,14 @@
+//! The page in a real browser, with real servers and real clients.
+//!
+//! Every test waits for what it wants to see; no test waits for time to pass.
+
+mod browser;
+mod rig;
+
+mod alerts;
+mod connection;
+mod everybody;
+mod pictures;
+mod reading;
+mod safety;
+mod writing;

@@ -1,0 +1,130 @@
+//! Pictures of the page. `make screenshots` keeps them; every other run only sees that they can be
+//! made.
+
+use std::path::PathBuf;
+
+use crate::browser::{Page, Reader};
+use crate::rig::{Client, Room};
+
+const CONNECTED: &str = "document.querySelector('[data-state=connected]')";
+
+fn keep(page: &Page, name: &str) {
+    let folder = std::env::var_os("SCREENSHOTS")
+        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let png = decode_base64(&page.picture());
+    assert!(png.starts_with(b"\x89PNG"), "{name} is no PNG");
+    std::fs::write(folder.join(name).with_extension("png"), png).expect("a file");
+}
+
+fn decode_base64(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut count) = (0_u32, 0);
+    for digit in text.bytes().take_while(|digit| *digit != b'=') {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            _ => 63,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes
+}
+
+fn say(page: &Page, text: &str) {
+    page.insert(text);
+    page.press("Enter", 0);
+    page.wait(
+        "it was said",
+        &format!("[...document.querySelectorAll('.mine .text')].at(-1)?.textContent === {text:?}"),
+    );
+}
+
+/// A conversation as there may be one on a boat.
+fn talk(room: &Room, page: &Page) -> [Client; 3] {
+    page.wait("connected", CONNECTED);
+    page.wait("the focus", "document.activeElement.id === 'messageText'");
+    let mut mate = room.join_saying(7, "Tide turns at 16:40, wind from the north-west.");
+    mate.say("Who takes the dinghy?");
+    say(page, "I do. Be at the pier at four.");
+    let chart = "The chart is at http://boat.local/charts/north?page=3 (also on the wall).";
+    let mut cook = room.join_saying(12, chart);
+    say(
+        page,
+        "Thanks!\nWho has the key to the locker? It is not on its hook, and I need the second pump.",
+    );
+    cook.say("鑰匙在廚房，左邊的抽屜。");
+    let sensor =
+        room.join_saying(2048, "Bilge 12 cm, pump on. House battery 12.6 V: `charge --slow`");
+    page.wait("all of it", "document.querySelectorAll('.message').length === 7");
+    [mate, cook, sensor]
+}
+
+#[test]
+fn of_the_room_and_of_a_lost_connection() {
+    let room = Room::start();
+    let page = Page::open_as(&room.url(), &Reader { width: 760, height: 690, ..Reader::default() });
+    let clients = talk(&room, &page);
+    keep(&page, "light");
+    drop(clients);
+    page.wait("three notices", "document.querySelectorAll('.notice').length === 3");
+    page.insert("Found it, th");
+    page.eval("Math.random = () => 0.9999");
+    drop(room);
+    page.wait("a wait", "document.querySelector('#retry').textContent === 'Next try in 4 s'");
+    keep(&page, "lost");
+}
+
+#[test]
+fn of_the_dark() {
+    let room = Room::start();
+    let reader = Reader { width: 760, height: 690, dark: true, ..Reader::default() };
+    let page = Page::open_as(&room.url(), &reader);
+    let _clients = talk(&room, &page);
+    keep(&page, "dark");
+}
+
+#[test]
+fn of_a_phone() {
+    let room = Room::start();
+    let reader = Reader { width: 320, height: 568, ..Reader::default() };
+    let page = Page::open_as(&room.url(), &reader);
+    let _clients = talk(&room, &page);
+    keep(&page, "phone");
+}
+
+#[test]
+fn of_traditional_chinese() {
+    let room = Room::start();
+    let reader = Reader { languages: "zh-TW", width: 390, height: 640, ..Reader::default() };
+    let page = Page::open_as(&room.url(), &reader);
+    page.wait("connected", CONNECTED);
+    page.wait("the focus", "document.activeElement.id === 'messageText'");
+    let mut guest = room.join_saying(7, "今晚七點在碼頭集合，記得帶手電筒。");
+    say(&page, "好，我會帶兩支。");
+    guest.say("天氣：https://www.cwa.gov.tw/");
+    drop(guest);
+    page.wait("the notice", "document.querySelector('.notice')");
+    keep(&page, "zh-Hant");
+}
+
+#[test]
+fn of_the_echo() {
+    let room = Room::start();
+    let page =
+        Page::open_as(&room.echo_url(), &Reader { width: 760, height: 560, ..Reader::default() });
+    page.wait("connected", CONNECTED);
+    page.wait("the focus", "document.activeElement.id === 'messageText'");
+    for number in 1..40 {
+        say(&page, &format!("test {number}"));
+    }
+    page.wait("all answers", "document.querySelectorAll('.message').length === 78");
+    keep(&page, "echo");
+}

@@ -1,0 +1,240 @@
+//! Messages as they come.
+
+use crate::browser::{Page, Reader};
+use crate::rig::Room;
+use serde_json::json;
+
+/// The texts of all messages, in order.
+const TEXTS: &str =
+    "[...document.querySelectorAll('.message .text')].map((text) => text.textContent)";
+
+fn last_is(text: &str) -> String {
+    format!("document.querySelector('#messages > li:last-child .text')?.textContent === {text:?}")
+}
+
+#[test]
+fn two_pages_talk() {
+    let room = Room::start();
+    let (one, two) = (Page::open(&room.url()), Page::open(&room.url()));
+    for page in [&one, &two] {
+        page.wait("connected", "document.querySelector('[data-state=connected]')");
+    }
+    let number = |page: &Page| page.eval("document.querySelector('#you').textContent.slice(1)");
+    one.insert("hello from one");
+    one.press("Enter", 0);
+    two.wait("the other's message", &last_is("hello from one"));
+    let seen = two.eval(
+        "(() => { const row = document.querySelector('.message');
+           return [row.className, row.querySelector('.sender').textContent, row.querySelector('time').dateTime.slice(0, 2)]; })()",
+    );
+    let sender = format!("Client #{}", number(&one).as_str().expect("a number"));
+    assert_eq!(seen, json!(["message", sender, "20"]));
+
+    one.wait("one's own message", &last_is("hello from one"));
+    assert_eq!(
+        one.eval("[document.querySelector('.message').className, document.querySelector('.sender').textContent]"),
+        json!(["message mine", "You"])
+    );
+    two.insert("and back");
+    two.press("Enter", 0);
+    one.wait("the answer", &last_is("and back"));
+    assert_eq!(one.eval("document.querySelectorAll('#messages > .day').length"), 1);
+
+    let left = format!("Client #{} left the chat", number(&two).as_str().expect("a number"));
+    drop(two);
+    one.wait(
+        "the notice",
+        &format!("document.querySelector('.notice p')?.textContent === {left:?}"),
+    );
+}
+
+#[test]
+fn senders_are_told_apart() {
+    let room = Room::start();
+    let page = Page::open(&room.url());
+    for id in [5, 6] {
+        room.join(id).say("one");
+    }
+    page.wait(
+        "four messages and two notices",
+        "document.querySelectorAll('#messages > li').length === 7",
+    );
+    let hues = page.eval("[...document.querySelectorAll('.message')].map((row) => Number(row.style.getPropertyValue('--hue')))");
+    let hue = |index: usize| hues[index].as_f64().expect("a hue");
+    assert_eq!(hue(0), hue(1));
+    assert!((hue(0) - hue(2)).abs() > 60.0, "{hues}");
+    // The second message of a sender stands with the first, but still says to a screen reader who
+    // speaks.
+    assert_eq!(
+        page.eval(
+            "[...document.querySelectorAll('.sender')].map((name) => name.textContent).join()"
+        ),
+        "Client #5,Client #5,Client #6,Client #6"
+    );
+    assert_eq!(page.eval("document.querySelectorAll('.grouped').length"), 2);
+}
+
+#[test]
+fn somebody_with_my_number_is_not_me() {
+    let room = Room::start();
+    let page = Page::open(&room.url());
+    let number = page.eval("document.querySelector('#you').textContent.slice(1)");
+    let number = number.as_str().expect("a number").parse().expect("a number");
+    room.join(number).say("I am you");
+    page.wait("the message", "document.querySelectorAll('.message').length === 2");
+    assert_eq!(page.eval("document.querySelectorAll('.mine').length"), 0);
+}
+
+#[test]
+fn a_new_day_is_told() {
+    let room = Room::start();
+    let page = Page::open(&room.url());
+    let mut client = room.join_saying(5, "today");
+    page.wait("the message", &last_is("today"));
+    page.eval(
+        "(() => { const Today = Date;
+           window.Date = class extends Today { constructor(...given) { super(...(given.length ? given : [Today.now() + 86_400_000])); } }; })()",
+    );
+    client.say("tomorrow");
+    page.wait("the message", &last_is("tomorrow"));
+    let rows =
+        page.eval("[...document.querySelectorAll('#messages > li')].map((row) => row.className)");
+    assert_eq!(rows, json!(["day", "message", "day", "message"]));
+    let days = page.eval("[...document.querySelectorAll('.day')].map((day) => day.textContent)");
+    assert_ne!(days[0], days[1]);
+}
+
+#[test]
+fn links_code_and_lines() {
+    let room = Room::start();
+    let page = Page::open(&room.url());
+    let mut client = room.join(5);
+    for (text, links) in [
+        ("see https://example.com/a?b=c#d.", vec!["https://example.com/a?b=c#d"]),
+        ("(http://192.168.1.5:8000/x_(y))", vec!["http://192.168.1.5:8000/x_(y)"]),
+        ("請看https://example.com，謝謝", vec!["https://example.com"]),
+        ("https://zh.wikipedia.org/wiki/臺灣", vec!["https://zh.wikipedia.org/wiki/臺灣"]),
+        (
+            "http://[::1]:8000/ and HTTPS://EXAMPLE.COM",
+            vec!["http://[::1]:8000/", "HTTPS://EXAMPLE.COM"],
+        ),
+        ("javascript:alert(1) data:text/html,x ftp://example.com file:///etc", vec![]),
+        ("https://bank.example@evil.example/", vec!["https://bank.example"]),
+        ("http:// https://", vec![]),
+        ("`http://in.code/` stays code", vec![]),
+        ("a\n\tb  c\n\n```\nfn main() {\n    x\n}\n```\nend", vec![]),
+    ] {
+        client.say(text);
+        page.wait("the message", &last_is(text));
+        let found = page.eval(
+            "[...document.querySelectorAll('#messages > li:last-child a')].map((link) => [link.textContent, link.getAttribute('href'), link.rel, link.target])",
+        );
+        let expected: Vec<_> =
+            links.iter().map(|link| json!([link, link, "noopener noreferrer", "_blank"])).collect();
+        assert_eq!(found, json!(expected), "{text}");
+    }
+    let row = "document.querySelector('#messages > li:last-child .text')";
+    assert_eq!(
+        page.eval(&format!("{row}.querySelector('code.block').textContent")),
+        "```\nfn main() {\n    x\n}\n```\n"
+    );
+    // Eight lines are seen as eight lines.
+    page.wait(
+        "the lines",
+        &format!(
+            "Math.abs({row}.offsetHeight / parseFloat(getComputedStyle({row}).lineHeight) - 9) < 1"
+        ),
+    );
+}
+
+#[test]
+fn the_reader_stays_where_they_are() {
+    let room = Room::start();
+    let page = Page::open(&room.url());
+    let mut client = room.join(5);
+    client.say_all((0..1_200).map(|n| format!("number {n}")));
+    page.wait("the last message", &last_is("number 1199"));
+    page.wait("the end", "document.querySelector('#log').scrollTop + document.querySelector('#log').clientHeight >= document.querySelector('#log').scrollHeight - 1");
+    assert_eq!(page.eval("document.querySelector('#jump').hidden"), true);
+
+    // Somewhere in the middle, by the keyboard.
+    page.eval("document.querySelector('#log').focus()");
+    for _ in 0..20 {
+        page.press("PageUp", 0);
+    }
+    page.wait("the button", "!document.querySelector('#jump').hidden");
+    page.wait("scrolling has ended", "(window.still = window.top0 === document.querySelector('#log').scrollTop && (window.still ?? 0) + 1, window.top0 = document.querySelector('#log').scrollTop, window.still > 10)");
+    let place = "(() => { const log = document.querySelector('#log').getBoundingClientRect();
+        const row = document.elementFromPoint(log.x + 60, log.y + 60).closest('li');
+        return [row.textContent, Math.round(row.getBoundingClientRect().y - log.y)]; })()";
+    let before = page.eval(place);
+    client.say_all((0..50).map(|n| format!("later {n}")));
+    page.wait("the last message", &last_is("later 49"));
+    let after = page.eval(place);
+    assert_eq!(after[0], before[0], "the reader was moved");
+    // Browsers round to the screen's pixels.
+    let moved = after[1].as_i64().zip(before[1].as_i64()).map(|(after, before)| after - before);
+    assert!(moved.is_some_and(|pixels| pixels.abs() <= 1), "the reader was moved: {moved:?}");
+    assert_eq!(page.eval("document.querySelector('#jump').textContent"), "50 new");
+    assert_eq!(page.eval("document.querySelector('#messages').children.length"), 1_000);
+    assert_eq!(page.eval("document.querySelector('#messages').firstChild.className"), "day");
+
+    page.click("#jump");
+    page.wait("the end", "document.querySelector('#jump').hidden");
+    client.say("and on");
+    page.wait("the newest in view", &format!("{} && document.querySelector('#messages > li:last-child').getBoundingClientRect().bottom <= document.querySelector('#composer').getBoundingClientRect().top", last_is("and on")));
+}
+
+#[test]
+fn ten_thousand_messages_leave_the_page_responsive() {
+    let room = Room::start();
+    let page = Page::open(&room.url());
+    let mut client = room.join(5);
+    page.wait("connected", "document.querySelector('[data-state=connected]')");
+    // The processor's time, not the clock's: other tests may run meanwhile.
+    page.call("Performance.enable", json!({ "timeDomain": "threadTicks" }));
+    let talker = std::thread::spawn(move || {
+        client.say_all((0..10_000).map(|n| format!("message {n} with a https://example.com/{n}")));
+        client
+    });
+    page.wait("messages", "document.querySelectorAll('.message').length > 100");
+    page.insert("typed meanwhile");
+    page.wait(
+        "what was typed",
+        "document.querySelector('#messageText').value === 'typed meanwhile'",
+    );
+    let _client = talker.join().expect("everything was said");
+    page.wait("the last message", &last_is("message 9999 with a https://example.com/9999"));
+    assert_eq!(page.eval("document.querySelector('#messages').children.length"), 1_000);
+    let metrics = page.call("Performance.getMetrics", json!({}));
+    let metrics = metrics["metrics"].as_array().expect("a list");
+    let busy = metrics.iter().find(|metric| metric["name"] == "TaskDuration").expect("a metric");
+    let seconds = busy["value"].as_f64().expect("a number");
+    assert!(seconds < 5.0, "of ten seconds, the page would be busy for {seconds}");
+}
+
+#[test]
+fn what_is_very_long_scrolls_in_its_own_box() {
+    let room = Room::start();
+    let page = Page::open(&room.url());
+    let text = "word ".repeat(2_000);
+    room.join(5).say(&text);
+    page.wait("the message", &format!("{TEXTS}.includes({text:?})"));
+    assert_eq!(
+        page.eval("(() => { const text = document.querySelector('.text[tabindex]'); return text.scrollHeight > text.clientHeight && text.clientHeight < innerHeight; })()"),
+        true
+    );
+}
+
+#[test]
+fn what_comes_while_the_reader_is_at_the_end_of_a_small_window_is_seen() {
+    let room = Room::start();
+    let phone = Reader { width: 320, height: 568, phone: true, ..Reader::default() };
+    let page = Page::open_as(&room.url(), &phone);
+    let mut client = room.join(5);
+    client.say_all((0..30).map(|n| format!("number {n}")));
+    page.wait("the messages", &last_is("number 29"));
+    // The keyboard takes half of the window.
+    page.resize(&Reader { height: 280, ..phone });
+    page.wait("the newest above the text field", "document.querySelector('#messages > li:last-child').getBoundingClientRect().bottom <= document.querySelector('#composer').getBoundingClientRect().top && document.querySelector('#composer').getBoundingClientRect().bottom <= 280");
+}

@@ -1,0 +1,189 @@
+//! What the pages talk to: a real server, real clients, and a line between that can fail.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use roomd::{Config, Server, Stopper};
+use tungstenite::{Message, WebSocket};
+
+/// A server in this process. It stops when this goes.
+pub struct Room {
+    pub address: SocketAddr,
+    stopper: Stopper,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Room {
+    pub fn start() -> Room {
+        Room::start_with(|_| {})
+    }
+
+    pub fn start_with(change: impl FnOnce(&mut Config)) -> Room {
+        let mut config = Config { listen: "127.0.0.1:0".into(), ..Config::default() };
+        // What tests send at once is no flood.
+        config.limits.rate = 0;
+        change(&mut config);
+        let server = Server::bind(config).expect("the server binds");
+        let address = server.local_addr();
+        let stopper = server.stopper();
+        let thread = thread::spawn(move || server.run().expect("the server runs"));
+        Room { address, stopper, thread: Some(thread) }
+    }
+
+    /// A server at the address of one that has stopped.
+    pub fn start_at(address: SocketAddr) -> Room {
+        Room::start_with(|config| config.listen = address.to_string())
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    pub fn echo_url(&self) -> String {
+        format!("http://{}/echo", self.address)
+    }
+
+    pub fn join(&self, id: i64) -> Client {
+        self.join_saying(id, "here")
+    }
+
+    /// A client that says something at once: it hears itself once it has joined.
+    pub fn join_saying(&self, id: i64, text: &str) -> Client {
+        let stream = TcpStream::connect(self.address).expect("the server listens");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        let (socket, _) =
+            tungstenite::client::client(format!("ws://{}/ws/{id}", self.address), stream)
+                .expect("the room lets a client in");
+        let mut client = Client { id, socket };
+        client.say(text);
+        client
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.stopper.stop();
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(ended.is_ok() || thread::panicking(), "the server failed");
+        }
+    }
+}
+
+/// A program in the room.
+pub struct Client {
+    id: i64,
+    socket: WebSocket<TcpStream>,
+}
+
+impl Client {
+    /// Says something, and waits until everybody has been told.
+    pub fn say(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).expect("the room listens");
+        let own = format!("Client #{} says: {text}", self.id);
+        while self.hear() != own {}
+    }
+
+    /// Says things as fast as the room takes them.
+    pub fn say_all(&mut self, texts: impl Iterator<Item = String>) {
+        let mut behind = 0;
+        for text in texts {
+            self.socket.write(Message::text(text)).expect("the room listens");
+            behind += 1;
+            if behind == 100 {
+                self.socket.flush().expect("the room listens");
+                (0..behind).for_each(|_| drop(self.hear()));
+                behind = 0;
+            }
+        }
+        self.socket.flush().expect("the room listens");
+        (0..behind).for_each(|_| drop(self.hear()));
+    }
+
+    /// The next message in the room.
+    pub fn hear(&mut self) -> String {
+        loop {
+            match self.socket.read().expect("the room speaks") {
+                Message::Text(text) => return text.to_string(),
+                _ => continue,
+            }
+        }
+    }
+}
+
+/// A line to a server: a proxy that serves it under a path, and that can hang or be cut.
+pub struct Line {
+    pub address: SocketAddr,
+    hanging: Arc<AtomicBool>,
+    ends: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+/// The path under which the line serves what is at `/`.
+pub const SUB_PATH: &str = "/deep/room/";
+
+impl Line {
+    pub fn to(server: SocketAddr) -> Line {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let hanging = Arc::new(AtomicBool::new(false));
+        let ends = Arc::new(Mutex::new(Vec::new()));
+        let (hangs, open) = (hanging.clone(), ends.clone());
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = TcpStream::connect(server) else { continue };
+                let both = [(&client, &server), (&server, &client)];
+                for (index, (from, to)) in both.into_iter().enumerate() {
+                    let (from, to) = (share(from), share(to));
+                    open.lock().expect("no panic").push(share(&from));
+                    let hangs = hangs.clone();
+                    thread::spawn(move || carry(from, to, index == 0, &hangs));
+                }
+            }
+        });
+        Line { address, hanging, ends }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}{SUB_PATH}", self.address)
+    }
+
+    /// Nothing comes through any more, in either direction, but nothing is closed.
+    pub fn hang(&self, yes: bool) {
+        self.hanging.store(yes, Ordering::SeqCst);
+    }
+
+    /// Closes everything without a word.
+    pub fn cut(&self) {
+        for end in self.ends.lock().expect("no panic").drain(..) {
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn share(stream: &TcpStream) -> TcpStream {
+    stream.try_clone().expect("a descriptor")
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream, is_request: bool, hanging: &AtomicBool) {
+    let mut buffer = [0; 1 << 16];
+    let mut is_first = is_request;
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        if hanging.load(Ordering::SeqCst) {
+            continue;
+        }
+        let mut bytes = buffer[..read].to_vec();
+        // The request line fits one read: a browser sends it at once.
+        if std::mem::take(&mut is_first) {
+            let line = String::from_utf8_lossy(&bytes).replacen(SUB_PATH, "/", 1);
+            bytes = line.into_bytes();
+        }
+        if to.write_all(&bytes).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+}

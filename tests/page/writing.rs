@@ -1,0 +1,167 @@
+//! How a text gets from the keyboard to the room.
+
+use crate::browser::Page;
+use crate::rig::{Line, Room};
+use serde_json::json;
+
+const VALUE: &str = "document.querySelector('#messageText').value";
+const CONNECTED: &str = "document.querySelector('[data-state=connected]')";
+
+fn page(room: &Room) -> Page {
+    let page = Page::open(&room.url());
+    page.wait("connected", CONNECTED);
+    page.wait("the focus", "document.activeElement.id === 'messageText'");
+    page
+}
+
+#[test]
+fn enter_sends_and_shift_enter_makes_a_line() {
+    let room = Room::start();
+    let page = page(&room);
+    let mut client = room.join(5);
+    page.insert("  one");
+    page.press("Enter", 8);
+    page.insert("two ");
+    assert_eq!(page.eval(VALUE), "  one\ntwo ");
+    page.press("Enter", 0);
+    let heard = client.hear();
+    assert!(heard.ends_with(" says:   one\ntwo "), "{heard:?}");
+    page.wait("an empty field", &format!("{VALUE} === ''"));
+    // Nothing is sent by an Enter with nothing to send.
+    page.press("Enter", 0);
+    page.insert("three");
+    page.press("Enter", 0);
+    let heard = client.hear();
+    assert!(heard.ends_with(" says: three"), "{heard:?}");
+}
+
+#[test]
+fn an_input_methods_enter_takes_the_word_and_sends_nothing() {
+    let room = Room::start();
+    let page = page(&room);
+    let mut client = room.join(5);
+    page.eval(
+        "addEventListener('keydown', (event) => (window.composing = event.isComposing), true)",
+    );
+    page.call(
+        "Input.imeSetComposition",
+        json!({ "text": "ㄋㄧˇ", "selectionStart": 3, "selectionEnd": 3 }),
+    );
+    // The key makes no character, since the input method takes it.
+    page.call(
+        "Input.dispatchKeyEvent",
+        json!({ "type": "rawKeyDown", "key": "Enter", "windowsVirtualKeyCode": 13 }),
+    );
+    assert_eq!(page.eval("composing"), true);
+    assert_eq!(page.eval(VALUE), "ㄋㄧˇ");
+    page.insert("你");
+    assert_eq!(page.eval(VALUE), "你");
+    // Safari ends the composition before the key: only its code tells.
+    page.eval(
+        "document.querySelector('#messageText').dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', keyCode: 229, bubbles: true, cancelable: true }))",
+    );
+    page.insert("好");
+    page.press("Enter", 0);
+    let heard = client.hear();
+    assert!(heard.ends_with(" says: 你好"), "{heard:?}");
+}
+
+#[test]
+fn a_text_too_long_says_so_in_bytes() {
+    let room = Room::start_with(|config| config.limits.max_message = 30);
+    let page = page(&room);
+    let mut client = room.join(5);
+    // 30 bytes in 10 characters fit, one more does not.
+    page.insert("一二三四五六七八九十");
+    assert_eq!(page.eval("document.querySelector('#hint').textContent"), "");
+    page.insert("é");
+    assert_eq!(
+        page.eval("[document.querySelector('#hint').textContent, document.querySelector('#excess').textContent]"),
+        json!(["Too long to send: a message can have 30 bytes.", "2 bytes too many"])
+    );
+    assert_eq!(page.eval("document.querySelector('#messageText').ariaInvalid"), "true");
+    page.press("Enter", 0);
+    assert_eq!(page.eval(VALUE), "一二三四五六七八九十é");
+    page.press("Backspace", 0);
+    assert_eq!(page.eval("document.querySelector('#hint').textContent"), "");
+    page.press("Enter", 0);
+    let heard = client.hear();
+    assert!(heard.ends_with(" says: 一二三四五六七八九十"), "{heard:?}");
+    page.wait("still connected", CONNECTED);
+}
+
+#[test]
+fn a_draft_outlives_a_reload() {
+    let room = Room::start();
+    let page = page(&room);
+    let number = page.eval("document.querySelector('#you').textContent");
+    page.insert("half a te");
+    page.reload();
+    assert_eq!(page.eval(VALUE), "half a te");
+    assert_eq!(page.eval("document.querySelector('#you').textContent"), number);
+}
+
+#[test]
+fn the_server_stops_and_starts_again_while_a_text_is_half_written() {
+    let room = Room::start();
+    let address = room.address;
+    let page = page(&room);
+    page.insert("half ");
+    drop(room);
+    page.wait("the loss", "['closed', 'lost', 'refused'].includes(document.querySelector('#connection').dataset.state)");
+    page.insert("a text");
+    page.press("Enter", 0);
+    page.wait(
+        "the hint",
+        "document.querySelector('#hint').textContent.startsWith('Not connected')",
+    );
+    assert_eq!(page.eval(VALUE), "half a text");
+    assert_eq!(page.eval("document.querySelector('#composer button').ariaDisabled"), "true");
+
+    let room = Room::start_at(address);
+    page.wait("connected again", CONNECTED);
+    assert_eq!(page.eval("[document.querySelector('#hint').textContent, document.querySelector('#composer button').ariaDisabled].join()"), ",false");
+    assert_eq!(page.eval(VALUE), "half a text");
+    let mut client = room.join(5);
+    page.press("Enter", 0);
+    let heard = client.hear();
+    assert!(heard.ends_with(" says: half a text"), "{heard:?}");
+    page.wait(
+        "the gap is told",
+        "document.querySelector('.notice p')?.textContent.startsWith('Not connected from')",
+    );
+}
+
+#[test]
+fn what_was_sent_into_a_dead_line_comes_back_to_its_writer() {
+    let room = Room::start();
+    let line = Line::to(room.address);
+    let page = Page::open(&line.url());
+    page.wait("connected", CONNECTED);
+    line.hang(true);
+    page.insert("into the dark");
+    page.press("Enter", 0);
+    page.wait(
+        "it is on its way",
+        "document.querySelector('#unsent li')?.textContent.endsWith('Sending…')",
+    );
+    // No answer to an own text proves that the line is dead, before the system notices.
+    page.wait("the loss is noticed", "document.querySelector('[data-state=lost]')");
+    page.wait(
+        "the text is shown",
+        "document.querySelector('#unsent p')?.textContent === 'into the dark'",
+    );
+    line.cut();
+    line.hang(false);
+    page.reload();
+    page.wait("connected again", CONNECTED);
+    page.wait(
+        "the text is still shown",
+        "document.querySelector('#unsent p')?.textContent === 'into the dark'",
+    );
+    let mut client = room.join(5);
+    page.click("#unsent button");
+    let heard = client.hear();
+    assert!(heard.ends_with(" says: into the dark"), "{heard:?}");
+    page.wait("it was sent", "document.querySelector('#unsent').hidden && document.querySelector('.mine .text')?.textContent === 'into the dark'");
+}
