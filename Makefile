@@ -6,10 +6,13 @@ DESTDIR ?=
 # What `make run` passes on: make run ARGS='--listen [::]:8000'
 ARGS ?=
 
+FUZZ_SECONDS ?= 900
+FUZZ_TARGETS ?= head session hub outbox
+
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test model test-needs screenshots bench bench-peers bench-10k lint fmt doc install uninstall clean
+.PHONY: help run build test model fuzz test-needs screenshots bench bench-peers bench-10k lint fmt doc install uninstall clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +29,14 @@ test: test-needs ## run every test, in the browser too; installs what that needs
 
 model: ## try the orders in which hub, session and drain thread can meet (shuttle)
 	RUSTFLAGS='--cfg shuttle' $(CARGO) test --locked --lib drain::model
+
+fuzz: ## fuzz each target for FUZZ_SECONDS (900), or only FUZZ_TARGETS; needs nightly Rust
+	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
+	for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/corpus/$$target && \
+		rustup run nightly cargo fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=10000 -timeout=10 -print_final_stats=1 || exit 1; \
+	done
 
 # The browser of the page's tests, and network namespaces for those of vanishing clients.
 test-needs:

@@ -63,7 +63,7 @@ impl Gate {
         let read = deadline::read_now(&conn.stream, &mut chunk).unwrap_or(0);
         let received = &chunk[..read];
         if let Ok(Some((head, len))) = head::parse(received) {
-            if let Decision::Upgrade(endpoint, response) = self.decide(&head) {
+            if let Decision::Upgrade(endpoint, response) = decide(&self.access, &head) {
                 if conn.place.become_client().is_ok() {
                     return Ok(Session::new(conn, endpoint, response, &received[len..]));
                 }
@@ -80,10 +80,11 @@ impl Gate {
         conn.place.occupy(occupant);
         let deadline = Instant::now() + self.limits.head_timeout;
         // An error: the peer went away without asking for anything.
-        let read = read_head(&conn, &mut received, deadline).ok()?;
+        let read = read_head(&mut received, |bytes| deadline::read(&conn.stream, bytes, deadline));
+        let read = read.ok()?;
         let decision = match &read {
             Ok(len) => match head::parse(&received[..*len]) {
-                Ok(Some((head, _))) => self.decide(&head),
+                Ok(Some((head, _))) => decide(&self.access, &head),
                 Ok(None) => return None,
                 Err(refusal) => Decision::Refuse(refusal),
             },
@@ -109,74 +110,6 @@ impl Gate {
         None
     }
 
-    /// What a request gets. Pure.
-    fn decide(&self, head: &Head<'_>) -> Decision {
-        match self.route(head) {
-            Ok(decision) => decision,
-            Err(refusal) => Decision::Refuse(refusal),
-        }
-    }
-
-    fn route(&self, head: &Head<'_>) -> Result<Decision, Refusal> {
-        if !self.access.allows_host(head.host) {
-            return Err(Refusal::host(head.host));
-        }
-        let endpoint = match head.path.strip_prefix("/ws") {
-            Some("") => Some(Ok(Endpoint::Echo)),
-            Some(rest) => rest.strip_prefix('/').filter(|id| !id.contains('/')).map(|id| {
-                wire::client_id(id).map(Endpoint::Room).ok_or_else(|| {
-                    Refusal::bad_request(format!(
-                        "the client id '{}' is not an integer of 64 bits",
-                        id.escape_debug()
-                    ))
-                })
-            }),
-            None => None,
-        };
-        if let Some(endpoint) = endpoint {
-            if head.method != "GET" {
-                return Err(Refusal::method("Allow: GET\r\n"));
-            }
-            let endpoint = endpoint?;
-            return Ok(Decision::Upgrade(endpoint, self.handshake(head)?));
-        }
-        if !Page::has(head.path) {
-            return Err(Refusal::not_found());
-        }
-        match head.method {
-            "GET" | "HEAD" => Ok(Decision::Page(PageRequest {
-                head_only: head.method == "HEAD",
-                path: head.path.into(),
-                if_none_match: head.if_none_match.map(Into::into),
-            })),
-            _ => Err(Refusal::method("Allow: GET, HEAD\r\n")),
-        }
-    }
-
-    /// The response to a WebSocket handshake (RFC 6455 section 4.2).
-    fn handshake(&self, head: &Head<'_>) -> Result<Vec<u8>, Refusal> {
-        if head.upgrade.is_none() && head.key.is_none() {
-            return Err(Refusal::upgrade_required());
-        }
-        if let Some(origin) = head.origin {
-            if !self.access.allows_origin(origin, head.host) {
-                return Err(Refusal::origin(origin, head.host));
-            }
-        }
-        if head.has_body {
-            return Err(Refusal::bad_request("a WebSocket handshake has no body"));
-        }
-        if head.version.is_some_and(|version| version != "13") {
-            return Err(Refusal::version());
-        }
-        if head.key.is_some_and(|key| !is_handshake_key(key)) {
-            return Err(Refusal::bad_request("Sec-WebSocket-Key is not 16 bytes in base64"));
-        }
-        accept(head).map_err(|error| {
-            Refusal::bad_request(format!("this is not a WebSocket handshake: {error}"))
-        })
-    }
-
     /// Answers with `refusal`.
     pub fn refuse(&self, conn: &Conn, refusal: &Refusal) {
         refusal.log(conn.peer);
@@ -189,12 +122,79 @@ impl Gate {
     }
 }
 
+/// What a request gets. Pure.
+fn decide(access: &Access, head: &Head<'_>) -> Decision {
+    match route(access, head) {
+        Ok(decision) => decision,
+        Err(refusal) => Decision::Refuse(refusal),
+    }
+}
+
+fn route(access: &Access, head: &Head<'_>) -> Result<Decision, Refusal> {
+    if !access.allows_host(head.host) {
+        return Err(Refusal::host(head.host));
+    }
+    let endpoint = match head.path.strip_prefix("/ws") {
+        Some("") => Some(Ok(Endpoint::Echo)),
+        Some(rest) => rest.strip_prefix('/').filter(|id| !id.contains('/')).map(|id| {
+            wire::client_id(id).map(Endpoint::Room).ok_or_else(|| {
+                Refusal::bad_request(format!(
+                    "the client id '{}' is not an integer of 64 bits",
+                    id.escape_debug()
+                ))
+            })
+        }),
+        None => None,
+    };
+    if let Some(endpoint) = endpoint {
+        if head.method != "GET" {
+            return Err(Refusal::method("Allow: GET\r\n"));
+        }
+        let endpoint = endpoint?;
+        return Ok(Decision::Upgrade(endpoint, handshake(access, head)?));
+    }
+    if !Page::has(head.path) {
+        return Err(Refusal::not_found());
+    }
+    match head.method {
+        "GET" | "HEAD" => Ok(Decision::Page(PageRequest {
+            head_only: head.method == "HEAD",
+            path: head.path.into(),
+            if_none_match: head.if_none_match.map(Into::into),
+        })),
+        _ => Err(Refusal::method("Allow: GET, HEAD\r\n")),
+    }
+}
+
+/// The response to a WebSocket handshake (RFC 6455 section 4.2).
+fn handshake(access: &Access, head: &Head<'_>) -> Result<Vec<u8>, Refusal> {
+    if head.upgrade.is_none() && head.key.is_none() {
+        return Err(Refusal::upgrade_required());
+    }
+    if let Some(origin) = head.origin {
+        if !access.allows_origin(origin, head.host) {
+            return Err(Refusal::origin(origin, head.host));
+        }
+    }
+    if head.has_body {
+        return Err(Refusal::bad_request("a WebSocket handshake has no body"));
+    }
+    if head.version.is_some_and(|version| version != "13") {
+        return Err(Refusal::version());
+    }
+    if head.key.is_some_and(|key| !is_handshake_key(key)) {
+        return Err(Refusal::bad_request("Sec-WebSocket-Key is not 16 bytes in base64"));
+    }
+    accept(head).map_err(|error| {
+        Refusal::bad_request(format!("this is not a WebSocket handshake: {error}"))
+    })
+}
+
 /// Reads until the head in `bytes`, which may hold some of it already, is complete, and gives its
 /// length or the refusal that it earned. What comes behind the head may have been read too.
 fn read_head(
-    conn: &Conn,
     bytes: &mut Vec<u8>,
-    deadline: Instant,
+    mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
 ) -> io::Result<Result<usize, Refusal>> {
     let mut chunk = [0; CHUNK];
     let mut is_new = true;
@@ -208,7 +208,7 @@ fn read_head(
             }
         }
         let room = (HEAD_BYTES - bytes.len()).min(chunk.len());
-        let read = match deadline::read(&conn.stream, &mut chunk[..room], deadline) {
+        let read = match read(&mut chunk[..room]) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -253,3 +253,6 @@ fn is_handshake_key(key: &str) -> bool {
         && digits.iter().all(|digit| digit.is_ascii_alphanumeric() || b"+/".contains(digit))
         && b"AQgw".contains(&digits[21])
 }
+
+#[cfg(any(test, fuzzing))]
+pub mod trial;

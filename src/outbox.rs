@@ -278,3 +278,5 @@ impl<L: Link> Outbox<L> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(any(test, fuzzing))]
+pub mod trial;
