@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
-use crate::config::BATCH_BYTES;
+use crate::config::{BATCH_BYTES, INBOX};
 use crate::event::{Event, Key};
 use crate::outbox::{Link, Outbox, Sent};
 use crate::wire::{self, Farewell};
@@ -65,9 +65,11 @@ impl<O: Deliver> Hub<O> {
     pub fn run(mut self, inbox: &Receiver<Event<O>>) {
         while let Ok(event) = inbox.recv() {
             self.handle(event);
-            // What has come meanwhile goes out together; nothing waits for company.
+            // What has come meanwhile goes out together; nothing waits for company, and not for
+            // those either who go on talking after they have left.
+            let mut meanwhile = inbox.try_iter().take(INBOX);
             while self.batch.len() < BATCH_BYTES {
-                let Ok(event) = inbox.try_recv() else { break };
+                let Some(event) = meanwhile.next() else { break };
                 self.handle(event);
             }
             self.flush();

@@ -4,7 +4,7 @@
 //! or the system has nothing to give at the moment (say so once, wait a moment, try again).
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,13 +58,17 @@ pub struct Listener {
 
 impl Listener {
     /// Accepts until the stop.
-    pub fn run(self) {
+    pub fn run(&self) {
         let mut is_short = false;
         loop {
-            match self.socket.accept() {
-                Ok((stream, peer)) => {
+            match self.accept() {
+                Ok(session) => {
                     is_short = false;
-                    self.admit(stream, peer);
+                    if let Some(Err((session, error))) =
+                        session.map(|this| self.sessions.serve(this))
+                    {
+                        self.has_no_thread(session.conn, &error);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if self.wait(None) {
@@ -85,31 +89,44 @@ impl Listener {
         }
     }
 
-    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+    /// A client that waits to be accepted, if there is one: for a thread whose client has left. It
+    /// is spared to wait for another job, and the accept thread to give it one.
+    pub fn next(&self) -> Option<Session> {
+        // What an error means is the accept thread's concern, which will meet it too.
+        self.accept().ok()?
+    }
+
+    /// Accepts a connection. None: it is no client yet, and in other hands.
+    fn accept(&self) -> io::Result<Option<Session>> {
+        let (stream, peer) = self.socket.accept()?;
         // Other systems hand down that the listening socket does not block.
         if cfg!(not(target_os = "linux")) {
-            if let Err(error) = stream.set_nonblocking(false) {
-                return log::debug!("{peer} left at once: {error}");
-            }
+            stream.set_nonblocking(false)?;
         }
         let place = match self.places.take(peer.ip()) {
             Ok(place) => place,
-            Err(full) => return self.doorman.refuse(stream, peer, Refusal::unavailable(full)),
+            Err(full) => {
+                self.doorman.refuse(stream, peer, Refusal::unavailable(full));
+                return Ok(None);
+            }
         };
         let conn = Arc::new(Conn { stream, peer, place, drain: self.drain.clone() });
-        let no_thread = match self.gate.glance(conn) {
-            Ok(session) => {
-                self.sessions.serve(session).map_err(|(session, error)| (session.conn, error))
-            }
+        match self.gate.glance(conn) {
+            Ok(session) => Ok(Some(session)),
             Err(arrival) => {
-                self.gates.serve(arrival).map_err(|(arrival, error)| (arrival.conn, error))
+                if let Err((arrival, error)) = self.gates.serve(arrival) {
+                    self.has_no_thread(arrival.conn, &error);
+                }
+                Ok(None)
             }
-        };
-        if let Err((conn, error)) = no_thread {
-            log::warn!("no thread for {peer}: {error}");
-            if let Some(conn) = Arc::into_inner(conn) {
-                self.doorman.refuse(conn.stream, peer, Refusal::no_thread());
-            }
+        }
+    }
+
+    fn has_no_thread(&self, conn: Arc<Conn>, error: &io::Error) {
+        let peer = conn.peer;
+        log::warn!("no thread for {peer}: {error}");
+        if let Some(conn) = Arc::into_inner(conn) {
+            self.doorman.refuse(conn.stream, peer, Refusal::no_thread());
         }
     }
 

@@ -196,6 +196,12 @@ impl Peer {
         sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).expect("no linger");
     }
 
+    /// Ends the connection also for a twin, even while that is sending.
+    pub fn hang_up(&self) {
+        // It fails when the server has ended it before.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
     /// Says that nothing more is sent.
     #[track_caller]
     pub fn half_close(&self) {
