@@ -140,15 +140,18 @@ fn flood(address: SocketAddr) -> Guest {
     over(guest)
 }
 
-/// Talks without reading. Then it is either closed for that, at a frame boundary, or catches up.
+/// Talks without reading, for a shorter time than it is given to take a last word. Then it either
+/// catches up, or has been closed for that at a frame boundary.
 fn stall(address: SocketAddr, dice: &mut Dice) -> Guest {
-    let mut guest = Guest::join_narrow(address).expect("there is room for everybody");
-    for _ in 0..=dice.roll(16) {
+    let mut guest = join(address);
+    for _ in 0..=dice.roll(8) {
         guest.say(10);
         thread::sleep(Duration::from_millis(250));
     }
     if guest.hear_own() {
         guest.leave_politely();
+    } else {
+        assert_eq!(guest.closed, Some(1013), "client {} lost its connection", guest.id);
     }
     over(guest)
 }
