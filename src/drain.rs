@@ -142,9 +142,8 @@ impl<L: Link + AsFd> Bell<L> for Arc<UnixStream> {
         let mut fds: Vec<PollFd<'_>> =
             watched.iter().map(|client| PollFd::new(client.outbox.link(), client.wants)).collect();
         fds.push(PollFd::new(&**self, PollFlags::IN));
-        let timeout = watched.iter().map(|client| client.deadline).min().map(|deadline| {
-            let left = deadline.saturating_duration_since(Instant::now());
-            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
+        let timeout = watched.iter().map(|client| client.deadline).min().and_then(|deadline| {
+            Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok()
         });
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => fds[..watched.len()].iter().map(|fd| !fd.revents().is_empty()).collect(),

@@ -225,10 +225,8 @@ fn read_head(
 /// Lets tungstenite check the handshake and make the response to it.
 fn accept(head: &Head<'_>) -> tungstenite::Result<Vec<u8>> {
     let mut request = http_types::Request::new(());
-    *request.version_mut() = match head.is_http_1_1 {
-        true => http_types::Version::HTTP_11,
-        false => http_types::Version::HTTP_10,
-    };
+    *request.version_mut() =
+        if head.is_http_1_1 { http_types::Version::HTTP_11 } else { http_types::Version::HTTP_10 };
     for (name, value) in [
         ("connection", Some(head.connection.as_str())),
         ("upgrade", head.upgrade),
