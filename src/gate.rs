@@ -44,58 +44,20 @@ enum Decision {
     Refuse(Refusal),
 }
 
-/// A connection whose request has not been answered, and what of it has been read.
-pub struct Arrival {
-    /// The connection.
-    pub conn: Arc<Conn>,
-    received: Vec<u8>,
-}
-
 impl Gate {
-    /// Looks at a new connection without waiting. A good handshake that is there already becomes
-    /// a session, which saves it a thread to wait in; everything else has to be
-    /// [admitted](Gate::admit).
-    ///
-    /// # Errors
-    /// The connection, if it is not that simple.
-    pub fn glance(&self, conn: Arc<Conn>) -> Result<Session, Arrival> {
-        let mut chunk = [0; CHUNK];
-        let read = deadline::read_now(&conn.stream, &mut chunk).unwrap_or(0);
-        let received = &chunk[..read];
-        if let Ok(Some((head, len))) = head::parse(received) {
-            if let Decision::Upgrade(endpoint, response) = decide(&self.access, &head) {
-                if conn.place.become_client().is_ok() {
-                    return Ok(Session::new(conn, endpoint, response, &received[len..]));
-                }
-            }
-        }
-        Err(Arrival { conn, received: received.to_vec() })
-    }
-
     /// Serves the first request of a connection. A handshake that is good, and for which there
     /// is a place, comes back as a session; its response has not been sent yet.
-    pub fn admit(&self, arrival: Arrival) -> Option<Session> {
-        let Arrival { conn, mut received } = arrival;
+    pub fn admit(&self, conn: Arc<Conn>) -> Option<Session> {
         let occupant: Weak<Conn> = Arc::downgrade(&conn);
         conn.place.occupy(occupant);
+        let mut received = Vec::with_capacity(CHUNK);
         let deadline = Instant::now() + self.limits.head_timeout;
+        let read = |bytes: &mut [u8]| deadline::read(&conn.stream, bytes, deadline);
         // An error: the peer went away without asking for anything.
-        let read = read_head(&mut received, |bytes| deadline::read(&conn.stream, bytes, deadline));
-        let read = read.ok()?;
-        let decision = match &read {
-            Ok(len) => match head::parse(&received[..*len]) {
-                Ok(Some((head, _))) => decide(&self.access, &head),
-                Ok(None) => return None,
-                Err(refusal) => Decision::Refuse(refusal),
-            },
-            Err(refusal) => Decision::Refuse(refusal.clone()),
-        };
+        let (decision, len) = hear(&self.access, &mut received, read).ok()?;
         match decision {
             Decision::Upgrade(endpoint, response) => match conn.place.become_client() {
-                Ok(()) => {
-                    let rest = &received[read.unwrap_or_default()..];
-                    return Some(Session::new(conn, endpoint, response, rest));
-                }
+                Ok(()) => return Some(Session::new(conn, endpoint, response, &received[len..])),
                 Err(full) => self.refuse(&conn, &Refusal::unavailable(full)),
             },
             Decision::Page(request) => match self.page.fetch(&request) {
@@ -119,6 +81,37 @@ impl Gate {
     /// Sends a response, which is the last thing on this connection.
     fn answer(&self, conn: &Conn, response: &[u8]) {
         deadline::write_last(&conn.stream, response, Instant::now() + self.limits.close_timeout);
+    }
+}
+
+/// Reads the request head into `received`. What it gets, and how long it is; what comes behind
+/// it may have been read too.
+fn hear(
+    access: &Access,
+    received: &mut Vec<u8>,
+    mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<(Decision, usize)> {
+    let mut chunk = [0; CHUNK];
+    loop {
+        let room = (HEAD_BYTES - received.len()).min(chunk.len());
+        let read = match read(&mut chunk[..room]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Ok((Decision::Refuse(Refusal::too_slow()), 0));
+            }
+            Err(error) => return Err(error),
+        };
+        let is_first = received.is_empty();
+        received.extend_from_slice(&chunk[..read]);
+        // A head that drips in is looked at once a line, not once a byte.
+        if is_first || chunk[..read].contains(&b'\n') || received.len() == HEAD_BYTES {
+            match head::parse(received) {
+                Ok(Some((head, len))) => return Ok((decide(access, &head), len)),
+                Ok(None) => {}
+                Err(refusal) => return Ok((Decision::Refuse(refusal), 0)),
+            }
+        }
     }
 }
 
@@ -188,38 +181,6 @@ fn handshake(access: &Access, head: &Head<'_>) -> Result<Vec<u8>, Refusal> {
     accept(head).map_err(|error| {
         Refusal::bad_request(format!("this is not a WebSocket handshake: {error}"))
     })
-}
-
-/// Reads until the head in `bytes`, which may hold some of it already, is complete, and gives its
-/// length or the refusal that it earned. What comes behind the head may have been read too.
-fn read_head(
-    bytes: &mut Vec<u8>,
-    mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
-) -> io::Result<Result<usize, Refusal>> {
-    let mut chunk = [0; CHUNK];
-    let mut is_new = true;
-    loop {
-        // A head that drips in is looked at once a line, not once a byte.
-        if is_new {
-            match head::parse(bytes) {
-                Ok(Some((_, len))) => return Ok(Ok(len)),
-                Ok(None) => {}
-                Err(refusal) => return Ok(Err(refusal)),
-            }
-        }
-        let room = (HEAD_BYTES - bytes.len()).min(chunk.len());
-        let read = match read(&mut chunk[..room]) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return Ok(Err(Refusal::too_slow()));
-            }
-            Err(error) => return Err(error),
-        };
-        let is_first = bytes.is_empty();
-        bytes.extend_from_slice(&chunk[..read]);
-        is_new = is_first || chunk[..read].contains(&b'\n') || bytes.len() == HEAD_BYTES;
-    }
 }
 
 /// Lets tungstenite check the handshake and make the response to it.

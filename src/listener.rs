@@ -4,7 +4,7 @@
 //! or the system has nothing to give at the moment (say so once, wait a moment, try again).
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,8 @@ use crate::config::{ACCEPT_PAUSE, BACKLOG, SOCKET_BUFFER};
 use crate::conn::Conn;
 use crate::doorman::Doorman;
 use crate::drain::Drain;
-use crate::gate::{Arrival, Gate};
 use crate::places::Places;
 use crate::refusal::Refusal;
-use crate::session::Session;
 use crate::workers::Workers;
 
 /// Sets up a socket that listens, and by inheritance the connections that it accepts.
@@ -44,12 +42,8 @@ pub struct Listener {
     pub stop: UnixStream,
     /// Places for connections.
     pub places: Places,
-    /// Decides what a connection gets.
-    pub gate: Arc<Gate>,
-    /// Threads for connections whose request has to be waited for.
-    pub gates: Workers<Arrival>,
-    /// Threads for clients.
-    pub sessions: Arc<Workers<Session>>,
+    /// Threads for connections.
+    pub gates: Workers<Arc<Conn>>,
     /// Who looks after clients that fall behind.
     pub drain: Drain<Arc<Conn>>,
     /// Who turns away those for whom there is no place or no thread.
@@ -58,17 +52,13 @@ pub struct Listener {
 
 impl Listener {
     /// Accepts until the stop.
-    pub fn run(&self) {
+    pub fn run(self) {
         let mut is_short = false;
         loop {
-            match self.accept() {
-                Ok(session) => {
+            match self.socket.accept() {
+                Ok((stream, peer)) => {
                     is_short = false;
-                    if let Some(Err((session, error))) =
-                        session.map(|this| self.sessions.serve(this))
-                    {
-                        self.has_no_thread(session.conn, &error);
-                    }
+                    self.admit(stream, peer);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if self.wait(None) {
@@ -89,44 +79,23 @@ impl Listener {
         }
     }
 
-    /// A client that waits to be accepted, if there is one: for a thread whose client has left. It
-    /// is spared to wait for another job, and the accept thread to give it one.
-    pub fn next(&self) -> Option<Session> {
-        // What an error means is the accept thread's concern, which will meet it too.
-        self.accept().ok()?
-    }
-
-    /// Accepts a connection. None: it is no client yet, and in other hands.
-    fn accept(&self) -> io::Result<Option<Session>> {
-        let (stream, peer) = self.socket.accept()?;
+    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
         // Other systems hand down that the listening socket does not block.
         if cfg!(not(target_os = "linux")) {
-            stream.set_nonblocking(false)?;
+            if let Err(error) = stream.set_nonblocking(false) {
+                return log::debug!("{peer} left at once: {error}");
+            }
         }
         let place = match self.places.take(peer.ip()) {
             Ok(place) => place,
-            Err(full) => {
-                self.doorman.refuse(stream, peer, Refusal::unavailable(full));
-                return Ok(None);
-            }
+            Err(full) => return self.doorman.refuse(stream, peer, Refusal::unavailable(full)),
         };
         let conn = Arc::new(Conn { stream, peer, place, drain: self.drain.clone() });
-        match self.gate.glance(conn) {
-            Ok(session) => Ok(Some(session)),
-            Err(arrival) => {
-                if let Err((arrival, error)) = self.gates.serve(arrival) {
-                    self.has_no_thread(arrival.conn, &error);
-                }
-                Ok(None)
+        if let Err((conn, error)) = self.gates.serve(conn) {
+            log::warn!("no thread for {peer}: {error}");
+            if let Some(conn) = Arc::into_inner(conn) {
+                self.doorman.refuse(conn.stream, peer, Refusal::no_thread());
             }
-        }
-    }
-
-    fn has_no_thread(&self, conn: Arc<Conn>, error: &io::Error) {
-        let peer = conn.peer;
-        log::warn!("no thread for {peer}: {error}");
-        if let Some(conn) = Arc::into_inner(conn) {
-            self.doorman.refuse(conn.stream, peer, Refusal::no_thread());
         }
     }
 

@@ -5,7 +5,6 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -116,35 +115,26 @@ impl Server {
         let doorman_thread = spawn("doorman", &notices, refuse)?;
 
         let (alive, all_ended) = bounded::<Infallible>(0);
-        let (stop_accepting, stop) =
-            UnixStream::pair().map_err(|error| start("accepting", error))?;
         let host = Host { limits: limits.clone(), echo: config.echo, inbox: inbox.clone() };
-        let gate = Arc::new(Gate {
+        let sessions = Workers::new("client", alive.clone(), move |session: Session| {
+            session.run(&host);
+        });
+        let gate = Gate {
             access: Access::new(&config.allow_origin, &config.allow_host),
             limits: limits.clone(),
             page: page.clone(),
-        });
-        let listener = Arc::new_cyclic(|listener: &Weak<Listener>| {
-            let listener = listener.clone();
-            let sessions = Arc::new(Workers::new("client", alive.clone(), move |session| {
-                let mut session: Option<Session> = Some(session);
-                while let Some(this) = session {
-                    this.run(&host);
-                    session = listener.upgrade().and_then(|listener| listener.next());
+        };
+        let gates = Workers::new("gate", alive, move |conn| {
+            if let Some(session) = gate.admit(conn) {
+                if let Err((session, error)) = sessions.serve(session) {
+                    log::warn!("no thread for {}: {error}", session.conn.peer);
+                    gate.refuse(&session.conn, &Refusal::no_thread());
                 }
-            }));
-            let (admitting, admitted) = (gate.clone(), sessions.clone());
-            let gates = Workers::new("gate", alive, move |arrival| {
-                if let Some(session) = admitting.admit(arrival) {
-                    if let Err((session, error)) = admitted.serve(session) {
-                        log::warn!("no thread for {}: {error}", session.conn.peer);
-                        admitting.refuse(&session.conn, &Refusal::no_thread());
-                    }
-                }
-            });
-            let places = places.clone();
-            Listener { socket, stop, places, gate, gates, sessions, drain, doorman }
+            }
         });
+        let (stop_accepting, stop) =
+            UnixStream::pair().map_err(|error| start("accepting", error))?;
+        let listener = Listener { socket, stop, places: places.clone(), gates, drain, doorman };
         let accept_thread = spawn("accept", &notices, move || listener.run())?;
         log::info!("serving on {address}: {} clients at most", capacity.clients);
 

@@ -21,7 +21,7 @@ pub fn run(sent: &[u8]) {
 /// The verdict, and how long the head was if there was one. None: more is waited for.
 fn judge(mut sent: &[u8], mut piece: impl FnMut() -> usize) -> Option<(Decision, usize)> {
     let mut received = Vec::new();
-    let read = read_head(&mut received, |bytes| {
+    let heard = hear(&Access::new(&[], &[]), &mut received, |bytes| {
         let len = piece().min(bytes.len()).min(sent.len());
         let (now, later) = sent.split_at(len);
         bytes[..len].copy_from_slice(now);
@@ -29,16 +29,10 @@ fn judge(mut sent: &[u8], mut piece: impl FnMut() -> usize) -> Option<(Decision,
         Ok(len)
     });
     assert!(received.len() <= HEAD_BYTES);
-    let (decision, len) = match read.ok()? {
-        Ok(len) => {
-            let (head, _) = head::parse(&received[..len]).unwrap().expect("a complete head");
-            let lines = received[..len].iter().filter(|byte| **byte == b'\n').count();
-            // The request line and the empty one.
-            assert!(lines <= HEAD_FIELDS + 2);
-            (decide(&Access::new(&[], &[]), &head), len)
-        }
-        Err(refusal) => (Decision::Refuse(refusal), 0),
-    };
+    let (decision, len) = heard.ok()?;
+    let lines = received[..len].iter().filter(|byte| **byte == b'\n').count();
+    // The request line and the empty one.
+    assert!(lines <= HEAD_FIELDS + 2);
     check(&decision);
     Some((decision, len))
 }
