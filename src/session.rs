@@ -188,8 +188,9 @@ impl<S: Answer> Client<S> {
                 Message::Close(why) => {
                     return End::Closed(why.map(|why| (why.code.into(), why.reason.to_string())));
                 }
-                Message::Ping(_) => self.keep_pace(),
-                Message::Pong(_) | Message::Frame(_) => {}
+                // Nobody asked for more than a pong now and then.
+                Message::Ping(_) | Message::Pong(_) => self.keep_pace(),
+                Message::Frame(_) => {}
             }
         }
     }
@@ -297,5 +298,7 @@ impl fmt::Display for End {
     }
 }
 
+#[cfg(test)]
+mod tests;
 #[cfg(any(test, fuzzing))]
 pub mod trial;

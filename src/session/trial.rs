@@ -40,7 +40,7 @@ struct Heard {
 fn listen(sent: &[u8], received: usize, echo: Echo, piece: &mut dyn FnMut() -> usize) -> Heard {
     let (received, sent) = sent.split_at(received);
     let limits = Limits { max_message: MAX_MESSAGE, rate: 0, ..Limits::default() };
-    let line = Line { sent, piece, out: Vec::new(), answers: Vec::new() };
+    let line = Line::new(sent, piece);
     let mut client = Client::new(line, received.to_vec(), &limits);
     let mut messages = Vec::new();
     let end = client.read_all(|line, message| {
@@ -100,11 +100,17 @@ fn frames(mut bytes: &[u8]) -> Vec<&[u8]> {
 }
 
 /// A connection on which bytes come in pieces.
-struct Line<'a> {
+pub struct Line<'a> {
     sent: &'a [u8],
     piece: &'a mut dyn FnMut() -> usize,
     out: Vec<u8>,
     answers: Vec<u8>,
+}
+
+impl<'a> Line<'a> {
+    pub fn new(sent: &'a [u8], piece: &'a mut dyn FnMut() -> usize) -> Self {
+        Line { sent, piece, out: Vec::new(), answers: Vec::new() }
+    }
 }
 
 impl Read for Line<'_> {
