@@ -6,10 +6,17 @@ DESTDIR ?=
 # What `make run` passes on: make run ARGS='--listen [::]:8000'
 ARGS ?=
 
+FUZZ_SECONDS ?= 900
+FUZZ_TARGETS ?= head session hub outbox
+SOAK_SECONDS ?= 300
+SEED ?= 1
+# A command for `make autobahn`.
+AUTOBAHN ?=
+
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-needs screenshots bench bench-peers bench-10k lint fmt doc install uninstall clean
+.PHONY: help run build test model soak fuzz autobahn audit test-needs screenshots bench bench-peers bench-10k lint fmt doc install uninstall clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,12 +29,40 @@ build: ## build target/release/roomd
 
 test: test-needs ## run every test, in the browser too; installs what that needs
 	$(CARGO) test --locked
+	$(MAKE) model
 
-# The browser of the page's tests, and network namespaces for those of vanishing clients.
+model: ## try the orders in which hub, session and drain thread can meet (shuttle)
+	RUSTFLAGS='--cfg shuttle' $(CARGO) test --locked --lib drain::model
+
+soak: ## soak the program for SOAK_SECONDS (300) with a crowd that SEED (1) chooses
+	SOAK_SECONDS=$(SOAK_SECONDS) SEED=$(SEED) $(CARGO) test --locked --test soak
+
+fuzz: ## fuzz each target for FUZZ_SECONDS (900), or only FUZZ_TARGETS; needs nightly Rust
+	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
+	for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/corpus/$$target && \
+		rustup run nightly cargo fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=10000 -timeout=10 -print_final_stats=1 || exit 1; \
+	done
+
+# A command that runs the suite against a URL, for example one that starts wstest; it is not part
+# of this repository, since it needs Python 2.
+autobahn: ## run Autobahn's cases against the session's code (AUTOBAHN=COMMAND, which gets a URL)
+	@[ -n "$(AUTOBAHN)" ] || { echo "say AUTOBAHN=COMMAND: it gets the URL of an echo"; exit 2; }
+	$(CARGO) build --release --locked --example verbatim
+	target/release/examples/verbatim 127.0.0.1:9001 & trap "kill $$!" EXIT; \
+		sleep 1; $(AUTOBAHN) ws://127.0.0.1:9001/ws
+
+audit: ## check licences, sources and known advisories of all dependencies; needs the network
+	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny --locked check
+
+# The browser of the page's tests, network namespaces for those of vanishing clients, and a proxy.
 test-needs:
 	@missing=; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	PATH="$$PATH:/usr/sbin:/sbin" command -v ip >/dev/null || missing="$$missing iproute2"; \
+	PATH="$$PATH:/usr/sbin:/sbin" command -v nginx >/dev/null || missing="$$missing nginx-light"; \
 	if [ -n "$$missing" ]; then \
 		echo "installing$$missing"; \
 		$(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \

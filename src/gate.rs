@@ -54,8 +54,10 @@ impl Gate {
         let occupant: Weak<Conn> = Arc::downgrade(&conn);
         conn.place.occupy(occupant);
         let mut received = Vec::with_capacity(CHUNK);
+        let deadline = Instant::now() + self.limits.head_timeout;
+        let read = |bytes: &mut [u8]| deadline::read(&conn.stream, bytes, deadline);
         // An error: the peer went away without asking for anything.
-        let (decision, len) = self.hear(&conn, &mut received).ok()?;
+        let (decision, len) = hear(&self.access, &mut received, read).ok()?;
         match decision {
             Decision::Upgrade(endpoint, response) => match conn.place.become_client() {
                 Ok(()) => return Some(Session::new(conn, endpoint, response, &received[len..])),
@@ -77,102 +79,6 @@ impl Gate {
         None
     }
 
-    /// Reads the request head into `received`. What it gets, and how long it is; what comes behind
-    /// it may have been read too.
-    fn hear(&self, conn: &Conn, received: &mut Vec<u8>) -> io::Result<(Decision, usize)> {
-        let deadline = Instant::now() + self.limits.head_timeout;
-        let mut chunk = [0; CHUNK];
-        loop {
-            let room = (HEAD_BYTES - received.len()).min(chunk.len());
-            let read = match deadline::read(&conn.stream, &mut chunk[..room], deadline) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    return Ok((Decision::Refuse(Refusal::too_slow()), 0));
-                }
-                Err(error) => return Err(error),
-            };
-            let is_first = received.is_empty();
-            received.extend_from_slice(&chunk[..read]);
-            // A head that drips in is looked at once a line, not once a byte.
-            if is_first || chunk[..read].contains(&b'\n') || received.len() == HEAD_BYTES {
-                match head::parse(received) {
-                    Ok(Some((head, len))) => return Ok((self.decide(&head), len)),
-                    Ok(None) => {}
-                    Err(refusal) => return Ok((Decision::Refuse(refusal), 0)),
-                }
-            }
-        }
-    }
-
-    /// What a request gets. Pure.
-    fn decide(&self, head: &Head<'_>) -> Decision {
-        match self.route(head) {
-            Ok(decision) => decision,
-            Err(refusal) => Decision::Refuse(refusal),
-        }
-    }
-
-    fn route(&self, head: &Head<'_>) -> Result<Decision, Refusal> {
-        if !self.access.allows_host(head.host) {
-            return Err(Refusal::host(head.host));
-        }
-        let endpoint = match head.path.strip_prefix("/ws") {
-            Some("") => Some(Ok(Endpoint::Echo)),
-            Some(rest) => rest.strip_prefix('/').filter(|id| !id.contains('/')).map(|id| {
-                wire::client_id(id).map(Endpoint::Room).ok_or_else(|| {
-                    Refusal::bad_request(format!(
-                        "the client id '{}' is not an integer of 64 bits",
-                        id.escape_debug()
-                    ))
-                })
-            }),
-            None => None,
-        };
-        if let Some(endpoint) = endpoint {
-            if let Some(origin) = head.origin {
-                if !self.access.allows_origin(origin, head.host) {
-                    return Err(Refusal::origin(origin, head.host));
-                }
-            }
-            let endpoint = endpoint?;
-            if head.method != "GET" {
-                return Ok(Decision::Question(Refusal::method("Allow: GET\r\n")));
-            }
-            if head.upgrade.is_none() && head.key.is_none() {
-                return Ok(Decision::Question(Refusal::upgrade_required()));
-            }
-            return Ok(Decision::Upgrade(endpoint, self.handshake(head)?));
-        }
-        if !Page::has(head.path) {
-            return Err(Refusal::not_found());
-        }
-        match head.method {
-            "GET" | "HEAD" => Ok(Decision::Page(PageRequest {
-                head_only: head.method == "HEAD",
-                path: head.path.into(),
-                if_none_match: head.if_none_match.map(Into::into),
-            })),
-            _ => Err(Refusal::method("Allow: GET, HEAD\r\n")),
-        }
-    }
-
-    /// The response to a WebSocket handshake (RFC 6455 section 4.2).
-    fn handshake(&self, head: &Head<'_>) -> Result<Vec<u8>, Refusal> {
-        if head.has_body {
-            return Err(Refusal::bad_request("a WebSocket handshake has no body"));
-        }
-        if head.version.is_some_and(|version| version != "13") {
-            return Err(Refusal::version());
-        }
-        if head.key.is_some_and(|key| !is_handshake_key(key)) {
-            return Err(Refusal::bad_request("Sec-WebSocket-Key is not 16 bytes in base64"));
-        }
-        accept(head).map_err(|error| {
-            Refusal::bad_request(format!("this is not a WebSocket handshake: {error}"))
-        })
-    }
-
     /// Answers with `refusal`.
     pub fn refuse(&self, conn: &Conn, refusal: &Refusal) {
         refusal.log(conn.peer);
@@ -185,13 +91,118 @@ impl Gate {
     }
 }
 
+/// Reads the request head into `received`. What it gets, and how long it is; what comes behind
+/// it may have been read too.
+fn hear(
+    access: &Access,
+    received: &mut Vec<u8>,
+    mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<(Decision, usize)> {
+    let mut chunk = [0; CHUNK];
+    loop {
+        let room = (HEAD_BYTES - received.len()).min(chunk.len());
+        let read = match read(&mut chunk[..room]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Ok((Decision::Refuse(Refusal::too_slow()), 0));
+            }
+            Err(error) => return Err(error),
+        };
+        let is_first = received.is_empty();
+        received.extend_from_slice(&chunk[..read]);
+        // A head that drips in is looked at once a line, not once a byte.
+        if is_first || chunk[..read].contains(&b'\n') || received.len() == HEAD_BYTES {
+            match head::parse(received) {
+                Ok(Some((head, len))) => return Ok((decide(access, &head), len)),
+                Ok(None) => {}
+                Err(refusal) => return Ok((Decision::Refuse(refusal), 0)),
+            }
+        }
+    }
+}
+
+/// What a request gets. Pure.
+fn decide(access: &Access, head: &Head<'_>) -> Decision {
+    match route(access, head) {
+        Ok(decision) => decision,
+        Err(refusal) => Decision::Refuse(refusal),
+    }
+}
+
+fn route(access: &Access, head: &Head<'_>) -> Result<Decision, Refusal> {
+    if !access.allows_host(head.host) {
+        return Err(Refusal::host(head.host));
+    }
+    if let Some(endpoint) = endpoint(head.path) {
+        return of_endpoint(access, head, endpoint);
+    }
+    if !Page::has(head.path) {
+        return Err(Refusal::not_found());
+    }
+    match head.method {
+        "GET" | "HEAD" => Ok(Decision::Page(PageRequest {
+            head_only: head.method == "HEAD",
+            path: head.path.into(),
+            if_none_match: head.if_none_match.map(Into::into),
+        })),
+        _ => Err(Refusal::method("Allow: GET, HEAD\r\n")),
+    }
+}
+
+/// The endpoint that a path names. None: it is not a WebSocket's path.
+fn endpoint(path: &str) -> Option<Result<Endpoint, Refusal>> {
+    let id = match path.strip_prefix("/ws")? {
+        "" => return Some(Ok(Endpoint::Echo)),
+        rest => rest.strip_prefix('/').filter(|id| !id.contains('/'))?,
+    };
+    Some(wire::client_id(id).map(Endpoint::Room).ok_or_else(|| {
+        let id = id.escape_debug();
+        Refusal::bad_request(format!("the client id '{id}' is not an integer of 64 bits"))
+    }))
+}
+
+fn of_endpoint(
+    access: &Access,
+    head: &Head<'_>,
+    endpoint: Result<Endpoint, Refusal>,
+) -> Result<Decision, Refusal> {
+    if let Some(origin) = head.origin {
+        if !access.allows_origin(origin, head.host) {
+            return Err(Refusal::origin(origin, head.host));
+        }
+    }
+    if head.method != "GET" {
+        return Ok(Decision::Question(Refusal::method("Allow: GET\r\n")));
+    }
+    let endpoint = endpoint?;
+    if head.upgrade.is_none() && head.key.is_none() {
+        return Ok(Decision::Question(Refusal::upgrade_required()));
+    }
+    Ok(Decision::Upgrade(endpoint, handshake(head)?))
+}
+
+/// The response to a WebSocket handshake (RFC 6455 section 4.2).
+fn handshake(head: &Head<'_>) -> Result<Vec<u8>, Refusal> {
+    if head.has_body {
+        return Err(Refusal::bad_request("a WebSocket handshake has no body"));
+    }
+    if head.version.is_some_and(|version| version != "13") {
+        return Err(Refusal::version());
+    }
+    if head.key.is_some_and(|key| !is_handshake_key(key)) {
+        return Err(Refusal::bad_request("Sec-WebSocket-Key is not 16 bytes in base64"));
+    }
+    accept(head).map_err(|error| {
+        Refusal::bad_request(format!("this is not a WebSocket handshake: {error}"))
+    })
+}
+
 /// Lets tungstenite check the handshake and make the response to it.
 fn accept(head: &Head<'_>) -> tungstenite::Result<Vec<u8>> {
     let mut request = http_types::Request::new(());
-    *request.version_mut() = match head.is_http_1_1 {
-        true => http_types::Version::HTTP_11,
-        false => http_types::Version::HTTP_10,
-    };
+    *request.version_mut() =
+        if head.is_http_1_1 { http_types::Version::HTTP_11 } else { http_types::Version::HTTP_10 };
     for (name, value) in [
         ("connection", Some(head.connection.as_str())),
         ("upgrade", head.upgrade),
@@ -216,3 +227,6 @@ fn is_handshake_key(key: &str) -> bool {
         && digits.iter().all(|digit| digit.is_ascii_alphanumeric() || b"+/".contains(digit))
         && b"AQgw".contains(&digits[21])
 }
+
+#[cfg(any(test, fuzzing))]
+pub mod trial;

@@ -101,10 +101,7 @@ impl Listener {
 
     /// Waits for a connection, or for `pause` whatever comes; true if it is time to stop.
     fn wait(&self, pause: Option<Duration>) -> bool {
-        let timeout = pause.map(|pause| Timespec {
-            tv_sec: pause.as_secs() as i64,
-            tv_nsec: pause.subsec_nanos().into(),
-        });
+        let timeout = pause.and_then(|pause| Timespec::try_from(pause).ok());
         let mut fds =
             [PollFd::new(&self.stop, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
         let fds = if pause.is_some() { &mut fds[..1] } else { &mut fds[..] };
