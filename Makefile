@@ -13,6 +13,18 @@ SEED ?= 1
 # A command for `make autobahn`.
 AUTOBAHN ?=
 
+# A static binary runs on any Linux of its processor and takes less memory at start. It needs the C
+# library's archive, which some distributions have in a package of its own.
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+ARCHIVE := $(wildcard $(shell $(CC) -print-file-name=libc.a))
+ifneq ($(and $(findstring -linux-gnu,$(HOST)),$(ARCHIVE)),)
+RELEASE := RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked --target $(HOST)
+BINARY := target/$(HOST)/release/roomd
+else
+RELEASE := $(CARGO) build --release --locked
+BINARY := target/release/roomd
+endif
+
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
@@ -21,11 +33,12 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## serve the room on http://localhost:8000/ (ARGS='--listen [::]:8000' for the network)
-	$(CARGO) run --release --locked -- $(ARGS)
+run: build ## serve the room on http://localhost:8000/ (ARGS='--listen [::]:8000' for the network)
+	@exec $(BINARY) $(ARGS)
 
-build: ## build target/release/roomd
-	$(CARGO) build --release --locked
+build: ## build the program, as a static binary where that can be had
+	$(RELEASE)
+	@echo "built $(BINARY)"
 
 test: test-needs ## run every test, in the browser too; installs what that needs
 	$(CARGO) test --locked
@@ -72,14 +85,14 @@ screenshots: test-needs ## take the pictures of the page anew, in docs/screensho
 	@fc-list :lang=zh-tw 2>/dev/null | grep -q . || $(SUDO) apt-get install -y -qq --no-install-recommends fontconfig fonts-noto-cjk >/dev/null
 	SCREENSHOTS='$(CURDIR)/docs/screenshots' $(CARGO) test --locked --test page pictures
 
-bench: ## measure beside plain sends (ARGS='--only flood --quick'; --help says more)
-	$(CARGO) bench --locked --bench room -- $(ARGS)
+bench: build ## measure beside plain sends (ARGS='--only flood --quick'; --help says more)
+	$(CARGO) bench --locked --bench room -- --roomd $(BINARY) $(ARGS)
 
-bench-peers: ## measure FastAPI and node's ws too; installs them under target/
-	$(CARGO) bench --locked --bench room -- --peers $(ARGS)
+bench-peers: build ## measure FastAPI and node's ws too; installs them under target/
+	$(CARGO) bench --locked --bench room -- --roomd $(BINARY) --peers $(ARGS)
 
-bench-10k: ## measure 10,000 clients in one room
-	$(CARGO) bench --locked --bench room -- --only crowd --quick $(ARGS)
+bench-10k: build ## measure 10,000 clients in one room
+	$(CARGO) bench --locked --bench room -- --roomd $(BINARY) --only crowd --quick $(ARGS)
 
 lint: ## check format, clippy and documentation
 	$(CARGO) fmt --all --check
@@ -93,7 +106,7 @@ doc: ## build the documentation of the code
 	$(CARGO) doc --locked --no-deps --document-private-items
 
 install: build ## install into $(DESTDIR)$(PREFIX)/bin
-	install -Dm755 target/release/roomd $(DESTDIR)$(PREFIX)/bin/roomd
+	install -Dm755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/roomd
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/roomd

@@ -168,7 +168,7 @@ pub const THREAD_LINGER: Duration = Duration::from_millis(100);
 pub const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Log lines that wait to be written; what comes then is left out and counted.
-pub const LOG_LINES: usize = 1024;
+pub const LOG_LINES: usize = 256;
 
 /// Log lines a second, for long: a flash card should survive a flood of connections.
 pub const LOG_RATE: u32 = 200;
