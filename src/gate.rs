@@ -40,6 +40,9 @@ enum Decision {
     Upgrade(Endpoint, Vec<u8>),
     /// The page, or something that belongs to it.
     Page(PageRequest),
+    /// A WebSocket's path without a handshake: this, unless a handshake would get another
+    /// refusal. Browsers keep the answer to a handshake to themselves, so the page asks again.
+    Question(Refusal),
     /// Nothing, and why.
     Refuse(Refusal),
 }
@@ -66,6 +69,10 @@ impl Gate {
                     log::error!("the page side did not answer: {error}");
                     self.refuse(&conn, &Refusal::unavailable("the page cannot be had"));
                 }
+            },
+            Decision::Question(refusal) => match conn.place.become_client() {
+                Ok(()) => self.refuse(&conn, &refusal),
+                Err(full) => self.refuse(&conn, &Refusal::unavailable(full)),
             },
             Decision::Refuse(refusal) => self.refuse(&conn, &refusal),
         }
@@ -140,11 +147,19 @@ fn route(access: &Access, head: &Head<'_>) -> Result<Decision, Refusal> {
         None => None,
     };
     if let Some(endpoint) = endpoint {
-        if head.method != "GET" {
-            return Err(Refusal::method("Allow: GET\r\n"));
+        if let Some(origin) = head.origin {
+            if !access.allows_origin(origin, head.host) {
+                return Err(Refusal::origin(origin, head.host));
+            }
         }
         let endpoint = endpoint?;
-        return Ok(Decision::Upgrade(endpoint, handshake(access, head)?));
+        if head.method != "GET" {
+            return Ok(Decision::Question(Refusal::method("Allow: GET\r\n")));
+        }
+        if head.upgrade.is_none() && head.key.is_none() {
+            return Ok(Decision::Question(Refusal::upgrade_required()));
+        }
+        return Ok(Decision::Upgrade(endpoint, handshake(head)?));
     }
     if !Page::has(head.path) {
         return Err(Refusal::not_found());
@@ -160,15 +175,7 @@ fn route(access: &Access, head: &Head<'_>) -> Result<Decision, Refusal> {
 }
 
 /// The response to a WebSocket handshake (RFC 6455 section 4.2).
-fn handshake(access: &Access, head: &Head<'_>) -> Result<Vec<u8>, Refusal> {
-    if head.upgrade.is_none() && head.key.is_none() {
-        return Err(Refusal::upgrade_required());
-    }
-    if let Some(origin) = head.origin {
-        if !access.allows_origin(origin, head.host) {
-            return Err(Refusal::origin(origin, head.host));
-        }
-    }
+fn handshake(head: &Head<'_>) -> Result<Vec<u8>, Refusal> {
     if head.has_body {
         return Err(Refusal::bad_request("a WebSocket handshake has no body"));
     }

@@ -69,10 +69,10 @@ impl Server {
     /// When the settings do not fit each other or the address cannot be had.
     pub fn bind(config: Config) -> Result<Server, ServerError> {
         config.check().map_err(ServerError)?;
-        let socket = TcpListener::bind(&config.listen)
+        let socket = TcpListener::bind(config.listen)
             .and_then(|socket| listener::prepare(&socket).map(|()| socket))
-            .map_err(|error| cannot_listen(&config.listen, &error))?;
-        let address = socket.local_addr().map_err(|error| cannot_listen(&config.listen, &error))?;
+            .map_err(|error| cannot_listen(config.listen, &error))?;
+        let address = socket.local_addr().map_err(|error| cannot_listen(config.listen, &error))?;
         Ok(Server { socket, address, config, stop: unbounded() })
     }
 
@@ -217,7 +217,7 @@ fn raise_descriptor_limit() -> usize {
     current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
-fn cannot_listen(address: &str, error: &io::Error) -> ServerError {
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> ServerError {
     let hint = match error.kind() {
         io::ErrorKind::AddrInUse => "another program has it; give another one with --listen",
         io::ErrorKind::PermissionDenied => {

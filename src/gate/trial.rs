@@ -50,7 +50,7 @@ fn check(decision: &Decision) {
             let tag = if_none_match.as_deref().unwrap_or_default();
             assert!(!tag.contains(['\r', '\n', '\0']));
         }
-        Decision::Refuse(refusal) => {
+        Decision::Question(refusal) | Decision::Refuse(refusal) => {
             let response = String::from_utf8(refusal.response()).unwrap();
             let (head, line) = response.split_once("\r\n\r\n").unwrap();
             assert!(head.contains(&format!("Content-Length: {}", line.len())));

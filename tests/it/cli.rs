@@ -269,7 +269,7 @@ fn a_wrong_command_line_is_one_line_and_exit_code_2() {
         (&["--rate", "fast"][..], &["--rate", "'fast'", "1000000"][..]),
         (&["--rate"], &["--rate", "value"]),
         (&["--max-clients=0"], &["--max-clients", "'0'"]),
-        (&["--listen", "8000"], &["--listen", "'8000'", "HOST:PORT"]),
+        (&["--listen", "8000"], &["--listen", "'8000'", "ADDRESS:PORT"]),
         (&["--no-such-flag"], &["--no-such-flag", "--help"]),
         (&["-x"], &["-x"]),
         (&["word\n"], &["'word\\n'"]),
@@ -483,16 +483,24 @@ fn the_page_survives_a_lack_of_descriptors() {
         descriptors.expect("its descriptors").count() as u64
     };
     let at_rest = open();
-    for spare in [1, 1, 1, 2, 2, 3, 4] {
+    // How many are really to spare depends on what tiny_http, started again, does just then.
+    for spare in [0, 1, 1, 1, 2, 2, 3, 4] {
         // Nothing is left behind, by a tiny_http that was replaced for one.
         eventually("as few descriptors as before", || (open() <= at_rest).then_some(()));
         let before = program.limit_to("nofile", at_rest + spare);
-        let response = program.ask(get("/", ""));
+        let mut peer = program.connect();
+        peer.send(get("/", ""));
+        eventually("an answer, or news that nobody can be let in", || {
+            let mut news = program.log.try_iter();
+            let is_short = news.any(|line| line.contains("cannot accept connections"));
+            (is_short || peer.is_answered()).then_some(())
+        });
+        program.set_limit("nofile", &before);
+        let response = peer.response();
         match response.status {
             200 => response.is_complete(),
             _ => response.refuses(503, "try again"),
         }
-        program.set_limit("nofile", &before);
         eventually("the page", || (program.ask(get("/", "")).status == 200).then_some(()));
         member.says_and_hears(1, "as ever");
     }

@@ -22,8 +22,9 @@ fn closes(code: u16, bytes: impl AsRef<[u8]>) {
     let mut watcher = server.join(1);
     let ends = |client: &mut Client| {
         client.send(&bytes);
-        // It is not told of the fault yet, and talks on.
-        client.send(frame(TEXT, "z".repeat(1000)));
+        // It is not told of the fault yet, and talks on. Closing on what was not read would make
+        // the kernel reset the connection.
+        client.send(frame(TEXT, "z".repeat(MAX_MESSAGE)));
         client.is_closed_with(code);
     };
     ends(&mut server.echo());

@@ -215,7 +215,7 @@ fn a_head_that_drips_in_is_408_all_the_same() {
     let mut peer = server.connect();
     // A byte whenever no answer has come for a moment.
     peer.stream.set_read_timeout(Some(Duration::from_millis(10))).expect("a timeout");
-    let mut head = head_of(8192).into_bytes().into_iter();
+    let mut head = get("/ws", UPGRADE).into_bytes().into_iter();
     while peer.stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
         peer.send([head.next().expect("an answer before the end of the head")]);
     }

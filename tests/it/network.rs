@@ -66,7 +66,7 @@ fn one_address_has_its_share_of_the_places() {
         ip("addr add 10.99.0.1/32 dev lo");
         ip("addr add 10.99.0.2/32 dev lo");
         let server = TestServer::with(|config| {
-            config.listen = "0.0.0.0:0".into();
+            config.listen = ([0; 4], 0).into();
             config.limits.max_clients_per_ip = 2;
         });
         let mut first = join_at(&server, "10.99.0.1", 1);
@@ -95,7 +95,7 @@ fn a_network_of_ipv6_is_one_address() {
         }
         ip("addr add 10.99.0.1/32 dev lo");
         let server = TestServer::with(|config| {
-            config.listen = "[::]:0".into();
+            config.listen = ([0u16; 8], 0).into();
             config.limits.max_clients_per_ip = 1;
         });
         let _first = join_at(&server, "fd00:1::1", 1);
@@ -115,7 +115,7 @@ fn one_address_has_its_share_of_connections() {
         ip("addr add 10.99.0.1/32 dev lo");
         ip("addr add 10.99.0.2/32 dev lo");
         let server = TestServer::with(|config| {
-            config.listen = "0.0.0.0:0".into();
+            config.listen = ([0; 4], 0).into();
             config.limits.max_clients_per_ip = 4;
         });
         let crowd: Vec<_> = (0..4 + 32).map(|_| Peer::connect(at(&server, "10.99.0.1"))).collect();
@@ -137,7 +137,7 @@ fn a_thousand_clients_that_vanish_are_missed_once_each() {
     in_own_network("a_thousand_clients_that_vanish_are_missed_once_each", || {
         ip("addr add 10.99.0.1/32 dev lo");
         let server = TestServer::with(|config| {
-            config.listen = "0.0.0.0:0".into();
+            config.listen = ([0; 4], 0).into();
             config.limits.max_clients_per_ip = VANISHING as usize;
             // Longer than it takes until all of them have come.
             config.limits.ping_interval = Duration::from_secs(5);

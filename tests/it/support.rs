@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 use roomd::{Config, Server, ServerError, Stopper};
-use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::net::{AddressFamily, RecvFlags, SocketType, sockopt};
 
 /// How long anything may take that is expected. Far more than it needs, since the machine may be
 /// busy with something else.
@@ -32,7 +32,7 @@ impl TestServer {
     /// them.
     #[track_caller]
     pub fn with(set: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config { listen: "127.0.0.1:0".into(), ..Config::default() };
+        let mut config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
         config.limits.rate = 0;
         set(&mut config);
         let server = Server::bind(config).expect("a port");
@@ -228,6 +228,12 @@ impl Peer {
     #[track_caller]
     pub fn upgraded_unless_full(mut self) -> Option<Client> {
         if self.head_begins_with("HTTP/1.1 503 ") { None } else { Some(self.upgraded()) }
+    }
+
+    /// Whether something has come, or the end.
+    pub fn is_answered(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        rustix::net::recv(&self.stream, &mut [0; 1], flags).is_ok()
     }
 
     /// The response, after which the connection ends without a reset.
