@@ -90,7 +90,7 @@ struct Room {
 
 impl Room {
     fn start(allow_host: &[&str]) -> Self {
-        let mut config = Config { listen: "127.0.0.1:0".into(), ..Config::default() };
+        let mut config = Config { listen: (Ipv4Addr::LOCALHOST, 0).into(), ..Config::default() };
         config.allow_host = allow_host.iter().map(|name| (*name).into()).collect();
         let server = Server::bind(config).expect("a server");
         let (address, stopper) = (server.local_addr(), server.stopper());
