@@ -6,45 +6,104 @@ DESTDIR ?=
 # What `make run` passes on: make run ARGS='--listen [::]:8000'
 ARGS ?=
 
+FUZZ_SECONDS ?= 900
+FUZZ_TARGETS ?= head session hub outbox
+SOAK_SECONDS ?= 300
+SEED ?= 1
+# A command for `make autobahn`.
+AUTOBAHN ?=
+
+# A static binary runs on any Linux of its processor and takes less memory at start. It needs the C
+# library's archive, which some distributions have in a package of its own.
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+ARCHIVE := $(wildcard $(shell $(CC) -print-file-name=libc.a))
+ifneq ($(and $(findstring -linux-gnu,$(HOST)),$(ARCHIVE)),)
+RELEASE := RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked --target $(HOST)
+BINARY := target/$(HOST)/release/roomd
+else
+RELEASE := $(CARGO) build --release --locked
+BINARY := target/release/roomd
+endif
+
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-needs screenshots bench bench-peers bench-10k lint fmt doc install uninstall clean
+.PHONY: help run build test model soak fuzz autobahn audit test-needs screenshots bench bench-peers bench-10k lint fmt doc install uninstall clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## serve the room on http://localhost:8000/ (ARGS='--listen [::]:8000' for the network)
-	$(CARGO) run --release --locked -- $(ARGS)
+run: build ## serve the room on http://localhost:8000/ (ARGS='--listen [::]:8000' for the network)
+	@exec $(BINARY) $(ARGS)
 
-build: ## build target/release/roomd
-	$(CARGO) build --release --locked
+build: ## build the program, as a static binary where that can be had
+	$(RELEASE)
+	@echo "built $(BINARY)"
 
 test: test-needs ## run every test, in the browser too; installs what that needs
 	$(CARGO) test --locked
+	$(MAKE) model
 
-# The browser of the page's tests, and network namespaces for those of vanishing clients.
+model: ## try the orders in which hub, session and drain thread can meet (shuttle)
+	RUSTFLAGS='--cfg shuttle' $(CARGO) test --locked --lib drain::model
+
+soak: ## soak the program for SOAK_SECONDS (300) with a crowd that SEED (1) chooses
+	SOAK_SECONDS=$(SOAK_SECONDS) SEED=$(SEED) $(CARGO) test --locked --test soak
+
+fuzz: ## fuzz each target for FUZZ_SECONDS (900), or only FUZZ_TARGETS; needs nightly Rust
+	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
+	for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/corpus/$$target && \
+		rustup run nightly cargo fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=10000 -timeout=10 -print_final_stats=1 || exit 1; \
+	done
+
+# A command that runs the suite against a URL, for example one that starts wstest; it is not part
+# of this repository, since it needs Python 2.
+autobahn: ## run Autobahn's cases against the session's code (AUTOBAHN=COMMAND, which gets a URL)
+	@[ -n "$(AUTOBAHN)" ] || { echo "say AUTOBAHN=COMMAND: it gets the URL of an echo"; exit 2; }
+	$(CARGO) build --release --locked --example verbatim
+	target/release/examples/verbatim 127.0.0.1:9001 & trap "kill $$!" EXIT; \
+		sleep 1; $(AUTOBAHN) ws://127.0.0.1:9001/ws
+
+audit: ## check licences, sources and known advisories of all dependencies; needs the network
+	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny --locked check
+
+# The browser of the page's tests, network namespaces for those of vanishing clients, and proxies.
+# The proxies are only unpacked: installing them would start services on this machine.
+TOOLS := target/tools
 test-needs:
-	@missing=; \
-	command -v chromium >/dev/null || missing="$$missing chromium"; \
-	PATH="$$PATH:/usr/sbin:/sbin" command -v ip >/dev/null || missing="$$missing iproute2"; \
-	if [ -n "$$missing" ]; then \
-		echo "installing$$missing"; \
-		$(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	@PATH="$$PATH:/usr/sbin:/sbin:$(TOOLS)/usr/sbin:$(TOOLS)/usr/bin"; \
+	install=; unpack=; \
+	command -v chromium >/dev/null || install="$$install chromium"; \
+	command -v ip >/dev/null || install="$$install iproute2"; \
+	command -v nginx >/dev/null || unpack="$$unpack nginx"; \
+	command -v caddy >/dev/null || unpack="$$unpack caddy"; \
+	if [ -n "$$install$$unpack" ]; then \
+		echo "fetching$$install$$unpack"; \
+		$(SUDO) apt-get update -qq; \
+	fi; \
+	if [ -n "$$install" ]; then \
+		$(SUDO) apt-get install -y -qq --no-install-recommends $$install >/dev/null || exit 1; \
+	fi; \
+	if [ -n "$$unpack" ]; then \
+		mkdir -p $(TOOLS) && cd $(TOOLS) && apt-get download -qq $$unpack && \
+		for package in *.deb; do dpkg -x $$package . || exit 1; done; \
 	fi
 
 screenshots: test-needs ## take the pictures of the page anew, in docs/screenshots
 	@fc-list :lang=zh-tw 2>/dev/null | grep -q . || $(SUDO) apt-get install -y -qq --no-install-recommends fontconfig fonts-noto-cjk >/dev/null
 	SCREENSHOTS='$(CURDIR)/docs/screenshots' $(CARGO) test --locked --test page pictures
 
-bench: ## measure beside plain sends (ARGS='--only flood --quick'; --help says more)
-	$(CARGO) bench --locked --bench room -- $(ARGS)
+bench: build ## measure beside plain sends (ARGS='--only flood --quick'; --help says more)
+	$(CARGO) bench --locked --bench room -- --roomd $(BINARY) $(ARGS)
 
-bench-peers: ## measure FastAPI and node's ws too; installs them under target/
-	$(CARGO) bench --locked --bench room -- --peers $(ARGS)
+bench-peers: build ## measure FastAPI and node's ws too; installs them under target/
+	$(CARGO) bench --locked --bench room -- --roomd $(BINARY) --peers $(ARGS)
 
-bench-10k: ## measure 10,000 clients in one room
-	$(CARGO) bench --locked --bench room -- --only crowd --quick $(ARGS)
+bench-10k: build ## measure 10,000 clients in one room
+	$(CARGO) bench --locked --bench room -- --roomd $(BINARY) --only crowd --quick $(ARGS)
 
 lint: ## check format, clippy and documentation
 	$(CARGO) fmt --all --check
@@ -58,7 +117,7 @@ doc: ## build the documentation of the code
 	$(CARGO) doc --locked --no-deps --document-private-items
 
 install: build ## install into $(DESTDIR)$(PREFIX)/bin
-	install -Dm755 target/release/roomd $(DESTDIR)$(PREFIX)/bin/roomd
+	install -Dm755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/roomd
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/roomd

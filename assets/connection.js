@@ -17,7 +17,7 @@ const isFinal = (code) => [1002, 1003, 1007, 1008, 1009].includes(code) || code 
 
 // `address()` is asked before each try.
 export function connect(address, onState, onText) {
-	let state, socket, timer, heard, asked, buffered;
+	let state, socket, timer, opened, heard, asked, buffered;
 	let attempts = 0;
 	let ticked = Date.now();
 
@@ -38,8 +38,7 @@ export function connect(address, onState, onText) {
 		become({ name: 'connecting' });
 		const url = address();
 		const mine = (socket = new WebSocket(url));
-		let opened;
-		asked = 0;
+		opened = asked = 0;
 		timer = setTimeout(lose, PATIENCE);
 		mine.onopen = () => {
 			clearTimeout(timer);
@@ -53,7 +52,6 @@ export function connect(address, onState, onText) {
 		};
 		mine.onclose = async ({ code, reason }) => {
 			clearTimeout(timer);
-			if (Date.now() - opened > PATIENCE) attempts = 0;
 			if (!opened) {
 				const refusal = await askWhy(url);
 				if (mine === socket) retryAs(refusal);
@@ -95,7 +93,8 @@ export function connect(address, onState, onText) {
 		const slept = now - ticked > SLEPT;
 		ticked = now;
 		if (!isConnected()) return;
-			// A long text on a slow line moves.
+		if (now - opened > PATIENCE) attempts = 0;
+		// A long text on a slow line moves.
 		if (asked && socket.bufferedAmount !== buffered) asked = now;
 		buffered = socket.bufferedAmount;
 		if (slept) open();

@@ -6,10 +6,8 @@ import { day, message, notice } from './rows.js';
 import { say } from './texts.js';
 
 const MAX_ROWS = 1_000;
-// A line half in view still counts as the end.
-const AT_END = 40;
-// A hidden tab gets no frames, but is looked at some time.
-const HIDDEN_PERIOD = 250;
+// Of rounding.
+const AT_END = 2;
 
 const scroller = find('log');
 const list = find('messages');
@@ -20,6 +18,7 @@ let following = true;
 let missed = 0;
 let top = 0;
 let rest = 0;
+let holding;
 let previous;
 
 // An entry with a sender is a message, any other a notice.
@@ -29,7 +28,8 @@ export function add(entry) {
 	if (entry.sender && !following) missed += 1;
 	if (scheduled) return;
 	scheduled = true;
-	if (document.hidden) setTimeout(draw, HIDDEN_PERIOD);
+	// A hidden tab gets no frames.
+	if (document.hidden) setTimeout(draw, 250);
 	else requestAnimationFrame(draw);
 }
 
@@ -53,7 +53,7 @@ function draw() {
 	}
 	list.append(fresh);
 	prune();
-	if (following) follow();
+	if (following && !holding) follow();
 	else showJump();
 }
 
@@ -88,6 +88,17 @@ scroller.onscroll = () => {
 	top = scroller.scrollTop;
 	showJump();
 };
+// A scroll begins slowly, and must not be undone.
+for (const start of ['wheel', 'keydown', 'touchmove']) {
+	scroller[`on${start}`] = ({ key }) => {
+		if (key === 'End') follow();
+		clearTimeout(holding);
+		holding = setTimeout(() => {
+			holding = 0;
+			if (following) follow();
+		}, 300);
+	};
+}
 find('jump').onclick = () => {
 	follow();
 	scroller.focus();

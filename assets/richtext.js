@@ -27,7 +27,7 @@ export function fill(parent, text, pattern = IN_TEXT) {
 	return parent;
 }
 
-export const isBlank = (text) => /^[\s\p{Cc}\p{DI}]*$/v.test(text);
+export const isBlank = (text) => /^[\s\p{Cc}\p{DI}\u2800]*$/v.test(text);
 
 function element(part, { code, link }) {
 	if (link) return URL.canParse(part) ? make('a', { href: part, target: '_blank', rel: 'noopener noreferrer' }, part) : part;

@@ -1,5 +1,5 @@
 // What the page remembers. Storage can be forbidden or full; the page then forgets, but works.
-// One origin may have several rooms behind a proxy, so the path is part of each key.
+// Behind a proxy, one origin may have several rooms, so keys have the path.
 
 function attempt(action) {
 	try {

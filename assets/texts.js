@@ -48,7 +48,6 @@ export const table = {
 	ms: ['{} ms', '{} 毫秒'],
 	scale: ['0 to {} ms, the last 120 messages', '0 到 {} 毫秒，最近 120 則'],
 	cameBack: ['Came back after {}', '{}後傳回'],
-	wrong: ['Came back after {}, but changed', '{}後傳回，但內容不同'],
 };
 
 // Readers of Simplified Chinese are nearer to Traditional Chinese than to English.

@@ -9,7 +9,8 @@ use roomd::{Config, Echo, Server, ServerError};
 
 fn main() -> Result<(), ServerError> {
     let mut config = Config { echo: Echo::Verbatim, ..Config::default() };
-    config.listen = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9001".into());
+    let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9001".into());
+    config.listen = address.parse().expect("an address such as 127.0.0.1:9001");
     // The suite's messages have up to 16 MiB, and come as fast as they can.
     config.limits.max_message = 16 << 20;
     config.limits.max_queue = 64 << 20;

@@ -34,13 +34,13 @@ type Refused = &'static str;
 const FLAGS: &[Flag] = &[
     Flag {
         name: "listen",
-        value: "HOST:PORT",
+        value: "ADDRESS:PORT",
         default: "127.0.0.1:8000",
         help: "where to listen; [::]:8000 opens the room to the network",
         set: |config, value| {
-            let port = value.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-            let Some(Ok(_)) = port else { return Err("HOST:PORT, such as [::]:8000") };
-            config.listen = value.into();
+            // Names are not looked up: that would need a resolver in the binary.
+            let value = value.replacen("localhost:", "127.0.0.1:", 1);
+            config.listen = value.parse().map_err(|_| "ADDRESS:PORT, such as [::]:8000")?;
             Ok(())
         },
     },
@@ -357,7 +357,7 @@ mod tests {
         for (args, parts) in [
             (&["--rate", "-1"][..], &["--rate", "'-1'", "0 to 1000000"][..]),
             (&["--rate"], &["--rate", "needs a value"]),
-            (&["--listen", "8000"], &["--listen", "'8000'", "HOST:PORT"]),
+            (&["--listen", "8000"], &["--listen", "'8000'", "ADDRESS:PORT"]),
             (&["--listen", "localhost:99999"], &["--listen", "'localhost:99999'"]),
             (&["--max-message", "1e3"], &["--max-message", "'1e3'", "16777216"]),
             (&["--ping-timeout", "0"], &["--ping-timeout", "'0'", "1ms"]),

@@ -3,6 +3,7 @@
 //! A reader can audit what the server may use by reading this page. [`Config::check`] holds the
 //! settings against each other.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -12,8 +13,8 @@ use crate::wire;
 /// What a person can set; [`crate::args`] has the flags. A test sets the rest too.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen: `HOST:PORT`. Port 0 lets the system choose one.
-    pub listen: String,
+    /// Where to listen. Port 0 lets the system choose one.
+    pub listen: SocketAddr,
     /// Origins, beside the page's own, whose pages may connect: `https://chat.example`, or `*`.
     pub allow_origin: Vec<String>,
     /// Names under which the server may be asked for, beside those that are surely its own.
@@ -69,7 +70,7 @@ pub struct Limits {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            listen: "127.0.0.1:8000".into(),
+            listen: (Ipv4Addr::LOCALHOST, 8000).into(),
             allow_origin: Vec::new(),
             allow_host: Vec::new(),
             echo: Echo::Tutorial,
@@ -167,7 +168,7 @@ pub const THREAD_LINGER: Duration = Duration::from_millis(100);
 pub const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Log lines that wait to be written; what comes then is left out and counted.
-pub const LOG_LINES: usize = 1024;
+pub const LOG_LINES: usize = 256;
 
 /// Log lines a second, for long: a flash card should survive a flood of connections.
 pub const LOG_RATE: u32 = 200;

@@ -13,7 +13,7 @@ use rustix::net::{RecvFlags, recv};
 ///
 /// # Errors
 /// [`io::ErrorKind::WouldBlock`] if that is nothing.
-pub fn read_now(stream: &TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
+fn read_now(stream: &TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
     Ok(recv(stream, bytes, RecvFlags::DONTWAIT)?.0)
 }
 

@@ -17,9 +17,30 @@ use crate::outbox::{Link, Outbox, Tended};
 
 /// Gives clients to the drain thread. The thread ends when the last of these is dropped.
 #[derive(Clone, Debug)]
-pub struct Drain<L> {
+pub struct Drain<L, B = Arc<UnixStream>> {
     behind: Sender<Arc<Outbox<L>>>,
-    waker: Arc<UnixStream>,
+    bell: B,
+}
+
+/// What wakes the thread, and what it sleeps in: the ends of a socket pair, and `poll`. The thread
+/// knows nothing else of the system, so that a model checker can run it.
+pub trait Bell<L> {
+    /// Wakes the thread, or lets its next sleep end at once.
+    fn ring(&self);
+    /// Forgets the rings so far; true if nobody is left who could ring.
+    fn hush(&self) -> bool;
+    /// Sleeps until a socket is ready, a deadline comes or the bell rings. Says which of `watched`
+    /// have news; nothing if that cannot be said.
+    fn sleep(&self, watched: &[Watched<L>]) -> Vec<bool>;
+}
+
+/// A client that is behind or leaving.
+#[derive(Debug)]
+pub struct Watched<L> {
+    outbox: Arc<Outbox<L>>,
+    /// What its socket has to be ready for. Nothing: its end alone is news.
+    wants: PollFlags,
+    deadline: Instant,
 }
 
 impl<L: Link + AsFd + Send + Sync + 'static> Drain<L> {
@@ -28,47 +49,47 @@ impl<L: Link + AsFd + Send + Sync + 'static> Drain<L> {
     /// # Errors
     /// When the system has no socket pair or thread to give.
     pub fn start() -> io::Result<(Self, JoinHandle<()>)> {
-        let (waker, woken) = UnixStream::pair()?;
-        waker.set_nonblocking(true)?;
-        woken.set_nonblocking(true)?;
-        // Each outbox is in here at most twice, so the clients bound it.
-        let (behind, newly_behind) = unbounded();
+        let (bell, rung) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        rung.set_nonblocking(true)?;
+        let (drain, newly_behind) = Drain::new(Arc::new(bell));
         let thread = thread::Builder::new()
             .name("drain".into())
-            .spawn(move || run(&newly_behind, &woken))?;
-        Ok((Drain { behind, waker: Arc::new(waker) }, thread))
+            .spawn(move || run(&newly_behind, &Arc::new(rung)))?;
+        Ok((drain, thread))
+    }
+}
+
+impl<L: Link, B: Bell<L>> Drain<L, B> {
+    fn new(bell: B) -> (Self, Receiver<Arc<Outbox<L>>>) {
+        // Each outbox is in here at most twice, so the clients bound it.
+        let (behind, newly_behind) = unbounded();
+        (Drain { behind, bell }, newly_behind)
     }
 
     /// Hands over a client, or has one that was handed over looked at again.
     pub fn watch(&self, outbox: Arc<Outbox<L>>) {
-        // The receiver outlives every sender, and a full pipe wakes the thread just as well.
+        // The receiver outlives every sender.
         let _ = self.behind.send(outbox);
-        let _ = (&*self.waker).write(&[1]);
+        self.bell.ring();
     }
 }
 
-struct Watched<L> {
-    outbox: Arc<Outbox<L>>,
-    wants: PollFlags,
-    deadline: Instant,
-}
-
-fn run<L: Link + AsFd>(newly_behind: &Receiver<Arc<Outbox<L>>>, woken: &UnixStream) {
+fn run<L: Link>(newly_behind: &Receiver<Arc<Outbox<L>>>, bell: &impl Bell<L>) {
     let mut watched: Vec<Watched<L>> = Vec::new();
     loop {
-        let mut ready = wait(&watched, woken).into_iter();
+        let mut news = bell.sleep(&watched).into_iter();
         // Before the queue is emptied, or one who comes between the two would not be noticed.
-        let ended = drained(woken);
+        let ended = bell.hush();
         let now = Instant::now();
-        watched.retain_mut(|client| {
-            let news = ready.next();
-            if news == Some(true) && client.wants.is_empty() {
+        watched.retain_mut(|client| match news.next() {
+            Some(true) if client.wants.is_empty() => {
                 // All is sent, so the news is that the connection has ended.
                 client.outbox.cut();
-                return false;
+                false
             }
-            let due = news.unwrap_or(true) || now >= client.deadline;
-            !due || client.tend(now)
+            Some(false) if now < client.deadline => true,
+            _ => client.tend(now),
         });
         while let Ok(outbox) = newly_behind.try_recv() {
             // It is known already if its deadline has come nearer.
@@ -81,35 +102,6 @@ fn run<L: Link + AsFd>(newly_behind: &Receiver<Arc<Outbox<L>>>, woken: &UnixStre
         // Whoever is watched holds the other end, so this does not spin.
         if ended && watched.is_empty() {
             return;
-        }
-    }
-}
-
-/// Waits until a socket is ready, a deadline comes or somebody falls behind. Says which of
-/// `watched` have news.
-fn wait<L: Link + AsFd>(watched: &[Watched<L>], woken: &UnixStream) -> Vec<bool> {
-    let mut fds: Vec<PollFd<'_>> =
-        watched.iter().map(|client| PollFd::new(client.outbox.link(), client.wants)).collect();
-    fds.push(PollFd::new(woken, PollFlags::IN));
-    let timeout = watched.iter().map(|client| client.deadline).min().map(|deadline| {
-        let left = deadline.saturating_duration_since(Instant::now());
-        Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
-    });
-    match poll(&mut fds, timeout.as_ref()) {
-        Ok(_) => fds[..watched.len()].iter().map(|fd| !fd.revents().is_empty()).collect(),
-        // Interrupted, or no memory: everybody is looked at, and the sends say how it is.
-        Err(_) => Vec::new(),
-    }
-}
-
-/// Empties the waker; true if its other end is closed.
-fn drained(mut woken: &UnixStream) -> bool {
-    let mut bytes = [0; 64];
-    loop {
-        match woken.read(&mut bytes) {
-            Ok(0) => return true,
-            Ok(_) => {}
-            Err(_) => return false,
         }
     }
 }
@@ -128,3 +120,38 @@ impl<L: Link> Watched<L> {
         true
     }
 }
+
+impl<L: Link + AsFd> Bell<L> for Arc<UnixStream> {
+    fn ring(&self) {
+        // A full pipe wakes the thread just as well.
+        let _ = (&**self).write(&[1]);
+    }
+
+    fn hush(&self) -> bool {
+        let mut bytes = [0; 64];
+        loop {
+            match (&**self).read(&mut bytes) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    fn sleep(&self, watched: &[Watched<L>]) -> Vec<bool> {
+        let mut fds: Vec<PollFd<'_>> =
+            watched.iter().map(|client| PollFd::new(client.outbox.link(), client.wants)).collect();
+        fds.push(PollFd::new(&**self, PollFlags::IN));
+        let timeout = watched.iter().map(|client| client.deadline).min().and_then(|deadline| {
+            Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok()
+        });
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => fds[..watched.len()].iter().map(|fd| !fd.revents().is_empty()).collect(),
+            // Interrupted, or no memory: everybody is looked at, and the sends say how it is.
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+#[cfg(all(test, shuttle))]
+mod model;

@@ -40,61 +40,27 @@ enum Decision {
     Upgrade(Endpoint, Vec<u8>),
     /// The page, or something that belongs to it.
     Page(PageRequest),
+    /// A WebSocket's path without a handshake: this, unless a handshake would get another
+    /// refusal. Browsers keep the answer to a handshake to themselves, so the page asks again.
+    Question(Refusal),
     /// Nothing, and why.
     Refuse(Refusal),
 }
 
-/// A connection whose request has not been answered, and what of it has been read.
-pub struct Arrival {
-    /// The connection.
-    pub conn: Arc<Conn>,
-    received: Vec<u8>,
-}
-
 impl Gate {
-    /// Looks at a new connection without waiting. A good handshake that is there already becomes
-    /// a session, which saves it a thread to wait in; everything else has to be
-    /// [admitted](Gate::admit).
-    ///
-    /// # Errors
-    /// The connection, if it is not that simple.
-    pub fn glance(&self, conn: Arc<Conn>) -> Result<Session, Arrival> {
-        let mut chunk = [0; CHUNK];
-        let read = deadline::read_now(&conn.stream, &mut chunk).unwrap_or(0);
-        let received = &chunk[..read];
-        if let Ok(Some((head, len))) = head::parse(received) {
-            if let Decision::Upgrade(endpoint, response) = self.decide(&head) {
-                if conn.place.become_client().is_ok() {
-                    return Ok(Session::new(conn, endpoint, response, &received[len..]));
-                }
-            }
-        }
-        Err(Arrival { conn, received: received.to_vec() })
-    }
-
     /// Serves the first request of a connection. A handshake that is good, and for which there
     /// is a place, comes back as a session; its response has not been sent yet.
-    pub fn admit(&self, arrival: Arrival) -> Option<Session> {
-        let Arrival { conn, mut received } = arrival;
+    pub fn admit(&self, conn: Arc<Conn>) -> Option<Session> {
         let occupant: Weak<Conn> = Arc::downgrade(&conn);
         conn.place.occupy(occupant);
+        let mut received = Vec::with_capacity(CHUNK);
         let deadline = Instant::now() + self.limits.head_timeout;
+        let read = |bytes: &mut [u8]| deadline::read(&conn.stream, bytes, deadline);
         // An error: the peer went away without asking for anything.
-        let read = read_head(&conn, &mut received, deadline).ok()?;
-        let decision = match &read {
-            Ok(len) => match head::parse(&received[..*len]) {
-                Ok(Some((head, _))) => self.decide(&head),
-                Ok(None) => return None,
-                Err(refusal) => Decision::Refuse(refusal),
-            },
-            Err(refusal) => Decision::Refuse(refusal.clone()),
-        };
+        let (decision, len) = hear(&self.access, &mut received, read).ok()?;
         match decision {
             Decision::Upgrade(endpoint, response) => match conn.place.become_client() {
-                Ok(()) => {
-                    let rest = &received[read.unwrap_or_default()..];
-                    return Some(Session::new(conn, endpoint, response, rest));
-                }
+                Ok(()) => return Some(Session::new(conn, endpoint, response, &received[len..])),
                 Err(full) => self.refuse(&conn, &Refusal::unavailable(full)),
             },
             Decision::Page(request) => match self.page.fetch(&request) {
@@ -104,77 +70,13 @@ impl Gate {
                     self.refuse(&conn, &Refusal::unavailable("the page cannot be had"));
                 }
             },
+            Decision::Question(refusal) => match conn.place.become_client() {
+                Ok(()) => self.refuse(&conn, &refusal),
+                Err(full) => self.refuse(&conn, &Refusal::unavailable(full)),
+            },
             Decision::Refuse(refusal) => self.refuse(&conn, &refusal),
         }
         None
-    }
-
-    /// What a request gets. Pure.
-    fn decide(&self, head: &Head<'_>) -> Decision {
-        match self.route(head) {
-            Ok(decision) => decision,
-            Err(refusal) => Decision::Refuse(refusal),
-        }
-    }
-
-    fn route(&self, head: &Head<'_>) -> Result<Decision, Refusal> {
-        if !self.access.allows_host(head.host) {
-            return Err(Refusal::host(head.host));
-        }
-        let endpoint = match head.path.strip_prefix("/ws") {
-            Some("") => Some(Ok(Endpoint::Echo)),
-            Some(rest) => rest.strip_prefix('/').filter(|id| !id.contains('/')).map(|id| {
-                wire::client_id(id).map(Endpoint::Room).ok_or_else(|| {
-                    Refusal::bad_request(format!(
-                        "the client id '{}' is not an integer of 64 bits",
-                        id.escape_debug()
-                    ))
-                })
-            }),
-            None => None,
-        };
-        if let Some(endpoint) = endpoint {
-            if head.method != "GET" {
-                return Err(Refusal::method("Allow: GET\r\n"));
-            }
-            let endpoint = endpoint?;
-            return Ok(Decision::Upgrade(endpoint, self.handshake(head)?));
-        }
-        if !Page::has(head.path) {
-            return Err(Refusal::not_found());
-        }
-        match head.method {
-            "GET" | "HEAD" => Ok(Decision::Page(PageRequest {
-                head_only: head.method == "HEAD",
-                path: head.path.into(),
-                if_none_match: head.if_none_match.map(Into::into),
-            })),
-            _ => Err(Refusal::method("Allow: GET, HEAD\r\n")),
-        }
-    }
-
-    /// The response to a WebSocket handshake (RFC 6455 section 4.2).
-    fn handshake(&self, head: &Head<'_>) -> Result<Vec<u8>, Refusal> {
-        if head.upgrade.is_none() && head.key.is_none() {
-            return Err(Refusal::upgrade_required());
-        }
-        if let Some(origin) = head.origin {
-            if !self.access.allows_origin(origin, head.host) {
-                return Err(Refusal::origin(origin, head.host));
-            }
-        }
-        if head.has_body {
-            return Err(Refusal::bad_request("a WebSocket handshake has no body"));
-        }
-        if head.version.is_some_and(|version| version != "13") {
-            return Err(Refusal::version());
-        }
-        if head.key.is_some_and(|key| !is_handshake_key(key)) {
-            return Err(Refusal::bad_request("Sec-WebSocket-Key is not 16 bytes in base64"));
-        }
-        accept(head).map_err(|error| {
-            Refusal::bad_request(format!("this is not a WebSocket handshake: {error}"))
-        })
     }
 
     /// Answers with `refusal`.
@@ -189,46 +91,118 @@ impl Gate {
     }
 }
 
-/// Reads until the head in `bytes`, which may hold some of it already, is complete, and gives its
-/// length or the refusal that it earned. What comes behind the head may have been read too.
-fn read_head(
-    conn: &Conn,
-    bytes: &mut Vec<u8>,
-    deadline: Instant,
-) -> io::Result<Result<usize, Refusal>> {
+/// Reads the request head into `received`. What it gets, and how long it is; what comes behind
+/// it may have been read too.
+fn hear(
+    access: &Access,
+    received: &mut Vec<u8>,
+    mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<(Decision, usize)> {
     let mut chunk = [0; CHUNK];
-    let mut is_new = true;
     loop {
-        // A head that drips in is looked at once a line, not once a byte.
-        if is_new {
-            match head::parse(bytes) {
-                Ok(Some((_, len))) => return Ok(Ok(len)),
-                Ok(None) => {}
-                Err(refusal) => return Ok(Err(refusal)),
-            }
-        }
-        let room = (HEAD_BYTES - bytes.len()).min(chunk.len());
-        let read = match deadline::read(&conn.stream, &mut chunk[..room], deadline) {
+        let room = (HEAD_BYTES - received.len()).min(chunk.len());
+        let read = match read(&mut chunk[..room]) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return Ok(Err(Refusal::too_slow()));
+                return Ok((Decision::Refuse(Refusal::too_slow()), 0));
             }
             Err(error) => return Err(error),
         };
-        let is_first = bytes.is_empty();
-        bytes.extend_from_slice(&chunk[..read]);
-        is_new = is_first || chunk[..read].contains(&b'\n') || bytes.len() == HEAD_BYTES;
+        let is_first = received.is_empty();
+        received.extend_from_slice(&chunk[..read]);
+        // A head that drips in is looked at once a line, not once a byte.
+        if is_first || chunk[..read].contains(&b'\n') || received.len() == HEAD_BYTES {
+            match head::parse(received) {
+                Ok(Some((head, len))) => return Ok((decide(access, &head), len)),
+                Ok(None) => {}
+                Err(refusal) => return Ok((Decision::Refuse(refusal), 0)),
+            }
+        }
     }
+}
+
+/// What a request gets. Pure.
+fn decide(access: &Access, head: &Head<'_>) -> Decision {
+    match route(access, head) {
+        Ok(decision) => decision,
+        Err(refusal) => Decision::Refuse(refusal),
+    }
+}
+
+fn route(access: &Access, head: &Head<'_>) -> Result<Decision, Refusal> {
+    if !access.allows_host(head.host) {
+        return Err(Refusal::host(head.host));
+    }
+    if let Some(endpoint) = endpoint(head.path) {
+        return of_endpoint(access, head, endpoint);
+    }
+    if !Page::has(head.path) {
+        return Err(Refusal::not_found());
+    }
+    match head.method {
+        "GET" | "HEAD" => Ok(Decision::Page(PageRequest {
+            head_only: head.method == "HEAD",
+            path: head.path.into(),
+            if_none_match: head.if_none_match.map(Into::into),
+        })),
+        _ => Err(Refusal::method("Allow: GET, HEAD\r\n")),
+    }
+}
+
+/// The endpoint that a path names. None: it is not a WebSocket's path.
+fn endpoint(path: &str) -> Option<Result<Endpoint, Refusal>> {
+    let id = match path.strip_prefix("/ws")? {
+        "" => return Some(Ok(Endpoint::Echo)),
+        rest => rest.strip_prefix('/').filter(|id| !id.contains('/'))?,
+    };
+    Some(wire::client_id(id).map(Endpoint::Room).ok_or_else(|| {
+        let id = id.escape_debug();
+        Refusal::bad_request(format!("the client id '{id}' is not an integer of 64 bits"))
+    }))
+}
+
+fn of_endpoint(
+    access: &Access,
+    head: &Head<'_>,
+    endpoint: Result<Endpoint, Refusal>,
+) -> Result<Decision, Refusal> {
+    if let Some(origin) = head.origin {
+        if !access.allows_origin(origin, head.host) {
+            return Err(Refusal::origin(origin, head.host));
+        }
+    }
+    if head.method != "GET" {
+        return Ok(Decision::Question(Refusal::method("Allow: GET\r\n")));
+    }
+    let endpoint = endpoint?;
+    if head.upgrade.is_none() && head.key.is_none() {
+        return Ok(Decision::Question(Refusal::upgrade_required()));
+    }
+    Ok(Decision::Upgrade(endpoint, handshake(head)?))
+}
+
+/// The response to a WebSocket handshake (RFC 6455 section 4.2).
+fn handshake(head: &Head<'_>) -> Result<Vec<u8>, Refusal> {
+    if head.has_body {
+        return Err(Refusal::bad_request("a WebSocket handshake has no body"));
+    }
+    if head.version.is_some_and(|version| version != "13") {
+        return Err(Refusal::version());
+    }
+    if head.key.is_some_and(|key| !is_handshake_key(key)) {
+        return Err(Refusal::bad_request("Sec-WebSocket-Key is not 16 bytes in base64"));
+    }
+    accept(head).map_err(|error| {
+        Refusal::bad_request(format!("this is not a WebSocket handshake: {error}"))
+    })
 }
 
 /// Lets tungstenite check the handshake and make the response to it.
 fn accept(head: &Head<'_>) -> tungstenite::Result<Vec<u8>> {
     let mut request = http_types::Request::new(());
-    *request.version_mut() = match head.is_http_1_1 {
-        true => http_types::Version::HTTP_11,
-        false => http_types::Version::HTTP_10,
-    };
+    *request.version_mut() =
+        if head.is_http_1_1 { http_types::Version::HTTP_11 } else { http_types::Version::HTTP_10 };
     for (name, value) in [
         ("connection", Some(head.connection.as_str())),
         ("upgrade", head.upgrade),
@@ -253,3 +227,6 @@ fn is_handshake_key(key: &str) -> bool {
         && digits.iter().all(|digit| digit.is_ascii_alphanumeric() || b"+/".contains(digit))
         && b"AQgw".contains(&digits[21])
 }
+
+#[cfg(any(test, fuzzing))]
+pub mod trial;

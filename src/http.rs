@@ -5,6 +5,7 @@
 //! descriptors panics it; so it only ever sees requests that are written here, a few at a time,
 //! one per connection. If it dies all the same, it is started again.
 
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -241,7 +242,7 @@ fn version() -> &'static str {
 /// A file as it is served.
 struct File {
     path: String,
-    bytes: Vec<u8>,
+    bytes: Cow<'static, [u8]>,
     fields: Vec<Header>,
     tag: String,
 }
@@ -252,23 +253,24 @@ impl File {
             .replace(MAX_MESSAGE, &format!("data-max-message=\"{max_message}\""))
             .replace(FOLDER, &format!("{FOLDER}{}/", version()));
         let pages = PAGES.iter().map(|path| {
-            File::new((*path).into(), index.as_bytes(), "text/html; charset=utf-8", ASK_AGAIN)
+            let index = index.clone().into_bytes().into();
+            File::new((*path).into(), index, "text/html; charset=utf-8", ASK_AGAIN)
         });
         let assets = ASSETS
             .iter()
-            .map(|asset| File::new(asset.path(), asset.bytes, asset.content_type, KEEP));
+            .map(|asset| File::new(asset.path(), asset.bytes.into(), asset.content_type, KEEP));
         pages.chain(assets).collect()
     }
 
-    fn new(path: String, bytes: &[u8], content_type: &str, caching: &str) -> Self {
-        let tag = format!("\"{}\"", tag([bytes]));
+    fn new(path: String, bytes: Cow<'static, [u8]>, content_type: &str, caching: &str) -> Self {
+        let tag = format!("\"{}\"", tag([&*bytes]));
         let own = [("Content-Type", content_type), ("ETag", &tag), ("Cache-Control", caching)];
         let fields = own
             .iter()
             .chain(FIELDS)
             .filter_map(|(name, value)| Header::from_bytes(*name, *value).ok())
             .collect();
-        File { path, bytes: bytes.into(), fields, tag }
+        File { path, bytes, fields, tag }
     }
 }
 
@@ -293,7 +295,7 @@ fn answer(request: Request, files: &[File]) {
     let is_known = request.headers().iter().any(|field| {
         field.field.equiv("If-None-Match") && field.value.as_str().contains(&file.tag)
     });
-    let (status, bytes) = if is_known { (304, Vec::new()) } else { (200, file.bytes.clone()) };
+    let (status, bytes) = if is_known { (304, Vec::new()) } else { (200, file.bytes.to_vec()) };
     let response =
         Response::from_data(bytes).with_status_code(status).with_chunked_threshold(usize::MAX);
     respond(request, file.fields.iter().cloned().fold(response, Response::with_header));

@@ -149,3 +149,5 @@ impl<O: Deliver> Default for Hub<O> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(any(test, fuzzing))]
+pub mod trial;

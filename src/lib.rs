@@ -38,10 +38,16 @@ mod hub;
 mod backlog;
 mod drain;
 mod outbox;
+mod sync;
 mod wire;
 
 mod server;
-#[cfg(test)]
+
+#[cfg(all(test, not(fuzzing)))]
+mod fuzzing;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+#[cfg(any(test, fuzzing))]
 mod testing;
 
 pub use config::{Config, Echo, Limits};

@@ -15,10 +15,8 @@ use crate::config::{ACCEPT_PAUSE, BACKLOG, SOCKET_BUFFER};
 use crate::conn::Conn;
 use crate::doorman::Doorman;
 use crate::drain::Drain;
-use crate::gate::{Arrival, Gate};
 use crate::places::Places;
 use crate::refusal::Refusal;
-use crate::session::Session;
 use crate::workers::Workers;
 
 /// Sets up a socket that listens, and by inheritance the connections that it accepts.
@@ -44,12 +42,8 @@ pub struct Listener {
     pub stop: UnixStream,
     /// Places for connections.
     pub places: Places,
-    /// Decides what a connection gets.
-    pub gate: Arc<Gate>,
-    /// Threads for connections whose request has to be waited for.
-    pub gates: Workers<Arrival>,
-    /// Threads for clients.
-    pub sessions: Arc<Workers<Session>>,
+    /// Threads for connections.
+    pub gates: Workers<Arc<Conn>>,
     /// Who looks after clients that fall behind.
     pub drain: Drain<Arc<Conn>>,
     /// Who turns away those for whom there is no place or no thread.
@@ -97,15 +91,7 @@ impl Listener {
             Err(full) => return self.doorman.refuse(stream, peer, Refusal::unavailable(full)),
         };
         let conn = Arc::new(Conn { stream, peer, place, drain: self.drain.clone() });
-        let no_thread = match self.gate.glance(conn) {
-            Ok(session) => {
-                self.sessions.serve(session).map_err(|(session, error)| (session.conn, error))
-            }
-            Err(arrival) => {
-                self.gates.serve(arrival).map_err(|(arrival, error)| (arrival.conn, error))
-            }
-        };
-        if let Err((conn, error)) = no_thread {
+        if let Err((conn, error)) = self.gates.serve(conn) {
             log::warn!("no thread for {peer}: {error}");
             if let Some(conn) = Arc::into_inner(conn) {
                 self.doorman.refuse(conn.stream, peer, Refusal::no_thread());
@@ -115,10 +101,7 @@ impl Listener {
 
     /// Waits for a connection, or for `pause` whatever comes; true if it is time to stop.
     fn wait(&self, pause: Option<Duration>) -> bool {
-        let timeout = pause.map(|pause| Timespec {
-            tv_sec: pause.as_secs() as i64,
-            tv_nsec: pause.subsec_nanos().into(),
-        });
+        let timeout = pause.and_then(|pause| Timespec::try_from(pause).ok());
         let mut fds =
             [PollFd::new(&self.stop, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
         let fds = if pause.is_some() { &mut fds[..1] } else { &mut fds[..] };

@@ -11,10 +11,11 @@
 //! The lock makes each send whole; the hub, the session and the drain thread rarely meet at it.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::backlog::Backlog;
+use crate::sync::{Mutex, MutexGuard};
 use crate::wire::{self, Farewell};
 
 /// What an outbox needs of the connection that it writes to.
@@ -120,6 +121,9 @@ impl<L: Link> Outbox<L> {
     pub fn open(self: &Arc<Self>) {
         let mut state = self.lock();
         state.watched = false;
+        if state.phase == Phase::Open {
+            state.deadline = Instant::now() + self.bounds.catch_up;
+        }
         self.empty(&mut state);
         self.look_after(state, false);
     }
@@ -274,3 +278,5 @@ impl<L: Link> Outbox<L> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(any(test, fuzzing))]
+pub mod trial;

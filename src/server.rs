@@ -5,7 +5,6 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -70,10 +69,10 @@ impl Server {
     /// When the settings do not fit each other or the address cannot be had.
     pub fn bind(config: Config) -> Result<Server, ServerError> {
         config.check().map_err(ServerError)?;
-        let socket = TcpListener::bind(&config.listen)
+        let socket = TcpListener::bind(config.listen)
             .and_then(|socket| listener::prepare(&socket).map(|()| socket))
-            .map_err(|error| cannot_listen(&config.listen, &error))?;
-        let address = socket.local_addr().map_err(|error| cannot_listen(&config.listen, &error))?;
+            .map_err(|error| cannot_listen(config.listen, &error))?;
+        let address = socket.local_addr().map_err(|error| cannot_listen(config.listen, &error))?;
         Ok(Server { socket, address, config, stop: unbounded() })
     }
 
@@ -117,28 +116,25 @@ impl Server {
 
         let (alive, all_ended) = bounded::<Infallible>(0);
         let host = Host { limits: limits.clone(), echo: config.echo, inbox: inbox.clone() };
-        let sessions = Arc::new(Workers::new("client", alive.clone(), move |session: Session| {
+        let sessions = Workers::new("client", alive.clone(), move |session: Session| {
             session.run(&host);
-        }));
-        let gate = Arc::new(Gate {
+        });
+        let gate = Gate {
             access: Access::new(&config.allow_origin, &config.allow_host),
             limits: limits.clone(),
             page: page.clone(),
-        });
-        let (admitting, admitted) = (gate.clone(), sessions.clone());
-        let gates = Workers::new("gate", alive, move |arrival| {
-            if let Some(session) = admitting.admit(arrival) {
-                if let Err((session, error)) = admitted.serve(session) {
+        };
+        let gates = Workers::new("gate", alive, move |conn| {
+            if let Some(session) = gate.admit(conn) {
+                if let Err((session, error)) = sessions.serve(session) {
                     log::warn!("no thread for {}: {error}", session.conn.peer);
-                    admitting.refuse(&session.conn, &Refusal::no_thread());
+                    gate.refuse(&session.conn, &Refusal::no_thread());
                 }
             }
         });
         let (stop_accepting, stop) =
             UnixStream::pair().map_err(|error| start("accepting", error))?;
-        let places_of_all = places.clone();
-        let listener =
-            Listener { socket, stop, places: places_of_all, gate, gates, sessions, drain, doorman };
+        let listener = Listener { socket, stop, places: places.clone(), gates, drain, doorman };
         let accept_thread = spawn("accept", &notices, move || listener.run())?;
         log::info!("serving on {address}: {} clients at most", capacity.clients);
 
@@ -221,7 +217,7 @@ fn raise_descriptor_limit() -> usize {
     current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
-fn cannot_listen(address: &str, error: &io::Error) -> ServerError {
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> ServerError {
     let hint = match error.kind() {
         io::ErrorKind::AddrInUse => "another program has it; give another one with --listen",
         io::ErrorKind::PermissionDenied => {

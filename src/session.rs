@@ -19,7 +19,7 @@ use crate::deadline;
 use crate::event::{Event, Key};
 use crate::outbox::{Bounds, Outbox};
 use crate::pace::Pace;
-use crate::stream::Stream;
+use crate::stream::{Answer, Stream};
 use crate::wire::{self, Farewell};
 
 /// Where a client connects to.
@@ -85,10 +85,11 @@ impl Session {
             close_timeout: limits.close_timeout,
         };
         let outbox = Outbox::new(conn.clone(), response, bounds);
-        let mut client = match Client::new(&outbox, received, limits) {
-            Ok(client) => client,
+        let stream = match Stream::new(outbox.clone(), limits) {
+            Ok(stream) => stream,
             Err(error) => return log::debug!("{} left at once: {error}", conn.peer),
         };
+        let mut client = Client::new(stream, received, limits);
         let occupant: Weak<ConnOutbox> = Arc::downgrade(&outbox);
         if !conn.place.occupy(occupant) {
             outbox.close(&Farewell::Stopping.frame());
@@ -97,15 +98,7 @@ impl Session {
             Endpoint::Echo => {
                 outbox.open();
                 let end = client.read_all(|stream, message| {
-                    stream.answer(|out| {
-                        match (echo, message) {
-                            (Echo::Tutorial, Message::Text(text)) => wire::echo(out, &text),
-                            (Echo::Verbatim, Message::Text(text)) => wire::text(out, &text),
-                            (Echo::Verbatim, Message::Binary(data)) => wire::binary(out, &data),
-                            _ => return Err(End::binary()),
-                        }
-                        Ok(())
-                    })
+                    stream.answer(|out| answer_echo(*echo, &message, out))
                 });
                 match client.last_word(&end) {
                     Some(frame) => outbox.close(&frame),
@@ -140,16 +133,28 @@ impl Session {
     }
 }
 
+/// What the echo says to a message.
+fn answer_echo(echo: Echo, message: &Message, out: &mut Vec<u8>) -> Result<(), End> {
+    match (echo, message) {
+        (Echo::Tutorial, Message::Text(text)) => wire::echo(out, text),
+        (Echo::Verbatim, Message::Text(text)) => wire::text(out, text),
+        (Echo::Verbatim, Message::Binary(data)) => wire::binary(out, data),
+        _ => return Err(End::binary()),
+    }
+    Ok(())
+}
+
 /// The reading side of a client.
-struct Client {
-    socket: WebSocket<Stream>,
+struct Client<S> {
+    socket: WebSocket<S>,
     pace: Option<Pace>,
     max_message: usize,
     ping_timeout: Duration,
 }
 
-impl Client {
-    fn new(outbox: &Arc<ConnOutbox>, received: Vec<u8>, limits: &Limits) -> io::Result<Self> {
+impl<S: Answer> Client<S> {
+    /// A client that may have sent what was `received` behind its handshake.
+    fn new(stream: S, received: Vec<u8>, limits: &Limits) -> Self {
         // Every size is given: the defaults are made for big machines.
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
@@ -158,17 +163,16 @@ impl Client {
             .max_message_size(Some(limits.max_message))
             .max_frame_size(Some(limits.max_message))
             .accept_unmasked_frames(false);
-        let stream = Stream::new(outbox.clone(), limits)?;
-        Ok(Client {
+        Client {
             socket: WebSocket::from_partially_read(stream, received, Role::Server, Some(config)),
             pace: Pace::new(limits.rate, Instant::now()),
             max_message: limits.max_message,
             ping_timeout: limits.ping_timeout,
-        })
+        }
     }
 
     /// Gives each message, text or binary, to `take`, at the client's pace, until the end.
-    fn read_all(&mut self, mut take: impl FnMut(&mut Stream, Message) -> Result<(), End>) -> End {
+    fn read_all(&mut self, mut take: impl FnMut(&mut S, Message) -> Result<(), End>) -> End {
         loop {
             let message = match self.socket.read() {
                 Ok(message) => message,
@@ -184,8 +188,9 @@ impl Client {
                 Message::Close(why) => {
                     return End::Closed(why.map(|why| (why.code.into(), why.reason.to_string())));
                 }
-                Message::Ping(_) => self.keep_pace(),
-                Message::Pong(_) | Message::Frame(_) => {}
+                // Nobody asked for more than a pong now and then.
+                Message::Ping(_) | Message::Pong(_) => self.keep_pace(),
+                Message::Frame(_) => {}
             }
         }
     }
@@ -292,3 +297,8 @@ impl fmt::Display for End {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
+#[cfg(any(test, fuzzing))]
+pub mod trial;

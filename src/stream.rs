@@ -11,6 +11,17 @@ use crate::config::{ANSWER_BUFFER, Limits};
 use crate::conn::ConnOutbox;
 use crate::wire;
 
+/// What a session needs of its client's connection, beside reading: answers to what came together
+/// leave together, in order, before the thread waits for the client.
+pub trait Answer: Read + Write {
+    /// Adds an answer: `write` appends whole frames. What it returns is returned.
+    fn answer<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T;
+    /// The answers that have not been sent. They are the caller's now.
+    fn take_answers(&mut self) -> Vec<u8>;
+    /// Sends the answers. As long as the client does not take them, nothing more is read from it.
+    fn send_answers(&mut self);
+}
+
 /// A client's connection.
 pub struct Stream {
     outbox: Arc<ConnOutbox>,
@@ -34,35 +45,6 @@ impl Stream {
         Ok(Stream { outbox, answers: Vec::new(), ping_interval, ping_timeout, pinged: None })
     }
 
-    /// Adds an answer: `write` appends whole frames. What it returns is returned.
-    pub fn answer<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        let result = write(&mut self.answers);
-        if self.answers.len() >= ANSWER_BUFFER {
-            self.send_answers();
-        }
-        result
-    }
-
-    /// The answers that have not been sent. They are the caller's now.
-    pub fn take_answers(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.answers)
-    }
-
-    /// Sends the answers. As long as the client does not take them, nothing more is read from it.
-    pub fn send_answers(&mut self) {
-        if self.answers.is_empty() {
-            return;
-        }
-        self.outbox.send(&self.answers);
-        self.answers.clear();
-        self.answers.shrink_to(ANSWER_BUFFER / 4);
-        // This ends: the drain thread sees to it that the client catches up or is cut.
-        while self.outbox.push_on() {
-            let mut fds = [PollFd::new(&self.outbox.link().stream, PollFlags::OUT)];
-            let _ = poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }));
-        }
-    }
-
     /// The client was silent for as long as it may be: pings it, or gives it up.
     fn was_silent(&mut self) -> io::Result<()> {
         let caught_up = self.outbox.caught_up();
@@ -77,6 +59,34 @@ impl Stream {
         }
         self.pinged = Some(caught_up);
         Ok(())
+    }
+}
+
+impl Answer for Stream {
+    fn answer<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let result = write(&mut self.answers);
+        if self.answers.len() >= ANSWER_BUFFER {
+            self.send_answers();
+        }
+        result
+    }
+
+    fn take_answers(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.answers)
+    }
+
+    fn send_answers(&mut self) {
+        if self.answers.is_empty() {
+            return;
+        }
+        self.outbox.send(&self.answers);
+        self.answers.clear();
+        self.answers.shrink_to(ANSWER_BUFFER / 4);
+        // This ends: the drain thread sees to it that the client catches up or is cut.
+        while self.outbox.push_on() {
+            let mut fds = [PollFd::new(&self.outbox.link().stream, PollFlags::OUT)];
+            let _ = poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }));
+        }
     }
 }
 

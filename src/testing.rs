@@ -1,4 +1,4 @@
-//! What several unit tests need.
+//! What several unit tests need, and the fuzz targets.
 
 /// A generator of numbers that look random and are the same for the same seed (xorshift64*).
 pub struct Dice(u64);
@@ -14,5 +14,32 @@ impl Dice {
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % sides
+    }
+
+    /// So many bytes.
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.roll(256) as u8).collect()
+    }
+}
+
+/// Choices that are made by bytes: a fuzzer's, a seed's, or random ones.
+pub struct Choices<'a>(&'a [u8]);
+
+impl<'a> Choices<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Choices(bytes)
+    }
+
+    /// Whether there is nothing left to decide.
+    pub fn are_over(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A number below `sides`, at most 65536 of them; the first one when no bytes are left.
+    pub fn roll(&mut self, sides: usize) -> usize {
+        let wanted = if sides <= 256 { 1 } else { 2 };
+        let (taken, rest) = self.0.split_at(wanted.min(self.0.len()));
+        self.0 = rest;
+        taken.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)) % sides
     }
 }

@@ -1,70 +1,8 @@
-use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
+use super::trial::{self, BOUNDS, End, RESPONSE, Socket, message};
 use super::*;
 use crate::testing::Dice;
-
-/// A socket that takes so many bytes until more are allowed.
-#[derive(Debug, Default)]
-struct Socket {
-    taken: Mutex<Vec<u8>>,
-    room: AtomicUsize,
-    is_broken: Mutex<bool>,
-    half_closed: AtomicUsize,
-    cut: AtomicUsize,
-    watched: AtomicUsize,
-}
-
-impl Link for Arc<Socket> {
-    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        assert_eq!(self.half_closed.load(Ordering::Relaxed), 0, "sent after the last word");
-        if *self.is_broken.lock().unwrap() {
-            return Err(io::ErrorKind::ConnectionReset.into());
-        }
-        let room = self.room.load(Ordering::Relaxed);
-        if room == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let sent = room.min(bytes.len());
-        self.room.fetch_sub(sent, Ordering::Relaxed);
-        self.taken.lock().unwrap().extend_from_slice(&bytes[..sent]);
-        Ok(sent)
-    }
-
-    fn half_close(&self) {
-        self.half_closed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn cut(&self) {
-        self.cut.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn watch(outbox: &Arc<Outbox<Self>>) {
-        outbox.link().watched.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Socket {
-    fn taken(&self) -> Vec<u8> {
-        self.taken.lock().unwrap().clone()
-    }
-
-    fn allow(&self, bytes: usize) {
-        self.room.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn watched(&self) -> usize {
-        self.watched.load(Ordering::Relaxed)
-    }
-}
-
-const BOUNDS: Bounds = Bounds {
-    max_queue: 1000,
-    catch_up: Duration::from_secs(30),
-    close_timeout: Duration::from_secs(3),
-};
-
-const RESPONSE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
 
 /// An open outbox whose socket takes `room` bytes.
 fn open(room: usize) -> (Arc<Outbox<Arc<Socket>>>, Arc<Socket>) {
@@ -75,12 +13,6 @@ fn open(room: usize) -> (Arc<Outbox<Arc<Socket>>>, Arc<Socket>) {
     assert_eq!(std::mem::take(&mut *socket.taken.lock().unwrap()), RESPONSE);
     socket.allow(room);
     (outbox, socket)
-}
-
-fn message(n: usize) -> Vec<u8> {
-    let mut frame = Vec::new();
-    wire::says(&mut frame, n as i64, &"m".repeat(n % 90));
-    frame
 }
 
 #[test]
@@ -125,6 +57,20 @@ fn one_who_falls_behind_is_watched_until_it_has_caught_up() {
     outbox.send(&vec![0; 900]);
     outbox.send(&message(53));
     assert_eq!(socket.watched(), 2, "it is behind again");
+}
+
+/// So much may have been said before the response that the socket does not take it all.
+#[test]
+fn one_who_is_behind_from_the_start_has_its_time_to_catch_up() {
+    let socket = Arc::new(Socket::default());
+    socket.allow(RESPONSE.len() + 10);
+    let outbox = Outbox::new(socket.clone(), RESPONSE.to_vec(), BOUNDS);
+    outbox.send(&message(40));
+    outbox.open();
+    assert_eq!(socket.watched(), 1);
+    let now = Instant::now();
+    let Tended::Behind(deadline) = outbox.tend(now) else { panic!("it is behind") };
+    assert!(!outbox.evicted() && deadline > now + BOUNDS.catch_up / 2);
 }
 
 #[test]
@@ -218,55 +164,16 @@ fn one_who_is_gone_is_noticed_at_the_next_send() {
     assert!(!outbox.evicted());
 }
 
-/// Random sends to a socket that takes random amounts: what comes out is whole frames in order,
-/// nothing is lost but by an eviction, which is the last word, and never more waits than may.
+/// Random sends to a socket that takes random amounts: see [`trial::run`].
 #[test]
 fn random_sends_come_out_whole_and_in_order() {
-    let evicted = Cell::new(0);
+    let (mut evicted, mut kept) = (0, 0);
     for seed in 0..2000 {
-        let mut dice = Dice::new(seed);
-        let (outbox, socket) = open(0);
-        let (mut said, mut last_word) = (Vec::new(), None);
-        let generosity = 1 + dice.roll(300);
-        for n in 0..60 {
-            match dice.roll(8) {
-                0..4 => {
-                    let frames: Vec<u8> = (0..=dice.roll(3)).flat_map(|k| message(n + k)).collect();
-                    if outbox.send(&frames) == Sent::Taken {
-                        assert_eq!(last_word, None, "seed {seed}: taken after the last word");
-                        said.extend(frames);
-                    } else if last_word.is_none() {
-                        // It may have begun with the first of these.
-                        said.extend(frames);
-                        last_word = Some(Farewell::TooSlow.frame());
-                        evicted.set(evicted.get() + 1);
-                    }
-                    let waits = outbox.lock().backlog.len();
-                    assert!(waits <= BOUNDS.max_queue + 64, "seed {seed}: {waits} bytes wait");
-                }
-                4..7 => {
-                    socket.allow(dice.roll(generosity));
-                    outbox.tend(Instant::now());
-                }
-                _ if n > 40 && dice.roll(10) == 0 && last_word.is_none() => {
-                    outbox.close(b"\x88\x03bye");
-                    last_word = Some(b"\x88\x03bye".to_vec());
-                }
-                _ => {}
-            }
-        }
-        socket.allow(1 << 20);
-        outbox.tend(Instant::now());
-        let taken = socket.taken();
-        let heard = match &last_word {
-            None => &taken[..],
-            Some(word) => taken.strip_suffix(&word[..]).expect("a last word that is the last"),
-        };
-        assert!(said.starts_with(heard), "seed {seed}: another order");
-        assert_eq!(wire::boundary(&said, heard.len()), heard.len(), "seed {seed}: a torn frame");
-        if !outbox.evicted() {
-            assert_eq!(heard.len(), said.len(), "seed {seed}: something was lost");
+        match trial::run(&Dice::new(seed).bytes(seed as usize / 10)) {
+            End::Evicted => evicted += 1,
+            End::Kept => kept += 1,
+            End::Closed | End::Lost => {}
         }
     }
-    assert!((100..1900).contains(&evicted.get()), "{} evictions show little", evicted.get());
+    assert!(evicted > 100 && kept > 100, "{evicted} evicted and {kept} kept show little");
 }

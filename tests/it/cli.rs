@@ -259,7 +259,6 @@ fn an_address_that_cannot_be_had_is_one_line_and_exit_code_1() {
     let address = program.address.to_string();
     fails(&mut roomd(&["--listen", &address]), 1, &[&address, "in use", "--listen"]);
     fails(&mut roomd(&["--listen", "192.0.2.1:8000"]), 1, &["192.0.2.1:8000", "--listen"]);
-    fails(&mut roomd(&["--listen", "no.such.host.invalid:80"]), 1, &["no.such.host.invalid:80"]);
     assert_eq!(program.ask(get("/", "")).status, 200);
 }
 
@@ -269,7 +268,8 @@ fn a_wrong_command_line_is_one_line_and_exit_code_2() {
         (&["--rate", "fast"][..], &["--rate", "'fast'", "1000000"][..]),
         (&["--rate"], &["--rate", "value"]),
         (&["--max-clients=0"], &["--max-clients", "'0'"]),
-        (&["--listen", "8000"], &["--listen", "'8000'", "HOST:PORT"]),
+        (&["--listen", "8000"], &["--listen", "'8000'", "ADDRESS:PORT"]),
+        (&["--listen", "no.such.host.invalid:80"], &["--listen", "no.such.host.invalid:80"]),
         (&["--no-such-flag"], &["--no-such-flag", "--help"]),
         (&["-x"], &["-x"]),
         (&["word\n"], &["'word\\n'"]),

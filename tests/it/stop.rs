@@ -177,6 +177,6 @@ fn the_address_is_free_at_once() {
     drop(client);
     server.ended();
     drop(server);
-    let again = TestServer::with(|config| config.listen = address.to_string());
+    let again = TestServer::with(|config| config.listen = address);
     assert_eq!(again.ask(get("/", "")).status, 200);
 }

@@ -32,7 +32,7 @@ impl TestServer {
     /// them.
     #[track_caller]
     pub fn with(set: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config { listen: "127.0.0.1:0".into(), ..Config::default() };
+        let mut config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
         config.limits.rate = 0;
         set(&mut config);
         let server = Server::bind(config).expect("a port");

@@ -2,6 +2,7 @@
 
 use crate::browser::Page;
 use crate::rig::Room;
+use serde_json::json;
 
 #[test]
 fn a_hidden_tab_counts_in_its_title_and_on_its_icon() {
@@ -74,26 +75,61 @@ fn a_number_can_be_chosen() {
 }
 
 #[test]
-fn wishes_are_kept_and_notifications_are_honest() {
+fn sounds_and_notifications_come_when_they_are_wanted() {
     let room = Room::start();
     let page = Page::open(&room.url());
-    page.click("#you");
-    page.wait("the dialog", "document.querySelector('#settings').open");
-    page.click("#sound");
-    page.press("Enter", 0);
-    page.wait("it is saved", "!document.querySelector('#settings').open");
-    page.reload();
-    page.click("#you");
-    page.wait("the wish", "document.querySelector('#sound').checked");
-    // Localhost is a secure context; headless browsers say no, and the page says that.
-    page.wait("the hint", "document.querySelector('#notify-hint').textContent === (Notification.permission === 'denied' ? 'This browser does not let this page notify.' : '')");
-
+    page.grant("notifications");
+    // What the browser would play and show is counted.
     page.call(
         "Page.addScriptToEvaluateOnNewDocument",
-        serde_json::json!({ "source": "Object.defineProperty(window, 'isSecureContext', { value: false })" }),
+        json!({ "source": "window.sounds = 0; const { start } = AudioScheduledSourceNode.prototype;
+            OscillatorNode.prototype.start = function () { sounds += 1; start.call(this); };
+            window.shown = [];
+            const Real = Notification;
+            window.Notification = class { constructor(title, { body }) { shown.push(`${title}: ${body}`); } static get permission() { return Real.permission; } static requestPermission() { return Real.requestPermission(); } };" }),
     );
     page.reload();
     page.click("#you");
-    page.wait("the hint", "document.querySelector('#notify-hint').textContent.startsWith('Browsers allow notifications only over https')");
+    page.wait("the dialog", "document.querySelector('#settings').open");
+    page.click("#sound");
+    page.click("#notify");
+    page.wait(
+        "the wishes",
+        "document.querySelector('#sound').checked && document.querySelector('#notify').checked",
+    );
+    page.click("#settings footer button:last-child");
+    page.wait("it is saved", "!document.querySelector('#settings').open");
+    // They are kept, and a browser lets a page sound once it was touched.
+    page.reload();
+    page.click("#messageText");
+    let mut client = room.join_saying(5, "seen");
+    page.wait("the message", "document.querySelector('.message')");
+    assert_eq!(page.eval("shown"), json!([]));
+    let cover = page.hide();
+    client.say("where are you?");
+    page.wait("the notification", "shown.length");
+    assert_eq!(page.eval("shown"), json!(["Client #5: where are you?"]));
+    assert_eq!(page.eval("sounds"), 1);
+    page.show(&cover);
+}
+
+#[test]
+fn why_there_are_no_notifications_is_told() {
+    let room = Room::start();
+    let page = Page::open(&room.url());
+    let hint = "document.querySelector('#notify-hint').textContent";
+    // Localhost is a secure context, but headless browsers say no.
+    page.click("#you");
+    page.wait("the hint", &format!("Notification.permission !== 'denied' || {hint} === 'This browser does not let this page notify.'"));
+    page.call(
+        "Page.addScriptToEvaluateOnNewDocument",
+        json!({ "source": "Object.defineProperty(window, 'isSecureContext', { value: false })" }),
+    );
+    page.reload();
+    page.click("#you");
+    page.wait(
+        "the hint",
+        &format!("{hint}.startsWith('Browsers allow notifications only over https')"),
+    );
     assert_eq!(page.eval("document.querySelector('#notify').disabled"), true);
 }

@@ -3,7 +3,7 @@
 //! One browser serves all tests. Each page gets a browser context of its own, so that no page sees
 //! another's storage or cache, and a window of its own, so that none hides another.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tungstenite::protocol::WebSocketConfig;
-use tungstenite::{Message, WebSocket};
+use tungstenite::{Error, Message, WebSocket};
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 
@@ -108,6 +108,7 @@ impl Devtools {
                     serde_json::from_str::<Value>(&text).expect("Chromium speaks JSON")
                 }
                 Ok(_) => continue,
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => panic!("{method}: Chromium does not answer: {error}"),
             };
             if message["id"] == self.calls {
@@ -234,7 +235,7 @@ impl Page {
                 const look = () => {{
                     let value;
                     try {{ value = {expression}; }} catch {{}}
-                    if (value || Date.now() > end) done(value ?? null);
+                    if (value || Date.now() > end) done(value || null);
                     else setTimeout(look, 15);
                 }};
                 look();
@@ -245,7 +246,7 @@ impl Page {
             let result = self.devtools().try_call("Runtime.evaluate", evaluation(&looking));
             let Ok(result) = result else { continue };
             let value = &result["result"]["value"];
-            if matches!(value, Value::Null | Value::Bool(false)) {
+            if value.is_null() {
                 let shown = self.eval("document.body.innerText");
                 panic!("{what} did not come ({expression}); the page shows: {shown}");
             }
@@ -292,6 +293,14 @@ impl Page {
                 json!({ "type": kind, "x": middle[0], "y": middle[1], "button": "left", "clickCount": 1 }),
             );
         }
+    }
+
+    /// Allows something that a browser asks its reader about.
+    pub fn grant(&self, permission: &str) {
+        browser().call(
+            "Browser.grantPermissions",
+            json!({ "permissions": [permission], "browserContextId": self.context }),
+        );
     }
 
     /// Another tab is opened in front of this one, and closed by [`Page::show`].

@@ -102,7 +102,7 @@ fn a_full_server_refuses_with_its_reason() {
     let page = Page::open(&room.url());
     page.wait("refused", "document.querySelector('[data-state=refused]')");
     let shown = page.eval("document.querySelector('#status').textContent");
-    assert!(shown.as_str().expect("a text").contains("full"), "{shown}");
+    assert!(shown.as_str().expect("a text").contains("all places are taken"), "{shown}");
     drop(client);
     page.wait("connected", CONNECTED);
 }

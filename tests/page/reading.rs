@@ -1,5 +1,8 @@
 //! Messages as they come.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::browser::{Page, Reader};
 use crate::rig::Room;
 use serde_json::json;
@@ -183,6 +186,28 @@ fn the_reader_stays_where_they_are() {
     page.wait("the end", "document.querySelector('#jump').hidden");
     client.say("and on");
     page.wait("the newest in view", &format!("{} && document.querySelector('#messages > li:last-child').getBoundingClientRect().bottom <= document.querySelector('#composer').getBoundingClientRect().top", last_is("and on")));
+}
+
+#[test]
+fn a_reader_can_scroll_away_from_a_flood_and_come_back() {
+    let room = Room::start();
+    let page = Page::open(&room.url());
+    let mut client = room.join(5);
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let talker = std::thread::spawn(move || {
+        while !stopped.load(Ordering::SeqCst) {
+            client.say_all((0..20).map(|n| format!("message {n}")));
+        }
+    });
+    page.wait("messages", "document.querySelectorAll('.message').length > 100");
+    page.eval("document.querySelector('#log').focus()");
+    page.press("PageUp", 0);
+    page.wait("the count of new ones", "document.querySelector('#jump').textContent.endsWith(' new') && !document.querySelector('#jump').hidden");
+    page.press("End", 0);
+    page.wait("the end", "document.querySelector('#jump').hidden");
+    stop.store(true, Ordering::SeqCst);
+    talker.join().expect("everything was said");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the pages talk to: a real server, real clients, and a line between that can fail.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use roomd::{Config, Server, Stopper};
-use tungstenite::{Message, WebSocket};
+use tungstenite::{Error, Message, WebSocket};
 
 /// A server in this process. It stops when this goes.
 pub struct Room {
@@ -23,7 +23,7 @@ impl Room {
     }
 
     pub fn start_with(change: impl FnOnce(&mut Config)) -> Room {
-        let mut config = Config { listen: "127.0.0.1:0".into(), ..Config::default() };
+        let mut config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
         // What tests send at once is no flood.
         config.limits.rate = 0;
         change(&mut config);
@@ -36,7 +36,7 @@ impl Room {
 
     /// A server at the address of one that has stopped.
     pub fn start_at(address: SocketAddr) -> Room {
-        Room::start_with(|config| config.listen = address.to_string())
+        Room::start_with(|config| config.listen = address)
     }
 
     pub fn url(&self) -> String {
@@ -107,9 +107,11 @@ impl Client {
     /// The next message in the room.
     pub fn hear(&mut self) -> String {
         loop {
-            match self.socket.read().expect("the room speaks") {
-                Message::Text(text) => return text.to_string(),
-                _ => continue,
+            match self.socket.read() {
+                Ok(Message::Text(text)) => return text.to_string(),
+                Ok(_) => continue,
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => panic!("the room does not speak: {error}"),
             }
         }
     }
@@ -171,7 +173,13 @@ fn share(stream: &TcpStream) -> TcpStream {
 fn carry(mut from: TcpStream, mut to: TcpStream, is_request: bool, hanging: &AtomicBool) {
     let mut buffer = [0; 1 << 16];
     let mut is_first = is_request;
-    while let Ok(read @ 1..) = from.read(&mut buffer) {
+    loop {
+        let read = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
         if hanging.load(Ordering::SeqCst) {
             continue;
         }

@@ -1,0 +1,61 @@
+//! Bytes as a request: whatever they are, the verdict is bounded, and it is the same however they
+//! are cut in pieces on their way.
+
+use super::*;
+use crate::config::HEAD_FIELDS;
+use crate::testing::Dice;
+
+/// Takes `sent` for what a connection sends first.
+pub fn run(sent: &[u8]) {
+    let whole = judge(sent, || CHUNK);
+    let mut dice = Dice::new(sent.len() as u64);
+    for in_pieces in [judge(sent, || 1), judge(sent, || 1 + dice.roll(99))] {
+        match (&whole, &in_pieces) {
+            // What drips in is looked at when a line is complete.
+            (Some((Decision::Refuse(_), _)), None) | (None, Some((Decision::Refuse(_), _))) => {}
+            _ => assert_eq!(whole, in_pieces),
+        }
+    }
+}
+
+/// The verdict, and how long the head was if there was one. None: more is waited for.
+fn judge(mut sent: &[u8], mut piece: impl FnMut() -> usize) -> Option<(Decision, usize)> {
+    let mut received = Vec::new();
+    let heard = hear(&Access::new(&[], &[]), &mut received, |bytes| {
+        let len = piece().min(bytes.len()).min(sent.len());
+        let (now, later) = sent.split_at(len);
+        bytes[..len].copy_from_slice(now);
+        sent = later;
+        Ok(len)
+    });
+    assert!(received.len() <= HEAD_BYTES);
+    let (decision, len) = heard.ok()?;
+    let lines = received[..len].iter().filter(|byte| **byte == b'\n').count();
+    // The request line and the empty one.
+    assert!(lines <= HEAD_FIELDS + 2);
+    check(&decision);
+    Some((decision, len))
+}
+
+/// Nothing of what was sent gets into an answer or to the page side as anything but text.
+fn check(decision: &Decision) {
+    match decision {
+        Decision::Upgrade(_, response) => {
+            assert!(response.len() < 200 && response.starts_with(b"HTTP/1.1 101 "));
+            let lines = response.split(|byte| *byte == b'\n').count();
+            assert_eq!(lines, 6, "the status, three fields, the empty line, and nothing");
+        }
+        Decision::Page(PageRequest { path, if_none_match, .. }) => {
+            assert!(Page::has(path));
+            let tag = if_none_match.as_deref().unwrap_or_default();
+            assert!(!tag.contains(['\r', '\n', '\0']));
+        }
+        Decision::Question(refusal) | Decision::Refuse(refusal) => {
+            let response = String::from_utf8(refusal.response()).unwrap();
+            let (head, line) = response.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("Content-Length: {}", line.len())));
+            let line = line.strip_suffix('\n').unwrap();
+            assert!(!line.contains(char::is_control), "{line:?}");
+        }
+    }
+}

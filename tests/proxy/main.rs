@@ -1,0 +1,242 @@
+//! roomd behind the real proxies, set up as the README says: its blocks are read from there.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use roomd::{Config, Server};
+use tungstenite::client::IntoClientRequest;
+use tungstenite::http::HeaderValue;
+use tungstenite::{Error, Message, WebSocket};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The public name of the README.
+const NAME: &str = "chat.example";
+
+#[test]
+fn nginx_as_in_the_readme() {
+    let room = Room::start(&[NAME]);
+    let proxy = Proxy::nginx(room.address);
+    works_behind(&proxy, "/chat");
+}
+
+#[test]
+fn a_public_name_has_to_be_allowed() {
+    let room = Room::start(&[]);
+    let proxy = Proxy::nginx(room.address);
+    let page = proxy.ask("/chat/", NAME);
+    assert!(page.starts_with("HTTP/1.1 403 ") && page.contains("--allow-host"), "{page}");
+    let refused = proxy.join("/chat/ws/1", NAME, None).expect_err("a name that is not allowed");
+    assert_eq!(refused.0, 403);
+    assert!(refused.1.contains("--allow-host"), "{}", refused.1);
+}
+
+#[test]
+fn caddy_as_in_the_readme() {
+    let room = Room::start(&[NAME]);
+    let proxy = Proxy::caddy(room.address);
+    works_behind(&proxy, "");
+}
+
+/// The page loads with all that belongs to it, clients join and talk, and another site's page is
+/// not let in.
+fn works_behind(proxy: &Proxy, path: &str) {
+    let host = proxy.host();
+    let load = |file: &str| {
+        let response = proxy.ask(&format!("{path}/{file}"), &host);
+        assert!(response.starts_with("HTTP/1.1 200 "), "{file}: {response}");
+        response
+    };
+    let page = load("");
+    assert!(page.contains("messageText"), "{page}");
+    let parts: Vec<_> = page.split('"').filter(|value| value.starts_with("assets/")).collect();
+    assert!(parts.len() >= 3, "style, script and icon: {page}");
+    parts.into_iter().chain(["echo"]).for_each(|part| drop(load(part)));
+    let missing = proxy.ask(&format!("{path}/nothing"), &host);
+    assert!(missing.starts_with("HTTP/1.1 404 "), "{missing}");
+
+    let own = format!("http://{host}");
+    let mut page = proxy.join(&format!("{path}/ws/7"), &host, Some(&own)).expect("the own page");
+    let mut program = proxy.join(&format!("{path}/ws/8"), &host, None).expect("a program");
+    for text in ["hello", "", "你好"] {
+        program.send(text.into()).unwrap();
+        for client in [&mut page, &mut program] {
+            assert_eq!(client.read().unwrap(), Message::text(format!("Client #8 says: {text}")));
+        }
+    }
+    program.close(None).unwrap();
+    assert_eq!(page.read().unwrap(), Message::text("Client #8 left the chat"));
+
+    for origin in ["http://evil.example", &format!("http://{NAME}.evil.example"), "null"] {
+        let refused = proxy.join(&format!("{path}/ws/9"), &host, Some(origin));
+        let (status, line) = refused.expect_err(origin);
+        assert!(status == 403 && line.contains("--allow-origin"), "{origin}: {status} {line}");
+    }
+}
+
+/// A server of this process.
+struct Room {
+    address: SocketAddr,
+    stopper: roomd::Stopper,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Room {
+    fn start(allow_host: &[&str]) -> Self {
+        let mut config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
+        config.allow_host = allow_host.iter().map(|name| (*name).into()).collect();
+        let server = Server::bind(config).expect("a server");
+        let (address, stopper) = (server.local_addr(), server.stopper());
+        let thread = Some(thread::spawn(move || server.run().expect("it runs")));
+        Room { address, stopper, thread }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.stopper.stop();
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// A proxy that runs in the foreground, with a folder for its configuration.
+struct Proxy {
+    child: Child,
+    folder: PathBuf,
+    address: SocketAddr,
+}
+
+impl Proxy {
+    fn nginx(room: SocketAddr) -> Self {
+        let location = readme_block("nginx", "127.0.0.1:8000", room);
+        Self::start("nginx", |folder, address| {
+            let folder = folder.display();
+            let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+                .map(|kind| format!("{kind}_temp_path {folder}/{kind};\n"))
+                .concat();
+            let config = format!(
+                "daemon off;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n\
+                 access_log off;\n{paths}server {{\nlisten {address};\n{location}}}\n}}\n"
+            );
+            (config, vec!["-c".into(), format!("{folder}/config"), "-e".into(), "stderr".into()])
+        })
+    }
+
+    fn caddy(room: SocketAddr) -> Self {
+        let site = readme_block("caddy", "127.0.0.1:8000", room);
+        Self::start("caddy", |folder, address| {
+            // The name without TLS, which nobody certifies here, and on a port of the test's own.
+            let site = site.replace(NAME, &format!("http://{NAME}:{}", address.port()));
+            let config = format!("{{\nadmin off\n}}\n{site}");
+            let path = format!("{}/config", folder.display());
+            let args = ["run", "--adapter", "caddyfile", "--config", path.as_str()];
+            (config, args.map(String::from).to_vec())
+        })
+    }
+
+    /// Starts it with what `set_up` makes of its folder and address: a configuration, and how it
+    /// is told where that is.
+    fn start(
+        program: &str,
+        set_up: impl Fn(&PathBuf, SocketAddr) -> (String, Vec<String>),
+    ) -> Self {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = free.local_addr().unwrap();
+        let folder = std::env::temp_dir().join(format!("roomd-{program}-{}", address.port()));
+        fs::create_dir_all(&folder).unwrap();
+        let (config, args) = set_up(&folder, address);
+        fs::write(folder.join("config"), config).unwrap();
+        // Neither can take a socket that listens already.
+        drop(free);
+        // `make test` unpacks what is not installed there: installing would start services.
+        let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/usr");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{path}:/usr/sbin:/sbin:{tools}/sbin:{tools}/bin");
+        let child = Command::new(program)
+            .args(args)
+            .env("PATH", path)
+            .env("HOME", &folder)
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(folder.join("errors")).unwrap())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program} does not start: {error}"));
+        let mut proxy = Proxy { child, folder, address };
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(address).is_err() {
+            let is_there = proxy.child.try_wait().unwrap().is_none() && Instant::now() < deadline;
+            let errors = || fs::read_to_string(proxy.folder.join("errors")).unwrap_or_default();
+            assert!(is_there, "{program} does not listen: {}", errors());
+            thread::sleep(Duration::from_millis(20));
+        }
+        proxy
+    }
+
+    /// What a browser puts in `Host`.
+    fn host(&self) -> String {
+        format!("{NAME}:{}", self.address.port())
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).expect("the proxy listens");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    fn ask(&self, path: &str, host: &str) -> String {
+        let mut stream = self.connect();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response).unwrap();
+        String::from_utf8_lossy(&response).into_owned()
+    }
+
+    /// A client, or the status and body of the refusal.
+    fn join(
+        &self,
+        path: &str,
+        host: &str,
+        origin: Option<&str>,
+    ) -> Result<WebSocket<TcpStream>, (u16, String)> {
+        let mut request = format!("ws://{}{path}", self.address).into_client_request().unwrap();
+        let value = |text: &str| HeaderValue::from_str(text).unwrap();
+        request.headers_mut().insert("Host", value(host));
+        if let Some(origin) = origin {
+            request.headers_mut().insert("Origin", value(origin));
+        }
+        match tungstenite::client(request, self.connect()) {
+            Ok((client, _)) => Ok(client),
+            Err(tungstenite::HandshakeError::Failure(Error::Http(response))) => {
+                let body = response.body().as_deref().unwrap_or_default();
+                Err((response.status().as_u16(), String::from_utf8_lossy(body).into_owned()))
+            }
+            Err(error) => panic!("no handshake and no refusal: {error}"),
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // nginx's worker ends with its master only if that is asked to end.
+        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id() as i32) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The README's block in this language, with the address of the room.
+fn readme_block(language: &str, address: &str, room: SocketAddr) -> String {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let begin = format!("```{language}\n");
+    let block = readme.split_once(&begin).and_then(|(_, rest)| rest.split_once("```"));
+    let block = block.unwrap_or_else(|| panic!("the README has no block {begin}")).0;
+    assert!(block.contains(address), "{block}");
+    block.replace(address, &room.to_string())
+}

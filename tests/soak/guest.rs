@@ -1,0 +1,184 @@
+//! Somebody in the room, and what they heard.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt;
+use tungstenite::protocol::WebSocketConfig;
+use tungstenite::{Message, WebSocket};
+
+/// What ends a round.
+const CURTAIN: &str = "curtain";
+
+/// What stands for a close frame without a code (RFC 6455 section 7.1.5).
+const NO_CODE: u16 = 1005;
+
+/// No two guests have the same id, so that no two lines are the same.
+static LAST_ID: AtomicI64 = AtomicI64::new(0);
+
+pub struct Guest {
+    pub socket: WebSocket<TcpStream>,
+    pub id: i64,
+    /// Messages that it said.
+    pub said: usize,
+    /// A mark of each line that it heard.
+    pub lines: Vec<u64>,
+    /// Lines that are its own messages.
+    pub heard_own: usize,
+    /// Lines by which others left.
+    pub departures: usize,
+    pub heard_curtain: bool,
+    /// The code that it was closed with.
+    pub closed: Option<u16>,
+    /// The connection has ended.
+    pub is_over: bool,
+    /// The messages of others, in the order that was heard: who, and the number in the message.
+    pub story: Vec<(i64, Option<usize>)>,
+}
+
+impl Guest {
+    pub fn join(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_nodelay(true).ok()?;
+        Self::join_through(stream, address)
+    }
+
+    /// One whose system takes little while it does not read.
+    pub fn join_narrow(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        sockopt::set_socket_recv_buffer_size(&stream, 4096).ok()?;
+        Self::join_through(stream, address)
+    }
+
+    fn join_through(stream: TcpStream, address: SocketAddr) -> Option<Self> {
+        let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
+        stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+        let config = Some(WebSocketConfig::default().read_buffer_size(16 * 1024));
+        let url = format!("ws://{address}/ws/{id}");
+        let (socket, _) = tungstenite::client::client_with_config(url, stream, config).ok()?;
+        Some(Guest {
+            socket,
+            id,
+            said: 0,
+            lines: Vec::new(),
+            heard_own: 0,
+            departures: 0,
+            heard_curtain: false,
+            closed: None,
+            is_over: false,
+            story: Vec::new(),
+        })
+    }
+
+    /// Says a message of about `len` bytes, which has its number in it. Returns whether it could.
+    pub fn say(&mut self, len: usize) -> bool {
+        let text = format!("{} {}", self.said, "x".repeat(len));
+        let frame = frame(0x81, text.as_bytes());
+        let is_sent = self.send_raw(&frame);
+        // Of a message that was sent in part nobody hears.
+        self.said += usize::from(is_sent);
+        is_sent
+    }
+
+    pub fn say_curtain(&mut self) {
+        self.send_raw(&frame(0x81, CURTAIN.as_bytes()));
+    }
+
+    /// Writes bytes past the WebSocket.
+    pub fn send_raw(&mut self, bytes: &[u8]) -> bool {
+        self.socket.get_mut().write_all(bytes).is_ok()
+    }
+
+    /// Listens until something is so, the connection has ended, or patience has. Returns whether
+    /// it is so.
+    pub fn hear(&mut self, patience: Duration, is_so: impl Fn(&Guest) -> bool) -> bool {
+        let deadline = Instant::now() + patience;
+        while !is_so(self) && !self.is_over {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let _ = self.socket.get_mut().set_read_timeout(Some(left));
+            self.hear_one();
+        }
+        is_so(self)
+    }
+
+    fn hear_one(&mut self) {
+        match self.socket.read() {
+            Ok(Message::Text(line)) => self.take(&line),
+            Ok(Message::Close(close)) => {
+                self.closed = Some(close.map_or(NO_CODE, |close| close.code.into()));
+            }
+            Ok(_) => {}
+            Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::Io(_)) => {
+                self.is_over = true;
+            }
+            Err(tungstenite::Error::Protocol(
+                tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+            )) => self.is_over = true,
+            Err(error) => panic!("client {} cannot read what it is sent: {error}", self.id),
+        }
+    }
+
+    fn take(&mut self, line: &str) {
+        let rest = line.strip_prefix("Client #").unwrap_or_else(|| panic!("{line}"));
+        let (id, rest) = rest.split_once(' ').unwrap_or_else(|| panic!("{line}"));
+        let id: i64 = id.parse().unwrap_or_else(|_| panic!("{line}"));
+        let number = rest.strip_prefix("says: ");
+        if number == Some(CURTAIN) {
+            self.heard_curtain = true;
+            return;
+        }
+        self.departures += usize::from(number.is_none());
+        self.heard_own += usize::from(number.is_some() && id == self.id);
+        let number = number.map(|text| {
+            text.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("{line}"))
+        });
+        assert!(number.is_some() || rest == "left the chat", "{line}");
+        let mut mark = DefaultHasher::new();
+        (id, number, line.len()).hash(&mut mark);
+        self.lines.push(mark.finish());
+        self.story.push((id, number));
+    }
+
+    /// Hears the rest of what it said itself.
+    pub fn hear_own(&mut self) -> bool {
+        let said = self.said;
+        self.hear(Duration::from_secs(20), |guest| guest.heard_own == said)
+    }
+
+    pub fn hear_to_the_end(&mut self) {
+        self.hear(Duration::from_secs(20), |guest| guest.is_over);
+        assert!(self.is_over, "client {} is not let go", self.id);
+    }
+
+    pub fn leave_politely(&mut self) {
+        let _ = self.socket.close(None);
+        self.hear_to_the_end();
+    }
+
+    /// Ends the connection with a reset.
+    pub fn reset(&self) {
+        let _ = sockopt::set_socket_linger(self.socket.get_ref(), Some(Duration::ZERO));
+    }
+}
+
+/// A masked frame, as clients send them. The mask is nothing.
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        len @ 0..126 => frame.push(0x80 | len as u8),
+        len => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(payload);
+    frame
+}

@@ -1,0 +1,217 @@
+//! What one of the crowd does, from coming to going.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use crate::dice::Dice;
+use crate::guest::{Guest, frame};
+use crate::program::MAX_MESSAGE;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Talks, listens, and leaves in some way.
+    Talk(Leaving),
+    /// Talks as fast as it can.
+    Flood,
+    /// Does not read for a while.
+    Stall,
+    /// Is there no more, and nobody is told.
+    Vanish,
+    /// Never joins: echo, page, half a request, a wrong one.
+    Outside(&'static str),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    Politely,
+    Reset,
+    Hangup,
+    HalfAFrame,
+    Fault(u16),
+}
+
+pub struct Life {
+    pub kind: Kind,
+    /// One who was in the room.
+    pub guest: Option<Guest>,
+}
+
+const LEAVINGS: [Leaving; 8] = [
+    Leaving::Politely,
+    Leaving::Reset,
+    Leaving::Hangup,
+    Leaving::HalfAFrame,
+    Leaving::Fault(1002),
+    Leaving::Fault(1003),
+    Leaving::Fault(1007),
+    Leaving::Fault(1009),
+];
+
+impl Life {
+    pub fn live(address: SocketAddr, dice: &mut Dice) -> Self {
+        let (kind, guest) = match dice.roll(100) {
+            0..55 => {
+                let leaving = LEAVINGS[dice.roll(LEAVINGS.len() as u64) as usize];
+                (Kind::Talk(leaving), Some(talk(address, leaving, dice)))
+            }
+            55..58 => (Kind::Flood, Some(flood(address))),
+            58..72 => (Kind::Stall, Some(stall(address, dice))),
+            72..76 => (Kind::Vanish, Some(vanish(address))),
+            76..84 => (Kind::Outside("echoes"), echo(address)),
+            84..92 => (Kind::Outside("pages"), load_page(address)),
+            92..96 => (Kind::Outside("half requests"), half_a_request(address, dice)),
+            _ => (Kind::Outside("wrong requests"), wrong_request(address)),
+        };
+        Life { kind, guest }
+    }
+
+    pub fn outcome(&self) -> &'static str {
+        match (self.kind, self.guest.as_ref().and_then(|guest| guest.closed)) {
+            (Kind::Outside(what), _) => what,
+            (Kind::Stall | Kind::Vanish, Some(1013)) => "stalled and evicted (1013)",
+            (_, Some(1013)) => "evicted (1013) since the machine is busy",
+            (Kind::Talk(Leaving::Politely), _) => "left politely",
+            (Kind::Talk(Leaving::Reset), _) => "reset",
+            (Kind::Talk(Leaving::Hangup), _) => "hung up",
+            (Kind::Talk(Leaving::HalfAFrame), _) => "left within a frame",
+            (Kind::Talk(Leaving::Fault(_)), _) => "closed for a fault",
+            (Kind::Flood, _) => "flooded",
+            (Kind::Stall, _) => "stalled and caught up",
+            (Kind::Vanish, _) => "vanished",
+        }
+    }
+}
+
+fn join(address: SocketAddr) -> Guest {
+    Guest::join(address).expect("there is room for everybody")
+}
+
+fn talk(address: SocketAddr, leaving: Leaving, dice: &mut Dice) -> Guest {
+    let mut guest = join(address);
+    for _ in 0..=dice.roll(4) {
+        guest.say(dice.roll(3000) as usize);
+        guest.hear(Duration::from_millis(100 + dice.roll(500)), |_| false);
+    }
+    if !guest.hear_own() {
+        // Only one who did not keep up is closed, and it hears why.
+        assert_eq!(guest.closed, Some(1013), "client {} lost its connection", guest.id);
+        return guest;
+    }
+    match leaving {
+        Leaving::Politely => guest.leave_politely(),
+        Leaving::Reset => guest.reset(),
+        Leaving::Hangup => {}
+        Leaving::HalfAFrame => {
+            let whole = frame(0x81, &[b'x'; 500]);
+            guest.send_raw(&whole[..dice.roll(whole.len() as u64) as usize]);
+        }
+        Leaving::Fault(code) => {
+            let fault = match code {
+                1002 => b"\x81\x02hi".to_vec(),
+                1003 => frame(0x82, b"data"),
+                1007 => frame(0x81, b"\xff\xfe"),
+                _ => frame(0x81, &[b'x'; MAX_MESSAGE + 1]),
+            };
+            guest.send_raw(&fault);
+            guest.hear_to_the_end();
+            let told = guest.closed;
+            assert!(told == Some(code) || told == Some(1013), "{told:?} instead of {code}");
+        }
+    }
+    over(guest)
+}
+
+/// More than the burst that is allowed, so that it is slowed down; all of it is heard.
+fn flood(address: SocketAddr) -> Guest {
+    let mut guest = join(address);
+    for _ in 0..25 {
+        for _ in 0..10 {
+            guest.say(50);
+        }
+        guest.hear(Duration::from_millis(5), |_| false);
+    }
+    if guest.hear_own() {
+        guest.leave_politely();
+    } else {
+        assert_eq!(guest.closed, Some(1013), "client {} lost its connection", guest.id);
+    }
+    over(guest)
+}
+
+/// Talks without reading, for a shorter time than it is given to take a last word. Then it either
+/// catches up, or has been closed for that at a frame boundary.
+fn stall(address: SocketAddr, dice: &mut Dice) -> Guest {
+    let mut guest = join(address);
+    for _ in 0..=dice.roll(8) {
+        guest.say(10);
+        thread::sleep(Duration::from_millis(250));
+    }
+    if guest.hear_own() {
+        guest.leave_politely();
+    } else {
+        assert_eq!(guest.closed, Some(1013), "client {} lost its connection", guest.id);
+    }
+    over(guest)
+}
+
+/// Neither reads nor closes, until the server has given it up.
+fn vanish(address: SocketAddr) -> Guest {
+    let mut guest = Guest::join_narrow(address).expect("there is room for everybody");
+    guest.say(10);
+    thread::sleep(Duration::from_millis(4500));
+    over(guest)
+}
+
+/// The socket is closed now, and what was heard stays.
+fn over(guest: Guest) -> Guest {
+    let _ = guest.socket.get_ref().shutdown(std::net::Shutdown::Both);
+    guest
+}
+
+fn echo(address: SocketAddr) -> Option<Guest> {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let (mut socket, _) = tungstenite::client(format!("ws://{address}/ws"), stream).unwrap();
+    for n in 0..5 {
+        socket.send(format!("{n}").into()).unwrap();
+        assert_eq!(socket.read().unwrap().to_text().unwrap(), format!("Message text was: {n}"));
+    }
+    None
+}
+
+pub fn load_page(address: SocketAddr) -> Option<Guest> {
+    let response = ask(address, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+    assert!(response.contains("messageText"), "{response}");
+    None
+}
+
+fn half_a_request(address: SocketAddr, dice: &mut Dice) -> Option<Guest> {
+    let half = "GET /ws/1 HTTP/1.1\r\nHost: loc";
+    if dice.roll(2) == 0 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(half.as_bytes()).unwrap();
+        thread::sleep(Duration::from_millis(dice.roll(900)));
+    } else {
+        let response = ask(address, half);
+        assert!(response.starts_with("HTTP/1.1 408 "), "{response}");
+    }
+    None
+}
+
+fn wrong_request(address: SocketAddr) -> Option<Guest> {
+    let response = ask(address, "GET /ws/seven HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+    None
+}
+
+fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response
+}

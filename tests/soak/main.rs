@@ -1,0 +1,153 @@
+//! Soak: a crowd that joins, talks, floods, stalls and leaves in every way, for as long as one
+//! likes, and witnesses who see that nobody who stayed missed anything.
+//!
+//!     make soak SOAK_SECONDS=3600 SEED=7
+//!
+//! The server is the program itself, so that its threads, descriptors and memory can be counted.
+
+mod dice;
+mod guest;
+mod life;
+mod order;
+mod program;
+
+use std::env;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dice::Dice;
+use guest::Guest;
+use life::{Kind, Life};
+use order::Order;
+use program::Program;
+
+/// Those who come and go, at any time.
+const CROWD: u64 = 160;
+/// Those who hear everything.
+const WITNESSES: usize = 4;
+/// A round ends with everybody gone, so that what is left behind shows.
+const ROUND: Duration = Duration::from_secs(30);
+/// The last part of a round, in which nobody comes any more: the longest life.
+const CURTAIN: Duration = Duration::from_secs(5);
+/// Memory that may stay with the allocator after the first round, and after all the others.
+const FIRST_KB: usize = 16 * 1024;
+const SLACK_KB: usize = 4 * 1024;
+
+#[test]
+fn nobody_who_stays_misses_anything() {
+    let seconds = number("SOAK_SECONDS").unwrap_or(10);
+    let seed = number("SEED").unwrap_or(1);
+    let total = Duration::from_secs(seconds);
+    let rounds = (seconds / ROUND.as_secs()).max(1);
+    let play = (total / rounds as u32).saturating_sub(CURTAIN).max(Duration::from_secs(1));
+
+    let program = Program::start();
+    let at_rest = program.warm_up();
+    let mut sum = Sum::default();
+    let mut may_stay = at_rest.memory_kb + FIRST_KB;
+    for round in 0..rounds {
+        let order = play_round(&program, seed.wrapping_add(round << 32), play, &mut sum);
+        sum.messages += order.said();
+        let used = program.comes_to_rest(&at_rest);
+        assert!(used.memory_kb <= may_stay, "memory grows: {used:?} after {at_rest:?}");
+        if round == 0 {
+            may_stay = used.memory_kb + SLACK_KB;
+        }
+    }
+    let used = program.usage();
+    let line = format!(
+        "soak: seed {seed}, {rounds} rounds of {play:?}: {} clients said {} messages, {} lines \
+         were heard; {}; {} threads, {} descriptors, {} kB (at first {}, at most {})\n",
+        sum.lives.iter().map(|life| life.1).sum::<usize>(),
+        sum.messages,
+        sum.heard,
+        sum.lives.iter().map(|(kind, n)| format!("{n} {kind}")).collect::<Vec<_>>().join(", "),
+        used.threads,
+        used.descriptors,
+        used.memory_kb,
+        at_rest.memory_kb,
+        used.peak_kb,
+    );
+    // Not captured: whoever soaks wants to see it.
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    program.stops_when_asked();
+}
+
+#[derive(Default)]
+struct Sum {
+    messages: usize,
+    heard: usize,
+    lives: std::collections::BTreeMap<&'static str, usize>,
+}
+
+fn play_round(program: &Program, seed: u64, play: Duration, sum: &mut Sum) -> Order {
+    let address = program.address;
+    let gone = Arc::new(AtomicUsize::new(0));
+    let witnesses: Vec<_> = (0..WITNESSES)
+        .map(|n| {
+            let mut witness = Guest::join(address).expect("a witness joins");
+            let gone = gone.clone();
+            thread::spawn(move || {
+                let patience = play + Duration::from_secs(60);
+                witness.hear(patience, |witness| {
+                    if n == 0 {
+                        gone.store(witness.departures, Ordering::Relaxed);
+                    }
+                    witness.heard_curtain
+                });
+                witness
+            })
+        })
+        .collect();
+
+    let until = Instant::now() + play;
+    let crowd: Vec<_> = (0..CROWD)
+        .map(|n| {
+            let mut dice = Dice::new(seed ^ n);
+            thread::spawn(move || {
+                let mut lives = Vec::new();
+                while Instant::now() < until {
+                    lives.push(Life::live(address, &mut dice));
+                }
+                lives
+            })
+        })
+        .collect();
+    let lives: Vec<Life> =
+        crowd.into_iter().flat_map(|one| one.join().expect("it behaves as it should")).collect();
+
+    // All who were in the room have left it; then the curtain falls.
+    let joined = lives.iter().filter(|life| life.guest.is_some()).count();
+    program::eventually("everybody has left", || gone.load(Ordering::Relaxed) >= joined);
+    let mut last = Guest::join(address).expect("the last one joins");
+    last.say_curtain();
+    last.hear(Duration::from_secs(20), |last| last.heard_curtain);
+
+    let witnesses: Vec<Guest> = witnesses.into_iter().map(|one| one.join().unwrap()).collect();
+    let (stayed, evicted): (Vec<_>, Vec<_>) =
+        witnesses.into_iter().partition(|witness| witness.heard_curtain);
+    assert!(!stayed.is_empty(), "no witness kept up: the machine is too busy to tell anything");
+    let order = Order::of(&stayed[0]);
+    for witness in &stayed {
+        assert_eq!(witness.lines, stayed[0].lines, "two witnesses heard different things");
+        sum.heard += witness.lines.len();
+    }
+    for witness in evicted {
+        order.check(&witness, false);
+    }
+    for life in &lives {
+        *sum.lives.entry(life.outcome()).or_default() += 1;
+        if let Some(guest) = &life.guest {
+            sum.heard += guest.lines.len();
+            order.check(guest, life.kind != Kind::Vanish);
+        }
+    }
+    order
+}
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}={value}")))
+}
