@@ -52,7 +52,9 @@ impl Gate {
     /// is a place, comes back as a session; its response has not been sent yet.
     pub fn admit(&self, conn: Arc<Conn>) -> Option<Session> {
         let occupant: Weak<Conn> = Arc::downgrade(&conn);
-        conn.place.occupy(occupant);
+        if !conn.place.occupy(occupant) {
+            return None;
+        }
         let mut received = Vec::with_capacity(CHUNK);
         let deadline = Instant::now() + self.limits.head_timeout;
         let read = |bytes: &mut [u8]| deadline::read(&conn.stream, bytes, deadline);
