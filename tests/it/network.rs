@@ -167,7 +167,8 @@ fn a_thousand_clients_that_vanish_are_missed_once_each() {
         ip("addr del 10.99.0.1/32 dev lo");
         let mut missed = vec![false; VANISHING as usize];
         for _ in 0..VANISHING {
-            let heard = watcher.message("a client that is missed");
+            let so_far = missed.iter().filter(|missed| **missed).count();
+            let heard = watcher.message(&format!("news after {so_far} that were missed"));
             let id = (0..VANISHING).find(|id| heard == Frame::text(&left(*id)));
             let id = id.unwrap_or_else(|| panic!("heard {heard:?}")) as usize;
             assert!(!std::mem::replace(&mut missed[id], true), "{id} left twice");
