@@ -17,6 +17,7 @@ impl Dice {
     }
 
     /// So many bytes.
+    #[cfg(test)]
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         (0..len).map(|_| self.roll(256) as u8).collect()
     }

@@ -70,12 +70,6 @@ pub fn go(key: Key, farewell: Option<&[u8]>) -> Event<Recorder> {
     Event::Leave { key, farewell: farewell.map(<[u8]>::to_vec) }
 }
 
-/// What a trial was about.
-pub struct Seen {
-    pub said: usize,
-    pub joined: usize,
-}
-
 /// One client of a trial.
 struct Guest {
     id: i64,
@@ -88,7 +82,9 @@ struct Guest {
 /// Events that `bytes` choose, with flushes between them. A witness who is there from the first to
 /// the stop has the one order; everybody else has a piece of it, from joining on, with nothing
 /// missing, and nothing after leaving; each who is gone left once; a stop closes those who are there.
-pub fn run(bytes: &[u8]) -> Seen {
+///
+/// Gives how many messages were said, and how many guests joined.
+pub fn run(bytes: &[u8]) -> (usize, usize) {
     let mut choices = Choices::new(bytes);
     let (mut hub, witness) = (Hub::new(), Recorder::new());
     hub.handle(join(0, 0, &witness));
@@ -130,7 +126,7 @@ pub fn run(bytes: &[u8]) -> Seen {
     }
     hub.flush();
     check(&witness.got(), &guests, stopped);
-    Seen { said, joined: guests.len() }
+    (said, guests.len())
 }
 
 fn check(order: &[u8], guests: &[Guest], stopped: bool) {

@@ -104,6 +104,10 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
+        // A program that has ended explains what its clients complain about.
+        if let Ok(Some(status)) = self.child.try_wait() {
+            eprintln!("roomd has ended: {status}");
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
