@@ -60,6 +60,9 @@ fn nobody_who_stays_misses_anything() {
             may_stay = used.memory_kb + SLACK_KB;
         }
     }
+    // One who has no time to read has not heard the last word; most have, or it is torn.
+    let Sum { evicted, told, .. } = sum;
+    assert!(told * 2 >= evicted, "of {evicted} who were evicted only {told} were told");
     let used = program.usage();
     let line = format!(
         "soak: seed {seed}, {rounds} rounds of {play:?}: {} clients said {} messages, {} lines \
@@ -85,6 +88,9 @@ struct Sum {
     heard: usize,
     /// Those whose connection ended too early.
     cut_short: Vec<i64>,
+    /// How many of those had stalled, and how many of these were told why.
+    evicted: usize,
+    told: usize,
     lives: std::collections::BTreeMap<&'static str, usize>,
 }
 
@@ -146,6 +152,10 @@ fn play_round(program: &Program, seed: u64, play: Duration, sum: &mut Sum) -> Or
         if let Some(guest) = &life.guest {
             sum.heard += guest.lines.len();
             sum.cut_short.extend(guest.was_cut_short.then_some(guest.id));
+            if guest.was_cut_short && life.kind == Kind::Stall {
+                sum.evicted += 1;
+                sum.told += usize::from(guest.closed == Some(1013));
+            }
             order.check(guest, life.kind != Kind::Vanish && !guest.was_cut_short);
         }
     }
