@@ -70,15 +70,26 @@ audit: ## check licences, sources and known advisories of all dependencies; need
 	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
 	$(CARGO) deny --locked check
 
-# The browser of the page's tests, network namespaces for those of vanishing clients, and a proxy.
+# The browser of the page's tests, network namespaces for those of vanishing clients, and proxies.
+# The proxies are only unpacked: installing them would start services on this machine.
+TOOLS := target/tools
 test-needs:
-	@missing=; \
-	command -v chromium >/dev/null || missing="$$missing chromium"; \
-	PATH="$$PATH:/usr/sbin:/sbin" command -v ip >/dev/null || missing="$$missing iproute2"; \
-	PATH="$$PATH:/usr/sbin:/sbin" command -v nginx >/dev/null || missing="$$missing nginx-light"; \
-	if [ -n "$$missing" ]; then \
-		echo "installing$$missing"; \
-		$(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	@PATH="$$PATH:/usr/sbin:/sbin:$(TOOLS)/usr/sbin:$(TOOLS)/usr/bin"; \
+	install=; unpack=; \
+	command -v chromium >/dev/null || install="$$install chromium"; \
+	command -v ip >/dev/null || install="$$install iproute2"; \
+	command -v nginx >/dev/null || unpack="$$unpack nginx"; \
+	command -v caddy >/dev/null || unpack="$$unpack caddy"; \
+	if [ -n "$$install$$unpack" ]; then \
+		echo "fetching$$install$$unpack"; \
+		$(SUDO) apt-get update -qq; \
+	fi; \
+	if [ -n "$$install" ]; then \
+		$(SUDO) apt-get install -y -qq --no-install-recommends $$install >/dev/null || exit 1; \
+	fi; \
+	if [ -n "$$unpack" ]; then \
+		mkdir -p $(TOOLS) && cd $(TOOLS) && apt-get download -qq $$unpack && \
+		for package in *.deb; do dpkg -x $$package . || exit 1; done; \
 	fi
 
 screenshots: test-needs ## take the pictures of the page anew, in docs/screenshots

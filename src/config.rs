@@ -142,9 +142,12 @@ pub const INBOX: usize = 256;
 /// [`Limits::max_queue`], so that a batch by itself evicts nobody.
 pub const BATCH_BYTES: usize = 16 * 1024;
 
-/// tungstenite's read buffer, which every client holds for good. A longer message gets a buffer
-/// of its own while it is read.
-pub const READ_BUFFER: usize = 1536;
+/// tungstenite's read buffer, which every client holds for good and which is cleared at every read.
+/// A longer message gets a buffer of its own while it is read.
+pub const READ_BUFFER: usize = 512;
+
+/// What is read at once from a client that sends more than that, until it is silent.
+pub const READ_AHEAD: usize = 4 * 1024;
 
 /// Answers of a session (echoes, pongs) are sent together once they are this many bytes, or
 /// before the session would wait for its client.

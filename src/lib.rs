@@ -28,6 +28,7 @@ mod head;
 mod http;
 mod refusal;
 
+mod ahead;
 mod pace;
 mod session;
 mod stream;

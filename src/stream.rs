@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::config::{ANSWER_BUFFER, Limits};
+use crate::ahead::Ahead;
+use crate::config::{ANSWER_BUFFER, Limits, READ_BUFFER};
 use crate::conn::ConnOutbox;
 use crate::wire;
 
@@ -25,6 +26,8 @@ pub trait Answer: Read + Write {
 /// A client's connection.
 pub struct Stream {
     outbox: Arc<ConnOutbox>,
+    /// There is one while the client sends more than tungstenite's buffer takes at once.
+    ahead: Option<Ahead>,
     /// Whole frames, sent before the thread waits for the client: answers to what came together
     /// leave together.
     answers: Vec<u8>,
@@ -42,11 +45,28 @@ impl Stream {
     pub fn new(outbox: Arc<ConnOutbox>, limits: &Limits) -> io::Result<Self> {
         let Limits { ping_interval, ping_timeout, .. } = *limits;
         outbox.link().stream.set_read_timeout(Some(ping_interval))?;
-        Ok(Stream { outbox, answers: Vec::new(), ping_interval, ping_timeout, pinged: None })
+        let (ahead, answers, pinged) = (None, Vec::new(), None);
+        Ok(Stream { outbox, ahead, answers, ping_interval, ping_timeout, pinged })
+    }
+
+    /// Reads from the socket, waiting until its timeout.
+    fn receive(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut socket = &self.outbox.link().stream;
+        if let Some(ahead) = &mut self.ahead {
+            ahead.fill(&mut socket)?;
+            return Ok(ahead.take(bytes));
+        }
+        let read = socket.read(bytes)?;
+        // A small rest of the buffer is filled by one who says little, too.
+        if read == bytes.len() && read >= READ_BUFFER / 2 {
+            self.ahead = Some(Ahead::new());
+        }
+        Ok(read)
     }
 
     /// The client was silent for as long as it may be: pings it, or gives it up.
     fn was_silent(&mut self) -> io::Result<()> {
+        self.ahead = None;
         let caught_up = self.outbox.caught_up();
         match self.pinged {
             None => {
@@ -93,9 +113,12 @@ impl Answer for Stream {
 impl Read for Stream {
     /// [`io::ErrorKind::TimedOut`] when the client does not answer a ping.
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if let Some(taken @ 1..) = self.ahead.as_mut().map(|ahead| ahead.take(bytes)) {
+            return Ok(taken);
+        }
         self.send_answers();
         loop {
-            match (&self.outbox.link().stream).read(bytes) {
+            match self.receive(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.was_silent()?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {

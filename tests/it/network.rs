@@ -1,9 +1,11 @@
 use std::env;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Client, Frame, Peer, TestServer, UPGRADE, eventually, get, left, says};
+use crate::support::{
+    Client, Frame, PATIENCE, Peer, TestServer, UPGRADE, eventually, get, left, says,
+};
 
 /// Set in the process that runs in the network of its own.
 const INSIDE: &str = "ROOMD_TEST_NETWORK";
@@ -33,27 +35,42 @@ fn in_own_network(name: &str, body: impl FnOnce()) {
 /// Changes the network.
 #[track_caller]
 fn ip(args: &str) {
+    // Where it is on Debian, for users whose PATH lacks that.
+    let path = env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     let output = Command::new("ip")
         .args(args.split(' '))
+        .env("PATH", path)
         .output()
         .expect("this test needs the program ip (of iproute2)");
     assert!(output.status.success(), "ip {args}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Where to connect to, so that the server sees a client from the `address`, which is this
-/// machine's.
-fn at(server: &TestServer, address: &str) -> SocketAddr {
-    SocketAddr::new(address.parse().expect("an address"), server.address().port())
+/// Gives this machine an address more, which the server sees clients come from.
+#[track_caller]
+fn own(address: &str) {
+    match address.contains(':') {
+        true => ip(&format!("addr add {address}/128 dev lo nodad")),
+        false => ip(&format!("addr add {address}/32 dev lo")),
+    }
+}
+
+/// Connects so that the server sees a client from the `address`, which is this machine's.
+#[track_caller]
+fn connect_at(server: &TestServer, address: &str) -> Peer {
+    let address = SocketAddr::new(address.parse().expect("an address"), server.address().port());
+    // The kernel knows the way to an IPv6 address only some time after it was added.
+    let stream = eventually("a connection", || TcpStream::connect_timeout(&address, PATIENCE).ok());
+    Peer::over(stream)
 }
 
 #[track_caller]
 fn join_at(server: &TestServer, address: &str, id: i64) -> Client {
-    Peer::connect(at(server, address)).upgrade(&format!("/ws/{id}"))
+    connect_at(server, address).upgrade(&format!("/ws/{id}"))
 }
 
 #[track_caller]
 fn is_refused(server: &TestServer, address: &str) {
-    let mut peer = Peer::connect(at(server, address));
+    let mut peer = connect_at(server, address);
     peer.send(get("/ws/7", UPGRADE));
     let response = peer.response();
     response.refuses(503, "your address");
@@ -63,8 +80,8 @@ fn is_refused(server: &TestServer, address: &str) {
 #[test]
 fn one_address_has_its_share_of_the_places() {
     in_own_network("one_address_has_its_share_of_the_places", || {
-        ip("addr add 10.99.0.1/32 dev lo");
-        ip("addr add 10.99.0.2/32 dev lo");
+        own("10.99.0.1");
+        own("10.99.0.2");
         let server = TestServer::with(|config| {
             config.listen = ([0; 4], 0).into();
             config.limits.max_clients_per_ip = 2;
@@ -79,7 +96,7 @@ fn one_address_has_its_share_of_the_places() {
         second.hears(&says(1, "still here"));
         second.leave();
         eventually("the place of the one who left", || {
-            let mut peer = Peer::connect(at(&server, "10.99.0.1"));
+            let mut peer = connect_at(&server, "10.99.0.1");
             peer.send(get("/ws/4", UPGRADE));
             peer.upgraded_unless_full()
         });
@@ -90,10 +107,8 @@ fn one_address_has_its_share_of_the_places() {
 #[test]
 fn a_network_of_ipv6_is_one_address() {
     in_own_network("a_network_of_ipv6_is_one_address", || {
-        for address in ["fd00:1::1", "fd00:1::2", "fd00:2::1"] {
-            ip(&format!("addr add {address}/128 dev lo nodad"));
-        }
-        ip("addr add 10.99.0.1/32 dev lo");
+        ["fd00:1::1", "fd00:1::2", "fd00:2::1"].into_iter().for_each(own);
+        own("10.99.0.1");
         let server = TestServer::with(|config| {
             config.listen = ([0u16; 8], 0).into();
             config.limits.max_clients_per_ip = 1;
@@ -112,18 +127,18 @@ fn a_network_of_ipv6_is_one_address() {
 #[test]
 fn one_address_has_its_share_of_connections() {
     in_own_network("one_address_has_its_share_of_connections", || {
-        ip("addr add 10.99.0.1/32 dev lo");
-        ip("addr add 10.99.0.2/32 dev lo");
+        own("10.99.0.1");
+        own("10.99.0.2");
         let server = TestServer::with(|config| {
             config.listen = ([0; 4], 0).into();
             config.limits.max_clients_per_ip = 4;
         });
-        let crowd: Vec<_> = (0..4 + 32).map(|_| Peer::connect(at(&server, "10.99.0.1"))).collect();
+        let crowd: Vec<_> = (0..4 + 32).map(|_| connect_at(&server, "10.99.0.1")).collect();
         is_refused(&server, "10.99.0.1");
         join_at(&server, "10.99.0.2", 1).says_and_hears(1, "here is room");
         drop(crowd);
         eventually("room for the first again", || {
-            let mut peer = Peer::connect(at(&server, "10.99.0.1"));
+            let mut peer = connect_at(&server, "10.99.0.1");
             peer.send(get("/ws/4", UPGRADE));
             peer.upgraded_unless_full()
         });
@@ -135,7 +150,7 @@ fn one_address_has_its_share_of_connections() {
 fn a_thousand_clients_that_vanish_are_missed_once_each() {
     const VANISHING: i64 = 1000;
     in_own_network("a_thousand_clients_that_vanish_are_missed_once_each", || {
-        ip("addr add 10.99.0.1/32 dev lo");
+        own("10.99.0.1");
         let server = TestServer::with(|config| {
             config.listen = ([0; 4], 0).into();
             config.limits.max_clients_per_ip = VANISHING as usize;

@@ -169,7 +169,7 @@ impl Peer {
         Self::over(TcpStream::from(socket))
     }
 
-    fn over(stream: TcpStream) -> Self {
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("no delay");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
         Peer { stream, received: Vec::new() }
@@ -295,17 +295,27 @@ impl Peer {
     }
 
     fn receive(&mut self, chunk: &mut [u8], deadline: Instant) -> io::Result<usize> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            match self.stream.read(chunk) {
+                Err(error) if is_passing(&error) => {}
+                result => return result,
+            }
         }
-        self.stream.set_read_timeout(Some(left))?;
-        self.stream.read(chunk)
     }
 }
 
 fn deadline() -> Instant {
     Instant::now() + PATIENCE
+}
+
+/// Whether a read is to be tried again. The deadline says whether for too long.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock)
 }
 
 /// The beginning of `bytes`, for a message.
@@ -351,7 +361,7 @@ impl Response {
         assert!(text.ends_with('\n') && text.lines().count() == 1, "not one line: {text:?}");
         assert!(text.contains(part), "{text:?} lacks {part:?}");
         assert_eq!(self.field("Content-Type"), Some("text/plain; charset=utf-8"));
-        assert_eq!(self.field("Connection").map(is_close), Some(true), "{}", self.head);
+        assert_eq!(self.field("Connection"), Some("close"), "{}", self.head);
         self.is_complete();
     }
 
@@ -363,13 +373,7 @@ impl Response {
     }
 }
 
-/// Whether a `Connection` field says that the connection is closed. What names `Upgrade` has to
-/// name it there as well.
-fn is_close(value: &str) -> bool {
-    value.eq_ignore_ascii_case("close")
-}
-
-/// A frame from the server, which are unmasked.
+/// A frame from the server, which does not mask.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     /// FIN, the reserved bits and the opcode.

@@ -36,9 +36,7 @@ fn a_public_name_has_to_be_allowed() {
     assert!(refused.1.contains("--allow-host"), "{}", refused.1);
 }
 
-/// Not in every run, since Caddy is large: `cargo test --test proxy -- --ignored`.
 #[test]
-#[ignore = "needs caddy"]
 fn caddy_as_in_the_readme() {
     let room = Room::start(&[NAME]);
     let proxy = Proxy::caddy(room.address);
@@ -155,7 +153,10 @@ impl Proxy {
         fs::write(folder.join("config"), config).unwrap();
         // Neither can take a socket that listens already.
         drop(free);
-        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+        // `make test` unpacks what is not installed there: installing would start services.
+        let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/usr");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{path}:/usr/sbin:/sbin:{tools}/sbin:{tools}/bin");
         let child = Command::new(program)
             .args(args)
             .env("PATH", path)

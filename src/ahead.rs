@@ -1,0 +1,60 @@
+//! What was read from a client before it was asked for.
+//!
+//! tungstenite's read buffer is small, since every client has one for good, however silent it is.
+//! One who says much is read from in larger pieces, for as long as it goes on.
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+use crate::config::READ_AHEAD;
+
+/// Bytes that wait to be taken.
+pub struct Ahead {
+    bytes: Box<[u8]>,
+    waiting: Range<usize>,
+}
+
+impl Ahead {
+    /// Nothing, and room for [`READ_AHEAD`] bytes.
+    pub fn new() -> Self {
+        Ahead { bytes: vec![0; READ_AHEAD].into(), waiting: 0..0 }
+    }
+
+    /// Reads what `source` has, once, if nothing waits.
+    pub fn fill(&mut self, source: &mut impl Read) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            self.waiting = 0..source.read(&mut self.bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Moves as much as fits to `out`. How much that was.
+    pub fn take(&mut self, out: &mut [u8]) -> usize {
+        let taken = self.waiting.len().min(out.len());
+        let end = self.waiting.start + taken;
+        out[..taken].copy_from_slice(&self.bytes[self.waiting.start..end]);
+        self.waiting.start = end;
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_in_order_and_once() {
+        let all: Vec<u8> = (0..=255).cycle().take(3 * READ_AHEAD + 7).collect();
+        let mut source = &all[..];
+        let (mut ahead, mut got, mut out) = (Ahead::new(), Vec::new(), [0; 100]);
+        for step in 1.. {
+            ahead.fill(&mut source).expect("a slice can be read");
+            let taken = ahead.take(&mut out[..step % 100 + 1]);
+            if taken == 0 {
+                break;
+            }
+            got.extend_from_slice(&out[..taken]);
+        }
+        assert_eq!(got, all);
+    }
+}
