@@ -10,6 +10,8 @@ use rustix::net::sockopt;
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{Message, WebSocket};
 
+use crate::program::PATIENCE;
+
 /// What ends a round.
 const CURTAIN: &str = "curtain";
 
@@ -35,6 +37,8 @@ pub struct Guest {
     pub closed: Option<u16>,
     /// The connection has ended.
     pub is_over: bool,
+    /// It ended before the guest was done. Only one who did not keep up may see that.
+    pub was_cut_short: bool,
     /// The messages of others, in the order that was heard: who, and the number in the message.
     pub story: Vec<(i64, Option<usize>)>,
 }
@@ -55,7 +59,7 @@ impl Guest {
 
     fn join_through(stream: TcpStream, address: SocketAddr) -> Option<Self> {
         let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
-        stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
         let config = Some(WebSocketConfig::default().read_buffer_size(16 * 1024));
         let url = format!("ws://{address}/ws/{id}");
         let (socket, _) = tungstenite::client::client_with_config(url, stream, config).ok()?;
@@ -69,6 +73,7 @@ impl Guest {
             heard_curtain: false,
             closed: None,
             is_over: false,
+            was_cut_short: false,
             story: Vec::new(),
         })
     }
@@ -149,11 +154,11 @@ impl Guest {
     /// Hears the rest of what it said itself.
     pub fn hear_own(&mut self) -> bool {
         let said = self.said;
-        self.hear(Duration::from_secs(20), |guest| guest.heard_own == said)
+        self.hear(PATIENCE, |guest| guest.heard_own == said)
     }
 
     pub fn hear_to_the_end(&mut self) {
-        self.hear(Duration::from_secs(20), |guest| guest.is_over);
+        self.hear(PATIENCE, |guest| guest.is_over);
         assert!(self.is_over, "client {} is not let go", self.id);
     }
 

@@ -25,7 +25,7 @@ use order::Order;
 use program::Program;
 
 /// Those who come and go, at any time.
-const CROWD: u64 = 160;
+const CROWD: u64 = 120;
 /// Those who hear everything.
 const WITNESSES: usize = 4;
 /// A round ends with everybody gone, so that what is left behind shows.
@@ -52,11 +52,17 @@ fn nobody_who_stays_misses_anything() {
         let order = play_round(&program, seed.wrapping_add(round << 32), play, &mut sum);
         sum.messages += order.said();
         let used = program.comes_to_rest(&at_rest);
+        for id in sum.cut_short.drain(..) {
+            assert!(program.evicted(id), "client {id} lost its connection, and did keep up");
+        }
         assert!(used.memory_kb <= may_stay, "memory grows: {used:?} after {at_rest:?}");
         if round == 0 {
             may_stay = used.memory_kb + SLACK_KB;
         }
     }
+    // One who has no time to read has not heard the last word; most have, or it is torn.
+    let Sum { evicted, told, .. } = sum;
+    assert!(told * 2 >= evicted, "of {evicted} who were evicted only {told} were told");
     let used = program.usage();
     let line = format!(
         "soak: seed {seed}, {rounds} rounds of {play:?}: {} clients said {} messages, {} lines \
@@ -80,6 +86,11 @@ fn nobody_who_stays_misses_anything() {
 struct Sum {
     messages: usize,
     heard: usize,
+    /// Those whose connection ended too early.
+    cut_short: Vec<i64>,
+    /// How many of those had stalled, and how many of these were told why.
+    evicted: usize,
+    told: usize,
     lives: std::collections::BTreeMap<&'static str, usize>,
 }
 
@@ -87,15 +98,13 @@ fn play_round(program: &Program, seed: u64, play: Duration, sum: &mut Sum) -> Or
     let address = program.address;
     let gone = Arc::new(AtomicUsize::new(0));
     let witnesses: Vec<_> = (0..WITNESSES)
-        .map(|n| {
+        .map(|_| {
             let mut witness = Guest::join(address).expect("a witness joins");
             let gone = gone.clone();
             thread::spawn(move || {
-                let patience = play + Duration::from_secs(60);
+                let patience = play + program::PATIENCE * 3;
                 witness.hear(patience, |witness| {
-                    if n == 0 {
-                        gone.store(witness.departures, Ordering::Relaxed);
-                    }
+                    gone.fetch_max(witness.departures, Ordering::Relaxed);
                     witness.heard_curtain
                 });
                 witness
@@ -124,7 +133,7 @@ fn play_round(program: &Program, seed: u64, play: Duration, sum: &mut Sum) -> Or
     program::eventually("everybody has left", || gone.load(Ordering::Relaxed) >= joined);
     let mut last = Guest::join(address).expect("the last one joins");
     last.say_curtain();
-    last.hear(Duration::from_secs(20), |last| last.heard_curtain);
+    last.hear(program::PATIENCE, |last| last.heard_curtain);
 
     let witnesses: Vec<Guest> = witnesses.into_iter().map(|one| one.join().unwrap()).collect();
     let (stayed, evicted): (Vec<_>, Vec<_>) =
@@ -142,7 +151,12 @@ fn play_round(program: &Program, seed: u64, play: Duration, sum: &mut Sum) -> Or
         *sum.lives.entry(life.outcome()).or_default() += 1;
         if let Some(guest) = &life.guest {
             sum.heard += guest.lines.len();
-            order.check(guest, life.kind != Kind::Vanish);
+            sum.cut_short.extend(guest.was_cut_short.then_some(guest.id));
+            if guest.was_cut_short && life.kind == Kind::Stall {
+                sum.evicted += 1;
+                sum.told += usize::from(guest.closed == Some(1013));
+            }
+            order.check(guest, life.kind != Kind::Vanish && !guest.was_cut_short);
         }
     }
     order

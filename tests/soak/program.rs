@@ -1,9 +1,11 @@
 //! The program as a process of its own, and what it uses.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,12 +14,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::guest::Guest;
 use crate::life;
 
-/// Short times and small queues, so that everything happens within a short run too.
+/// Short times and short messages, so that everything happens within a short run too.
 const FLAGS: &[&str] = &[
     "--listen=127.0.0.1:0",
-    "--log-level=error",
+    "--log-level=warn",
     "--max-message=8192",
-    "--max-queue=65536",
     "--ping-interval=2",
     "--ping-timeout=2",
     "--head-timeout=1",
@@ -26,8 +27,13 @@ const FLAGS: &[&str] = &[
 /// The longest message that it takes.
 pub const MAX_MESSAGE: usize = 8192;
 
+/// For what takes a moment, on a machine that does much else.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 pub struct Program {
     child: Child,
+    /// Those whom it has closed for reading too slowly, as its log says.
+    evicted: Arc<Mutex<HashSet<i64>>>,
     pub address: SocketAddr,
 }
 
@@ -52,10 +58,20 @@ impl Program {
         said.read_line(&mut greeting).expect("a greeting");
         let address = greeting.split("http://").nth(1).and_then(|rest| rest.split('/').next());
         let address = address.and_then(|address| address.parse().ok()).expect("an address");
+        let evicted = Arc::new(Mutex::new(HashSet::new()));
+        let heard = evicted.clone();
         thread::spawn(move || {
-            said.lines().map_while(Result::ok).for_each(|line| eprintln!("{line}"))
+            for line in said.lines().map_while(Result::ok) {
+                match line.split_once("client #").filter(|_| line.contains("(1013)")) {
+                    Some((_, rest)) => {
+                        let id = rest.split(' ').next().and_then(|id| id.parse().ok());
+                        heard.lock().unwrap().insert(id.expect("a client id"));
+                    }
+                    None => eprintln!("{line}"),
+                }
+            }
         });
-        Program { child, address }
+        Program { child, evicted, address }
     }
 
     /// Lets everything happen once, and says what is used at rest.
@@ -71,13 +87,18 @@ impl Program {
     /// Waits until no more threads and descriptors are used than `at_rest`.
     pub fn comes_to_rest(&self, at_rest: &Usage) -> Usage {
         let mut used = self.usage();
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         while used.threads > at_rest.threads || used.descriptors > at_rest.descriptors {
             assert!(Instant::now() < deadline, "{used:?} after all have left, {at_rest:?} before");
             thread::sleep(Duration::from_millis(50));
             used = self.usage();
         }
         used
+    }
+
+    /// Whether it has closed this client for reading too slowly.
+    pub fn evicted(&self, id: i64) -> bool {
+        self.evicted.lock().unwrap().contains(&id)
     }
 
     pub fn usage(&self) -> Usage {
@@ -115,7 +136,7 @@ impl Drop for Program {
 
 /// Waits until something is so.
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         thread::sleep(Duration::from_millis(20));
