@@ -32,9 +32,11 @@ const WITNESSES: usize = 4;
 const ROUND: Duration = Duration::from_secs(30);
 /// The last part of a round, in which nobody comes any more: the longest life.
 const CURTAIN: Duration = Duration::from_secs(5);
-/// Memory that may stay with the allocator after the first round, and after all the others.
+/// Memory that may stay with the allocator after the first round, and after all the others: each
+/// of its arenas, of which there are eight for each processor, keeps some of what it had when it
+/// was busiest.
 const FIRST_KB: usize = 16 * 1024;
-const SLACK_KB: usize = 4 * 1024;
+const SLACK_KB: usize = 8 * 1024;
 
 #[test]
 fn nobody_who_stays_misses_anything() {
