@@ -107,6 +107,7 @@ impl<O: Deliver> Hub<O> {
                     wire::left(&mut self.batch, client.id);
                 }
             }
+            Event::Question { done } => drop(done),
             Event::Shutdown { done } => {
                 self.flush();
                 self.stopping = true;
