@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod budget;
 pub mod config;
 pub mod logger;
 
@@ -19,6 +20,7 @@ mod conn;
 mod deadline;
 mod doorman;
 mod listener;
+mod machine;
 mod places;
 mod workers;
 
@@ -41,6 +43,7 @@ mod hub;
 mod backlog;
 mod drain;
 mod outbox;
+mod queues;
 mod sync;
 mod wire;
 

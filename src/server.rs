@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::access::Access;
 use crate::assembly::Assembly;
-use crate::config::{Config, INBOX};
+use crate::budget::Budget;
+use crate::config::Config;
 use crate::doorman::Doorman;
 use crate::drain::Drain;
 use crate::event::Event;
@@ -21,7 +23,9 @@ use crate::gate::Gate;
 use crate::http::Page;
 use crate::hub::Hub;
 use crate::listener::{self, Listener};
+use crate::machine;
 use crate::places::Places;
+use crate::queues::Queues;
 use crate::refusal::Refusal;
 use crate::session::{Host, Session};
 use crate::workers::Workers;
@@ -32,6 +36,7 @@ pub struct Server {
     socket: TcpListener,
     address: SocketAddr,
     config: Config,
+    budget: Budget,
     stop: (Sender<Notice>, Receiver<Notice>),
 }
 
@@ -50,11 +55,29 @@ enum Notice {
 
 /// Why the server does not start, or stopped by itself: what was tried, and what to do.
 #[derive(Debug)]
-pub struct ServerError(String);
+pub struct ServerError {
+    line: String,
+    is_about_settings: bool,
+}
+
+impl ServerError {
+    fn settings(line: String) -> Self {
+        ServerError { line, is_about_settings: true }
+    }
+
+    fn other(line: String) -> Self {
+        ServerError { line, is_about_settings: false }
+    }
+
+    /// Whether other settings would help, and not another state of the system.
+    pub fn is_about_settings(&self) -> bool {
+        self.is_about_settings
+    }
+}
 
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.line)
     }
 }
 
@@ -69,12 +92,14 @@ impl Server {
     /// # Errors
     /// When the settings do not fit each other or the address cannot be had.
     pub fn bind(config: Config) -> Result<Server, ServerError> {
-        config.check().map_err(ServerError)?;
+        config.check().map_err(ServerError::settings)?;
+        let budget = Budget::new(&config.limits, raise_descriptor_limit(), machine::memory())
+            .map_err(ServerError::settings)?;
         let socket = TcpListener::bind(config.listen)
-            .and_then(|socket| listener::prepare(&socket).map(|()| socket))
+            .and_then(|socket| listener::prepare(&socket, budget.socket_buffer).map(|()| socket))
             .map_err(|error| cannot_listen(config.listen, &error))?;
         let address = socket.local_addr().map_err(|error| cannot_listen(config.listen, &error))?;
-        Ok(Server { socket, address, config, stop: unbounded() })
+        Ok(Server { socket, address, config, budget, stop: unbounded() })
     }
 
     /// Where the server listens; the port that the system chose, if it was to choose.
@@ -95,22 +120,23 @@ impl Server {
     /// When the system gives no thread to start with, or a thread failed that the server cannot
     /// do without.
     pub fn run(self) -> Result<(), ServerError> {
-        let Server { socket, address, config, stop: (notices, news) } = self;
+        let Server { socket, address, config, budget, stop: (notices, news) } = self;
         let limits = config.limits;
-        let capacity = limits.capacity(raise_descriptor_limit());
+        let capacity = budget.capacity;
         if let Some(wanted) = limits.max_clients.filter(|wanted| *wanted > capacity.clients) {
             log::warn!(
                 "only {} clients of --max-clients {wanted} fit the descriptor limit; raise it with ulimit -n",
                 capacity.clients
             );
         }
-        let start = |what, error: io::Error| ServerError(format!("cannot start {what}: {error}"));
+        let start =
+            |what, error: io::Error| ServerError::other(format!("cannot start {what}: {error}"));
         let places = Places::new(capacity);
         let (page, page_thread) =
             Page::start(limits.max_message).map_err(|error| start("the page side", error))?;
         let (drain, drain_thread) =
             Drain::start().map_err(|error| start("the drain thread", error))?;
-        let (inbox, events) = bounded(INBOX);
+        let (inbox, events) = bounded(budget.inbox);
         let hub_thread = spawn("hub", &notices, move || Hub::new().run(&events))?;
         let (doorman, refuse) = Doorman::new();
         let doorman_thread = spawn("doorman", &notices, refuse)?;
@@ -120,7 +146,7 @@ impl Server {
             limits: limits.clone(),
             echo: config.echo,
             inbox: inbox.clone(),
-            assembly: Assembly::new(16),
+            assembly: Assembly::new(budget.slots),
         };
         let sessions = Workers::new("client", alive.clone(), move |session: Session| {
             session.run(&host);
@@ -140,14 +166,18 @@ impl Server {
         });
         let (stop_accepting, stop) =
             UnixStream::pair().map_err(|error| start("accepting", error))?;
-        let listener = Listener { socket, stop, places: places.clone(), gates, drain, doorman };
+        let queues = Arc::new(Queues::new(budget.queues));
+        let places_of_all = places.clone();
+        let listener =
+            Listener { socket, stop, places: places_of_all, gates, drain, queues, doorman };
         let accept_thread = spawn("accept", &notices, move || listener.run())?;
         log::info!("serving on {address}: {} clients at most", capacity.clients);
+        log::info!("memory at most: {budget}");
 
         let result = match news.recv() {
-            Ok(Notice::Ended(name)) => {
-                Err(ServerError(format!("the {name} thread failed, and nothing goes without it")))
-            }
+            Ok(Notice::Ended(name)) => Err(ServerError::other(format!(
+                "the {name} thread failed, and nothing goes without it"
+            ))),
             Ok(Notice::Stop) | Err(_) => Ok(()),
         };
 
@@ -206,7 +236,7 @@ fn spawn(
             let _tell = tell;
             run();
         })
-        .map_err(|error| ServerError(format!("cannot start the {name} thread: {error}")))
+        .map_err(|error| ServerError::other(format!("cannot start the {name} thread: {error}")))
 }
 
 /// A thread that panicked has said so, and the server ends anyway.
@@ -232,5 +262,5 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> ServerError {
         io::ErrorKind::AddrNotAvailable => "this machine has no such address; see --listen",
         _ => "see --listen",
     };
-    ServerError(format!("cannot listen on {address}: {error}; {hint}"))
+    ServerError::other(format!("cannot listen on {address}: {error}; {hint}"))
 }
