@@ -27,6 +27,7 @@ mod gate;
 mod head;
 mod http;
 mod refusal;
+mod reply;
 
 mod ahead;
 mod pace;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use crate::config::{HEAD_BYTES, HEAD_FIELDS};
+use crate::reply::{PLAIN, Reply};
 
 /// An answer other than the page or a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,13 +91,8 @@ impl Refusal {
     /// The whole response.
     pub fn response(&self) -> Vec<u8> {
         let Refusal { status, fields, line } = self;
-        format!(
-            "HTTP/1.1 {status}\r\n{fields}Content-Type: text/plain; charset=utf-8\r\n\
-             Content-Length: {}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\
-             Connection: close\r\n\r\n{line}\n",
-            line.len() + 1
-        )
-        .into_bytes()
+        let body = format!("{line}\n");
+        Reply { status, fields, content_type: PLAIN, body: body.as_bytes() }.response(false)
     }
 
     /// Logs it as an answer to `peer`: for an operator who wonders why somebody is not let in.
