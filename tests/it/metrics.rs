@@ -141,8 +141,13 @@ fn messages_are_counted_as_they_come_and_as_they_go() {
     const MESSAGES: usize = 20;
     let server = TestServer::start();
     let mut members: Vec<_> = (0..CLIENTS as i64).map(|id| server.join(id)).collect();
-    let mut echo = server.echo();
-    let (mut received, mut sent) = (0, 0);
+    // What comes right behind a handshake counts as well.
+    let mut echo = server.connect();
+    echo.send([get("/ws", UPGRADE).as_bytes(), &frame(TEXT, "early")].concat());
+    let mut echo = echo.upgraded();
+    echo.hears("Message text was: early");
+    let mut received = frame(TEXT, "early").len();
+    let mut sent = frame(TEXT, "Message text was: early").len() - 4;
     for n in 0..MESSAGES {
         let text = numbered(n, 10 + 40 * n);
         received += frame(TEXT, &text).len();
@@ -164,7 +169,7 @@ fn messages_are_counted_as_they_come_and_as_they_go() {
         &server,
         &[
             (r#"roomd_messages_received_total{endpoint="room"}"#, MESSAGES as f64),
-            (r#"roomd_messages_received_total{endpoint="echo"}"#, 3.0),
+            (r#"roomd_messages_received_total{endpoint="echo"}"#, 4.0),
             ("roomd_deliveries_total", (CLIENTS * MESSAGES) as f64),
             ("roomd_received_bytes_total", received as f64),
             ("roomd_sent_bytes_total", sent as f64),
