@@ -470,9 +470,7 @@ fn check(text: &str) -> Result<Samples, String> {
         if !belongs || (kind != "gauge" && value < 0.0) {
             return Err(format!("not of {family}: {line}"));
         }
-        let mut names: Vec<_> = labels.iter().map(|(label, _)| label).collect();
-        names.sort();
-        names.dedup();
+        let names: HashSet<_> = labels.iter().collect();
         let is_reserved = |name: &str| name.starts_with("__") || name.contains(':');
         if names.len() < labels.len()
             || names.iter().any(|name| !is_name(name) || is_reserved(name))
@@ -508,8 +506,8 @@ fn check_histogram(name: &str, samples: &Samples) -> Result<(), String> {
     samples.get(&format!("{name}_sum")).map(drop).ok_or(format!("no sum of {name}"))
 }
 
-/// Name, labels and value of a sample.
-fn read_sample(line: &str) -> Option<(&str, Vec<(&str, String)>, f64)> {
+/// Name, names of the labels, and value of a sample, whose labels are escaped as they should.
+fn read_sample(line: &str) -> Option<(&str, Vec<&str>, f64)> {
     let end = line.find(['{', ' '])?;
     let (name, mut rest) = line.split_at(end);
     let mut labels = Vec::new();
@@ -517,21 +515,16 @@ fn read_sample(line: &str) -> Option<(&str, Vec<(&str, String)>, f64)> {
         rest = inner;
         loop {
             let (label, behind) = rest.split_once("=\"")?;
-            let mut value = String::new();
             let mut chars = behind.char_indices();
-            let at = loop {
+            let end = loop {
                 match chars.next()? {
                     (at, '"') => break at,
-                    (_, '\\') => value.push(match chars.next()?.1 {
-                        'n' => '\n',
-                        same @ ('\\' | '"') => same,
-                        _ => return None,
-                    }),
-                    (_, other) => value.push(other),
+                    (_, '\\') if !['\\', '"', 'n'].contains(&chars.next()?.1) => return None,
+                    _ => {}
                 }
             };
-            labels.push((label, value));
-            rest = &behind[at + 1..];
+            labels.push(label);
+            rest = &behind[end + 1..];
             if let Some(behind) = rest.strip_prefix('}') {
                 rest = behind;
                 break;
