@@ -214,6 +214,23 @@ fn who_is_behind_is_counted_until_it_has_caught_up() {
     comes_to_say(&server, &nobody_left);
 }
 
+/// Nor is one counted that has been sent everything and just does not go.
+#[test]
+fn who_is_evicted_is_behind_until_it_has_taken_its_last_word() {
+    let server = TestServer::with(|config| config.limits.close_timeout = 3 * PATIENCE);
+    let mut talker = server.join(1);
+    let mut slow = Peer::narrow(server.address()).upgrade("/ws/2");
+    eventually("the eviction", || {
+        talker.say(&"x".repeat(MAX_MESSAGE));
+        talker.next("a message").payload.ends_with(left(2).as_bytes()).then_some(())
+    });
+    comes_to_say(&server, &[("roomd_clients_behind", 1.0)]);
+    while slow.next("a close frame").first == TEXT {}
+    slow.peer.ends();
+    comes_to_say(&server, &[("roomd_clients_behind", 0.0), ("roomd_evictions_total", 1.0)]);
+    assert_eq!(scrape(server.address())[r#"roomd_clients{endpoint="room"}"#], 2.0);
+}
+
 #[test]
 fn evictions_are_counted_in_the_room_and_at_the_echo() {
     let server = TestServer::with(|config| {
