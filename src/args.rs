@@ -3,11 +3,12 @@
 
 use std::ffi::OsString;
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use lexopt::Arg;
 
-use crate::config::Config;
+use crate::config::{AdminListen, Config};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -38,9 +39,22 @@ const FLAGS: &[Flag] = &[
         default: "127.0.0.1:8000",
         help: "where to listen; [::]:8000 opens the room to the network",
         set: |config, value| {
-            // Names are not looked up: that would need a resolver in the binary.
-            let value = value.replacen("localhost:", "127.0.0.1:", 1);
-            config.listen = value.parse().map_err(|_| "ADDRESS:PORT, such as [::]:8000")?;
+            config.listen = address(value).ok_or("ADDRESS:PORT, such as [::]:8000")?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "admin-listen",
+        value: "ADDRESS:PORT",
+        default: "beside the room",
+        help: "where /healthz and /metrics are found, and nothing else; off: nowhere",
+        set: |config, value| {
+            config.admin = match value {
+                "off" => AdminListen::Off,
+                _ => AdminListen::At(
+                    address(value).ok_or("ADDRESS:PORT, such as 127.0.0.1:9000, or off")?,
+                ),
+            };
             Ok(())
         },
     },
@@ -243,6 +257,11 @@ impl Flag {
     }
 }
 
+/// An address and a port. Names are not looked up: that would need a resolver in the binary.
+fn address(value: &str) -> Option<SocketAddr> {
+    value.replacen("localhost:", "127.0.0.1:", 1).parse().ok()
+}
+
 fn number(
     value: &str,
     range: std::ops::RangeInclusive<usize>,
@@ -347,7 +366,7 @@ mod tests {
     fn every_flag_and_its_variable_set_something() {
         for flag in FLAGS {
             let value = match flag.name {
-                "listen" => "0.0.0.0:80",
+                "listen" | "admin-listen" => "0.0.0.0:80",
                 "allow-origin" => "https://a.example",
                 "log-level" => "warn",
                 "max-queue" => "500000",
@@ -384,6 +403,8 @@ mod tests {
             (&["--rate"], &["--rate", "needs a value"]),
             (&["--listen", "8000"], &["--listen", "'8000'", "ADDRESS:PORT"]),
             (&["--listen", "localhost:99999"], &["--listen", "'localhost:99999'"]),
+            (&["--admin-listen", "on"], &["--admin-listen", "'on'", "ADDRESS:PORT", "off"]),
+            (&["--admin-listen", "127.0.0.1:8000"], &["--admin-listen 127.0.0.1:8000", "--listen"]),
             (&["--max-message", "1e3"], &["--max-message", "'1e3'", "16777216"]),
             (&["--max-memory", "8MB"], &["--max-memory", "'8MB'", "8M"]),
             (&["--max-memory", "1023K"], &["--max-memory", "'1023K'", "from 1M"]),

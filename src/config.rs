@@ -15,6 +15,8 @@ use crate::wire;
 pub struct Config {
     /// Where to listen. Port 0 lets the system choose one.
     pub listen: SocketAddr,
+    /// Where health and metrics are found.
+    pub admin: AdminListen,
     /// Origins, beside the page's own, whose pages may connect: `https://chat.example`, or `*`.
     pub allow_origin: Vec<String>,
     /// Names under which the server may be asked for, beside those that are surely its own.
@@ -25,6 +27,17 @@ pub struct Config {
     pub log_level: LevelFilter,
     /// How much of everything.
     pub limits: Limits,
+}
+
+/// Where `/healthz` and `/metrics` are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminListen {
+    /// At [`Config::listen`], beside everything else.
+    WithTheRoom,
+    /// At an address of their own, and nothing else there.
+    At(SocketAddr),
+    /// Nowhere.
+    Off,
 }
 
 /// What the echo endpoint answers.
@@ -74,6 +87,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: (Ipv4Addr::LOCALHOST, 8000).into(),
+            admin: AdminListen::WithTheRoom,
             allow_origin: Vec::new(),
             allow_host: Vec::new(),
             echo: Echo::Tutorial,
@@ -122,6 +136,13 @@ pub const FRONT: usize = 1280;
 /// to load the page.
 pub const FRONT_PER_IP: usize = 32;
 
+/// Connections at the address of health and metrics: one monitor or a few, and people who look.
+pub const ADMIN_PLACES: usize = 8;
+
+/// How long the hub, and the page, may take for each step on the way to an answer when somebody
+/// asks whether they live. In all it is less than the ten seconds that a monitor waits.
+pub const HEALTH_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Page requests that tiny_http is given at once. Each costs three descriptors beside its own.
 pub const RELAYS: usize = 8;
 
@@ -132,8 +153,8 @@ pub const REFUSALS: usize = 32;
 pub const REFUSAL_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Descriptors that are not connections with a place: standard streams, listeners and wakers, what
-/// page requests need, and those that are turned away.
-pub const DESCRIPTORS_KEPT: usize = 16 + 3 * RELAYS + REFUSALS;
+/// page requests need, those that are turned away, and those who ask for health and metrics.
+pub const DESCRIPTORS_KEPT: usize = 16 + 3 * RELAYS + REFUSALS + ADMIN_PLACES;
 
 /// The burst that [`Limits::rate`] allows, in seconds of it.
 pub const BURST_SECONDS: u32 = 2;
@@ -218,7 +239,13 @@ impl Config {
                  give at least {needed}, so that one message fits"
             ));
         }
-        Ok(())
+        match self.admin {
+            AdminListen::At(admin) if admin == self.listen && admin.port() != 0 => Err(format!(
+                "--admin-listen {admin} is the address of --listen: give another port, or leave \
+                 it out to have health and metrics beside the room"
+            )),
+            _ => Ok(()),
+        }
     }
 }
 

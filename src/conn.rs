@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustix::net::{SendFlags, send};
 
 use crate::drain::Drain;
+use crate::metrics::Metrics;
 use crate::outbox::{Link, Outbox};
 use crate::places::{Occupant, Place};
 use crate::queues::Queues;
@@ -26,6 +27,8 @@ pub struct Conn {
     pub drain: Drain<Arc<Conn>>,
     /// What waits for all clients together.
     pub queues: Arc<Queues>,
+    /// Who counts what becomes of it.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The outbox of a connection.
@@ -107,5 +110,9 @@ impl Link for Arc<Conn> {
 
     fn relieve(&self) {
         self.queues.relieve(|| self.place.furthest_behind());
+    }
+
+    fn evicted(&self) {
+        self.metrics.evicted();
     }
 }

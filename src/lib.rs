@@ -29,6 +29,7 @@ mod gate;
 mod head;
 mod http;
 mod refusal;
+mod reply;
 
 mod ahead;
 mod assembly;
@@ -47,6 +48,11 @@ mod queues;
 mod sync;
 mod wire;
 
+mod admin;
+mod exposition;
+mod metrics;
+mod process;
+
 mod server;
 
 #[cfg(all(test, not(fuzzing)))]
@@ -56,5 +62,5 @@ pub mod fuzzing;
 #[cfg(any(test, fuzzing))]
 mod testing;
 
-pub use config::{Config, Echo, Limits};
+pub use config::{AdminListen, Config, Echo, Limits};
 pub use server::{Server, ServerError, Stopper};

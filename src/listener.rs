@@ -15,6 +15,7 @@ use crate::config::{ACCEPT_PAUSE, BACKLOG};
 use crate::conn::Conn;
 use crate::doorman::Doorman;
 use crate::drain::Drain;
+use crate::metrics::Metrics;
 use crate::places::Places;
 use crate::queues::Queues;
 use crate::refusal::Refusal;
@@ -52,6 +53,8 @@ pub struct Listener {
     pub queues: Arc<Queues>,
     /// Who turns away those for whom there is no place or no thread.
     pub doorman: Doorman,
+    /// Who counts what becomes of connections.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Listener {
@@ -92,10 +95,11 @@ impl Listener {
         }
         let place = match self.places.take(peer.ip()) {
             Ok(place) => place,
-            Err(full) => return self.doorman.refuse(stream, peer, Refusal::unavailable(full)),
+            Err(full) => return self.doorman.refuse(stream, peer, Refusal::full(full)),
         };
         let (drain, queues) = (self.drain.clone(), self.queues.clone());
-        let conn = Arc::new(Conn { stream, peer, place, drain, queues });
+        let metrics = self.metrics.clone();
+        let conn = Arc::new(Conn { stream, peer, place, drain, queues, metrics });
         if let Err((conn, error)) = self.gates.serve(conn) {
             log::warn!("no thread for {peer}: {error}");
             if let Some(conn) = Arc::into_inner(conn) {

@@ -36,6 +36,8 @@ pub trait Link: Sized {
     /// The queue has grown: if all queues are too long together, somebody has to go. Called without
     /// the lock, since that one may be any.
     fn relieve(&self);
+    /// The client is given up because it reads too slowly.
+    fn evicted(&self) {}
 }
 
 /// How much may wait, and for how long.
@@ -295,6 +297,7 @@ impl<L: Link> Outbox<L> {
         state.deadline = Instant::now() + self.bounds.close_timeout;
         state.backlog.keep_torn();
         state.backlog.push(&Farewell::TooSlow.frame());
+        self.link.evicted();
     }
 
     fn end(&self, state: &mut State) {
