@@ -4,6 +4,7 @@
 //! settings against each other.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -188,12 +189,21 @@ pub const SLOT_PATIENCE: Duration = Duration::from_secs(1);
 /// before the session would wait for its client.
 pub const ANSWER_BUFFER: usize = 16 * 1024;
 
-/// The kernel's buffers of a connection, which it would else let grow to megabytes. The kernel
-/// doubles the figure for its own bookkeeping. Larger ones deliver no more.
-pub const SOCKET_BUFFER: usize = 16 * 1024;
+/// The kernel's buffer for what comes on a connection, and where memory is short. The kernel doubles
+/// these figures for its own bookkeeping, and would else let them grow to megabytes.
+pub const RECEIVE_BUFFER: RangeInclusive<usize> = 4 * 1024..=16 * 1024;
 
-/// What they are where memory is short.
-pub const SOCKET_BUFFER_MIN: usize = 4 * 1024;
+/// The kernel's buffer for what a client is sent, until it falls behind.
+pub const SEND_BUFFER: usize = 4 * 1024;
+
+/// What it gets then, if there is memory: with a small one, a client that keeps up would seem not
+/// to, since some systems acknowledge late what comes in few large segments.
+pub const WIDE_SEND_BUFFER: usize = 64 * 1024;
+
+/// The kernel is given so many bytes at once, and so many when the buffer is wide.
+pub const PIECE: usize = 8 * 1024;
+/// See [`PIECE`].
+pub const WIDE_PIECE: usize = 16 * 1024;
 
 /// Connections that the kernel may hold until they are accepted.
 pub const BACKLOG: i32 = 1024;

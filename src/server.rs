@@ -100,10 +100,10 @@ impl Server {
         config.check().map_err(ServerError::settings)?;
         let budget = Budget::new(&config.limits, raise_descriptor_limit(), machine::memory())
             .map_err(ServerError::settings)?;
-        let (socket, address) = listen(config.listen, "--listen", budget.socket_buffer)?;
+        let (socket, address) = listen(config.listen, "--listen", budget.receive_buffer)?;
         let admin = match config.admin {
             AdminListen::At(address) => {
-                Some(listen(address, "--admin-listen", budget.socket_buffer)?)
+                Some(listen(address, "--admin-listen", budget.receive_buffer)?)
             }
             AdminListen::WithTheRoom | AdminListen::Off => None,
         };
@@ -182,7 +182,7 @@ impl Server {
                 }
             }
         });
-        let queues = Arc::new(Queues::new(budget.queues));
+        let queues = Queues::new(budget.queues, budget.wide);
         let office = Office { drain, queues, doorman, metrics: metrics.clone() };
         let front = office.open("accept", &notices, socket, capacity, gates)?;
         log::info!("serving on {address}: {} clients at most", capacity.clients);
@@ -338,16 +338,16 @@ fn raise_descriptor_limit() -> usize {
     current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
-/// A socket that listens where `flag` says, and where that is. Its connections have the kernel's
-/// buffers set to `buffer` bytes.
+/// A socket that listens where `flag` says, and where that is. The kernel's buffer for what
+/// comes is set to `receive_buffer` bytes.
 fn listen(
     address: SocketAddr,
     flag: &str,
-    buffer: usize,
+    receive_buffer: usize,
 ) -> Result<(TcpListener, SocketAddr), ServerError> {
     TcpListener::bind(address)
         .and_then(|socket| {
-            listener::prepare(&socket, buffer)?;
+            listener::prepare(&socket, receive_buffer)?;
             let address = socket.local_addr()?;
             Ok((socket, address))
         })
