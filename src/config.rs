@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::wire;
+use crate::{reach, wire};
 
 /// What a person can set; [`crate::args`] has the flags. A test sets the rest too.
 #[derive(Clone, Debug)]
@@ -21,6 +21,10 @@ pub struct Config {
     pub allow_host: Vec<String>,
     /// What the echo endpoint answers.
     pub echo: Echo,
+    /// Whether the greeting has a QR code of the page's URL.
+    pub qr: bool,
+    /// The name under which the machine is announced to the network, without `.local`.
+    pub mdns: Option<String>,
     /// What is logged.
     pub log_level: LevelFilter,
     /// How much of everything.
@@ -74,6 +78,8 @@ impl Default for Config {
             allow_origin: Vec::new(),
             allow_host: Vec::new(),
             echo: Echo::Tutorial,
+            qr: false,
+            mdns: None,
             log_level: LevelFilter::Info,
             limits: Limits::default(),
         }
@@ -109,6 +115,10 @@ pub const HEAD_BYTES: usize = 8 * 1024;
 
 /// A request head: this many header fields.
 pub const HEAD_FIELDS: usize = 64;
+
+/// A page's URL, as it comes in a link and its code: long enough for a name and a path, short
+/// enough for a code that a camera reads from a screen.
+pub const PAGE_URL_BYTES: usize = 300;
 
 /// Connections that are not clients: requests that are being read, pages that are being sent.
 /// So many that a thousand half-open connections leave room for people.
@@ -224,6 +234,14 @@ impl Config {
             return Err(format!(
                 "--max-queue {max_queue} is too small for --max-message {max_message}: \
                  give at least {needed}, so that one message fits"
+            ));
+        }
+        if let Some(name) = self.mdns.as_ref().filter(|_| reach::is_private(self.listen)) {
+            return Err(format!(
+                "--mdns {name} announces the room to others, but --listen {} lets nobody else in: \
+                 give --listen [::]:{} too",
+                self.listen,
+                self.listen.port()
             ));
         }
         Ok(())

@@ -4,6 +4,7 @@
 //! becomes a session, the page is fetched from the HTTP side, and the rest gets a refusal.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use crate::conn::Conn;
 use crate::deadline;
 use crate::head::{self, Head};
 use crate::http::{Page, PageRequest};
+use crate::invite;
 use crate::refusal::Refusal;
 use crate::session::{Endpoint, Session};
 use crate::wire;
@@ -31,6 +33,8 @@ pub struct Gate {
     pub limits: Limits,
     /// The HTTP side.
     pub page: Page,
+    /// Where the server listens.
+    pub listening: SocketAddr,
 }
 
 /// What a request gets.
@@ -40,6 +44,8 @@ enum Decision {
     Upgrade(Endpoint, Vec<u8>),
     /// The page, or something that belongs to it.
     Page(PageRequest),
+    /// An invitation to the page with this URL; to HEAD, without the body.
+    Invite { page_url: String, head_only: bool },
     /// A WebSocket's path without a handshake: this, unless a handshake would get another
     /// refusal. Browsers keep the answer to a handshake to themselves, so the page asks again.
     Question(Refusal),
@@ -72,6 +78,9 @@ impl Gate {
                     self.refuse(&conn, &Refusal::unavailable("the page cannot be had"));
                 }
             },
+            Decision::Invite { page_url, head_only } => {
+                self.answer(&conn, &invite::response(&page_url, self.listening, head_only));
+            }
             Decision::Question(refusal) => match conn.place.become_client() {
                 Ok(()) => self.refuse(&conn, &refusal),
                 Err(full) => self.refuse(&conn, &Refusal::unavailable(full)),
@@ -139,17 +148,25 @@ fn route(access: &Access, head: &Head<'_>) -> Result<Decision, Refusal> {
     if let Some(endpoint) = endpoint(head.path) {
         return of_endpoint(access, head, endpoint);
     }
-    if !Page::has(head.path) {
+    let is_invitation = head.path == "/invite";
+    if !is_invitation && !Page::has(head.path) {
         return Err(Refusal::not_found());
     }
-    match head.method {
-        "GET" | "HEAD" => Ok(Decision::Page(PageRequest {
-            head_only: head.method == "HEAD",
+    let head_only = head.method == "HEAD";
+    if !head_only && head.method != "GET" {
+        return Err(Refusal::method("Allow: GET, HEAD\r\n"));
+    }
+    if !is_invitation {
+        return Ok(Decision::Page(PageRequest {
+            head_only,
             path: head.path.into(),
             if_none_match: head.if_none_match.map(Into::into),
-        })),
-        _ => Err(Refusal::method("Allow: GET, HEAD\r\n")),
+        }));
     }
+    if !invite::is_page_url(head.query) {
+        return Err(Refusal::bad_request("an invitation is asked for as /invite?URL-OF-THE-PAGE"));
+    }
+    Ok(Decision::Invite { page_url: head.query.into(), head_only })
 }
 
 /// The endpoint that a path names. None: it is not a WebSocket's path.

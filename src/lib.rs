@@ -13,6 +13,7 @@
 
 pub mod args;
 pub mod config;
+pub mod greeting;
 pub mod logger;
 
 mod conn;
@@ -26,6 +27,9 @@ mod access;
 mod gate;
 mod head;
 mod http;
+mod invite;
+mod qr;
+mod reach;
 mod refusal;
 mod reply;
 

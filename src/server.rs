@@ -123,6 +123,7 @@ impl Server {
             access: Access::new(&config.allow_origin, &config.allow_host),
             limits: limits.clone(),
             page: page.clone(),
+            listening: address,
         };
         let gates = Workers::new("gate", alive, move |conn| {
             if let Some(session) = gate.admit(conn) {

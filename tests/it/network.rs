@@ -3,6 +3,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
+use roomd::greeting::greeting;
+
 use crate::support::{
     Client, Frame, PATIENCE, Peer, TestServer, UPGRADE, eventually, get, left, says,
 };
@@ -142,6 +144,42 @@ fn one_address_has_its_share_of_connections() {
             peer.send(get("/ws/4", UPGRADE));
             peer.upgraded_unless_full()
         });
+    });
+}
+
+/// A machine on a network: what it says to whom it serves, and what it hands out as a link.
+#[test]
+fn others_are_invited_to_an_address_of_the_network() {
+    in_own_network("others_are_invited_to_an_address_of_the_network", || {
+        let invited = |server: &TestServer| {
+            let response = server.ask(get("/invite?http://localhost:8000/", ""));
+            assert_eq!(response.status, 200);
+            assert_eq!(response.field("Content-Type"), Some("application/json"));
+            response.is_complete();
+            response.text().to_string()
+        };
+        let server = TestServer::with(|config| config.listen = ([0u16; 8], 0).into());
+        let greet = |code| greeting(server.address(), &[], code, false);
+        assert_eq!(invited(&server), "{}");
+        assert!(greet(true).contains("is on none") && greet(true).contains("no QR code"));
+        // An address that came later, as one does from a router, is known at once.
+        ["fd00:1::1", "9.9.9.9", "10.99.0.1", "169.254.1.1"].into_iter().for_each(own);
+        let port = server.address().port();
+        let urls = ["10.99.0.1", "9.9.9.9", "[fd00:1::1]", "169.254.1.1"]
+            .map(|host| format!("http://{host}:{port}/"));
+        let start = format!(r#"{{"url":"{}","size":"#, urls[0]);
+        assert!(invited(&server).starts_with(&start), "{}", invited(&server));
+        let said = greet(false);
+        assert_eq!(said.lines().skip(1).map(str::trim).collect::<Vec<_>>(), urls, "{said}");
+        assert!(greet(true).starts_with(&said) && greet(true).contains('█'));
+        for url in &urls {
+            let address = url.strip_prefix("http://").and_then(|rest| rest.strip_suffix('/'));
+            let address: SocketAddr = address.and_then(|it| it.parse().ok()).expect("an address");
+            connect_at(&server, &address.ip().to_string()).upgrade("/ws/1");
+        }
+        let server = TestServer::with(|config| config.listen = ([0; 4], 0).into());
+        let said = greeting(server.address(), &[], false, false);
+        assert!(said.contains("http://10.99.0.1:") && !said.contains("fd00"), "{said}");
     });
 }
 
