@@ -236,7 +236,13 @@ impl Config {
                  give at least {needed}, so that one message fits"
             ));
         }
-        if let Some(name) = self.mdns.as_ref().filter(|_| reach::is_private(self.listen)) {
+        let Some(name) = &self.mdns else { return Ok(()) };
+        if cfg!(not(feature = "mdns")) {
+            return Err(format!(
+                "--mdns {name} needs a build of roomd with the feature: make build FEATURES=mdns"
+            ));
+        }
+        if reach::is_private(self.listen) {
             return Err(format!(
                 "--mdns {name} announces the room to others, but --listen {} lets nobody else in: \
                  give --listen [::]:{} too",

@@ -28,6 +28,8 @@ mod gate;
 mod head;
 mod http;
 mod invite;
+#[cfg(feature = "mdns")]
+mod mdns;
 mod qr;
 mod reach;
 mod refusal;

@@ -7,10 +7,17 @@ use std::net::{IpAddr, SocketAddr};
 pub fn urls(listening: SocketAddr) -> Vec<String> {
     let ip = listening.ip().to_canonical();
     let mut addresses = if ip.is_unspecified() { own_addresses() } else { vec![ip] };
-    // A socket of IPv6 that listens on all addresses serves IPv4 too, but not the other way round.
-    addresses.retain(|own| is_for_others(*own) && (own.is_ipv4() || listening.is_ipv6()));
+    addresses.retain(|own| is_reached(listening, *own));
     addresses.sort_by_key(|own| rank(*own));
     addresses.iter().map(|own| url(*own, listening.port())).collect()
+}
+
+/// Whether others reach a server that listens there under this address of the machine.
+pub fn is_reached(listening: SocketAddr, own: IpAddr) -> bool {
+    let ip = listening.ip().to_canonical();
+    // A socket of IPv6 that listens on all addresses serves IPv4 too, but not the other way round.
+    let listens = own == ip || ip.is_unspecified() && (own.is_ipv4() || ip.is_ipv6());
+    listens && is_for_others(own)
 }
 
 /// Whether nobody but this machine reaches a server that listens there.

@@ -20,6 +20,8 @@ use crate::gate::Gate;
 use crate::http::Page;
 use crate::hub::Hub;
 use crate::listener::{self, Listener};
+#[cfg(feature = "mdns")]
+use crate::mdns::Announcement;
 use crate::places::Places;
 use crate::refusal::Refusal;
 use crate::session::{Host, Session};
@@ -137,6 +139,15 @@ impl Server {
             UnixStream::pair().map_err(|error| start("accepting", error))?;
         let listener = Listener { socket, stop, places: places.clone(), gates, drain, doorman };
         let accept_thread = spawn("accept", &notices, move || listener.run())?;
+        #[cfg(feature = "mdns")]
+        let announcement = config
+            .mdns
+            .map(|name| {
+                Announcement::start(&name, address).map_err(|error| {
+                    ServerError(format!("cannot announce {name}.local by mDNS: {error}"))
+                })
+            })
+            .transpose()?;
         log::info!("serving on {address}: {} clients at most", capacity.clients);
 
         let result = match news.recv() {
@@ -147,6 +158,8 @@ impl Server {
         };
 
         log::info!("stopping: everybody gets close code 1001");
+        #[cfg(feature = "mdns")]
+        drop(announcement);
         drop(stop_accepting);
         join(accept_thread);
         places.close();
