@@ -2,6 +2,7 @@
 
 import { alertTo } from './alerts.js';
 import { add, follow } from './log.js';
+import './invite.js';
 import { id, onNewId } from './settings.js';
 import { asTime, say } from './texts.js';
 import { confirm, doubt, keep, onSendAgain } from './unsent.js';

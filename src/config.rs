@@ -138,8 +138,9 @@ pub const REFUSALS: usize = 32;
 pub const REFUSAL_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Descriptors that are not connections with a place: standard streams, listeners and wakers, what
-/// page requests need, and those that are turned away.
-pub const DESCRIPTORS_KEPT: usize = 16 + 3 * RELAYS + REFUSALS;
+/// page requests and mDNS need, and those that are turned away.
+pub const DESCRIPTORS_KEPT: usize =
+    16 + 3 * RELAYS + REFUSALS + if cfg!(feature = "mdns") { 8 } else { 0 };
 
 /// The burst that [`Limits::rate`] allows, in seconds of it.
 pub const BURST_SECONDS: u32 = 2;

@@ -163,7 +163,13 @@ fn a_screen_reader_hears_new_messages_and_nothing_twice() {
     page.wait("connected", "document.querySelector('[data-state=connected]')");
     assert_eq!(
         page.eval("[...document.querySelectorAll('[role], [aria-live]')].map((element) => [element.id, element.role])"),
-        json!([["status", "status"], ["log", "log"], ["hint", "status"]])
+        json!([
+            ["status", "status"],
+            ["log", "log"],
+            ["hint", "status"],
+            ["invited", "status"],
+            ["code", "img"]
+        ])
     );
     assert_eq!(page.eval("document.querySelector('#log').ariaLabel"), "Messages");
     let address = room.address;
