@@ -3,11 +3,12 @@
 
 use std::ffi::OsString;
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use lexopt::Arg;
 
-use crate::config::Config;
+use crate::config::{AdminListen, Config};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -39,9 +40,22 @@ const FLAGS: &[Flag] = &[
         default: "127.0.0.1:8000",
         help: "where to listen; [::]:8000 opens the room to the network",
         set: |config, value| {
-            // Names are not looked up: that would need a resolver in the binary.
-            let value = value.replacen("localhost:", "127.0.0.1:", 1);
-            config.listen = value.parse().map_err(|_| "ADDRESS:PORT, such as [::]:8000")?;
+            config.listen = address(value).ok_or("ADDRESS:PORT, such as [::]:8000")?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "admin-listen",
+        value: "ADDRESS:PORT",
+        default: "beside the room",
+        help: "where /healthz and /metrics are found, and nothing else; off: nowhere",
+        set: |config, value| {
+            config.admin = match value {
+                "off" => AdminListen::Off,
+                _ => AdminListen::At(
+                    address(value).ok_or("ADDRESS:PORT, such as 127.0.0.1:9000, or off")?,
+                ),
+            };
             Ok(())
         },
     },
@@ -282,6 +296,11 @@ fn label(value: &str) -> Result<&str, Refused> {
     if is_label { Ok(name) } else { Err("a name of letters, digits and hyphens, such as boat") }
 }
 
+/// An address and a port. Names are not looked up: that would need a resolver in the binary.
+fn address(value: &str) -> Option<SocketAddr> {
+    value.replacen("localhost:", "127.0.0.1:", 1).parse().ok()
+}
+
 fn number(
     value: &str,
     range: std::ops::RangeInclusive<usize>,
@@ -371,7 +390,7 @@ mod tests {
         for flag in FLAGS.iter().filter(|flag| cfg!(feature = "mdns") || flag.name != "mdns") {
             let value = match flag.name {
                 "qr" => "true",
-                "listen" => "0.0.0.0:80",
+                "listen" | "admin-listen" => "0.0.0.0:80",
                 "allow-origin" => "https://a.example",
                 "log-level" => "warn",
                 "max-queue" => "500000",
@@ -431,6 +450,8 @@ mod tests {
             (&["--rate"], &["--rate", "needs a value"]),
             (&["--listen", "8000"], &["--listen", "'8000'", "ADDRESS:PORT"]),
             (&["--listen", "localhost:99999"], &["--listen", "'localhost:99999'"]),
+            (&["--admin-listen", "on"], &["--admin-listen", "'on'", "ADDRESS:PORT", "off"]),
+            (&["--admin-listen", "127.0.0.1:8000"], &["--admin-listen 127.0.0.1:8000", "--listen"]),
             (&["--max-message", "1e3"], &["--max-message", "'1e3'", "16777216"]),
             (&["--ping-timeout", "0"], &["--ping-timeout", "'0'", "1ms"]),
             (&["--ping-timeout", "inf"], &["--ping-timeout", "'inf'"]),

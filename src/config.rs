@@ -15,6 +15,8 @@ use crate::{reach, wire};
 pub struct Config {
     /// Where to listen. Port 0 lets the system choose one.
     pub listen: SocketAddr,
+    /// Where health and metrics are found.
+    pub admin: AdminListen,
     /// Origins, beside the page's own, whose pages may connect: `https://chat.example`, or `*`.
     pub allow_origin: Vec<String>,
     /// Names under which the server may be asked for, beside those that are surely its own.
@@ -29,6 +31,17 @@ pub struct Config {
     pub log_level: LevelFilter,
     /// How much of everything.
     pub limits: Limits,
+}
+
+/// Where `/healthz` and `/metrics` are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminListen {
+    /// At [`Config::listen`], beside everything else.
+    WithTheRoom,
+    /// At an address of their own, and nothing else there.
+    At(SocketAddr),
+    /// Nowhere.
+    Off,
 }
 
 /// What the echo endpoint answers.
@@ -75,6 +88,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: (Ipv4Addr::LOCALHOST, 8000).into(),
+            admin: AdminListen::WithTheRoom,
             allow_origin: Vec::new(),
             allow_host: Vec::new(),
             echo: Echo::Tutorial,
@@ -128,6 +142,13 @@ pub const FRONT: usize = 1280;
 /// to load the page.
 pub const FRONT_PER_IP: usize = 32;
 
+/// Connections at the address of health and metrics: one monitor or a few, and people who look.
+pub const ADMIN_PLACES: usize = 8;
+
+/// How long the hub, and the page, may take for each step on the way to an answer when somebody
+/// asks whether they live. In all it is less than the ten seconds that a monitor waits.
+pub const HEALTH_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Page requests that tiny_http is given at once. Each costs three descriptors beside its own.
 pub const RELAYS: usize = 8;
 
@@ -138,9 +159,9 @@ pub const REFUSALS: usize = 32;
 pub const REFUSAL_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Descriptors that are not connections with a place: standard streams, listeners and wakers, what
-/// page requests and mDNS need, and those that are turned away.
+/// page requests and mDNS need, those that are turned away, and those who ask for health and metrics.
 pub const DESCRIPTORS_KEPT: usize =
-    16 + 3 * RELAYS + REFUSALS + if cfg!(feature = "mdns") { 8 } else { 0 };
+    16 + 3 * RELAYS + REFUSALS + ADMIN_PLACES + if cfg!(feature = "mdns") { 8 } else { 0 };
 
 /// The burst that [`Limits::rate`] allows, in seconds of it.
 pub const BURST_SECONDS: u32 = 2;
@@ -237,6 +258,13 @@ impl Config {
                  give at least {needed}, so that one message fits"
             ));
         }
+        if self.admin == AdminListen::At(self.listen) && self.listen.port() != 0 {
+            return Err(format!(
+                "--admin-listen {} is the address of --listen: give another port, or leave it out \
+                 to have health and metrics beside the room",
+                self.listen
+            ));
+        }
         let Some(name) = &self.mdns else { return Ok(()) };
         if cfg!(not(feature = "mdns")) {
             return Err(format!(
@@ -268,13 +296,16 @@ mod tests {
     fn places_follow_from_the_descriptors() {
         let places = |max_clients, descriptors| {
             let capacity = Limits { max_clients, ..Limits::default() }.capacity(descriptors);
-            assert!(capacity.clients + capacity.front + DESCRIPTORS_KEPT <= descriptors.max(74));
+            assert!(
+                capacity.clients + capacity.front + DESCRIPTORS_KEPT
+                    <= descriptors.max(DESCRIPTORS_KEPT + 2)
+            );
             (capacity.clients, capacity.front)
         };
         assert_eq!(places(None, 1 << 20), (1024, FRONT));
         assert_eq!(places(Some(10_000), 20_000), (10_000, FRONT));
-        assert_eq!(places(None, 1024), (714, 238));
-        assert_eq!(places(Some(10), 1024), (10, 942));
+        assert_eq!(places(None, 1024), (708, 236));
+        assert_eq!(places(Some(10), 1024), (10, 934));
         assert_eq!(places(None, 64), (1, 1));
     }
 

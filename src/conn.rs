@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustix::net::{SendFlags, send};
 
 use crate::drain::Drain;
+use crate::metrics::Metrics;
 use crate::outbox::{Link, Outbox};
 use crate::places::{Occupant, Place};
 use crate::wire::Farewell;
@@ -23,6 +24,8 @@ pub struct Conn {
     pub place: Place,
     /// Who looks after the client when it falls behind.
     pub drain: Drain<Arc<Conn>>,
+    /// Who counts what becomes of it.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The outbox of a connection.
@@ -79,5 +82,9 @@ impl Link for Arc<Conn> {
 
     fn watch(outbox: &Arc<Outbox<Self>>) {
         outbox.link().drain.watch(outbox.clone());
+    }
+
+    fn evicted(&self) {
+        self.metrics.evicted();
     }
 }

@@ -49,6 +49,11 @@ mod outbox;
 mod sync;
 mod wire;
 
+mod admin;
+mod exposition;
+mod metrics;
+mod process;
+
 mod server;
 
 #[cfg(all(test, not(fuzzing)))]
@@ -58,5 +63,5 @@ pub mod fuzzing;
 #[cfg(any(test, fuzzing))]
 mod testing;
 
-pub use config::{Config, Echo, Limits};
+pub use config::{AdminListen, Config, Echo, Limits};
 pub use server::{Server, ServerError, Stopper};

@@ -15,6 +15,7 @@ use crate::config::{ACCEPT_PAUSE, BACKLOG, SOCKET_BUFFER};
 use crate::conn::Conn;
 use crate::doorman::Doorman;
 use crate::drain::Drain;
+use crate::metrics::Metrics;
 use crate::places::Places;
 use crate::refusal::Refusal;
 use crate::workers::Workers;
@@ -48,6 +49,8 @@ pub struct Listener {
     pub drain: Drain<Arc<Conn>>,
     /// Who turns away those for whom there is no place or no thread.
     pub doorman: Doorman,
+    /// Who counts what becomes of connections.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Listener {
@@ -88,9 +91,10 @@ impl Listener {
         }
         let place = match self.places.take(peer.ip()) {
             Ok(place) => place,
-            Err(full) => return self.doorman.refuse(stream, peer, Refusal::unavailable(full)),
+            Err(full) => return self.doorman.refuse(stream, peer, Refusal::full(full)),
         };
-        let conn = Arc::new(Conn { stream, peer, place, drain: self.drain.clone() });
+        let (drain, metrics) = (self.drain.clone(), self.metrics.clone());
+        let conn = Arc::new(Conn { stream, peer, place, drain, metrics });
         if let Err((conn, error)) = self.gates.serve(conn) {
             log::warn!("no thread for {peer}: {error}");
             if let Some(conn) = Arc::into_inner(conn) {

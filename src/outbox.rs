@@ -29,6 +29,8 @@ pub trait Link: Sized {
     /// Hands the outbox to whoever calls [`Outbox::tend`] when the socket takes more. Called once
     /// until [`Outbox::tend`] has said [`Tended::Done`], and once more if the deadline comes nearer.
     fn watch(outbox: &Arc<Outbox<Self>>);
+    /// The client is given up because it reads too slowly.
+    fn evicted(&self) {}
 }
 
 /// How much may wait, and for how long.
@@ -252,6 +254,7 @@ impl<L: Link> Outbox<L> {
         state.deadline = Instant::now() + self.bounds.close_timeout;
         state.backlog.keep_torn();
         state.backlog.push(&Farewell::TooSlow.frame());
+        self.link.evicted();
     }
 
     fn end(&self, state: &mut State) {
