@@ -5,6 +5,11 @@ export function show(id, text) {
 	if (find(id).textContent !== String(text)) find(id).textContent = text;
 }
 
+// So long a server may take to answer.
+const PATIENCE = 5_000;
+
+export const ask = (url, options) => fetch(url, { cache: 'no-store', signal: AbortSignal.timeout(PATIENCE), ...options });
+
 export function make(name, properties, ...children) {
 	const element = Object.assign(document.createElement(name), properties);
 	element.append(...children);

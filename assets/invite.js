@@ -1,32 +1,24 @@
-// Invites others: with the link to this page, and with the same as a code for a camera. The server
-// draws it, and knows a link for others where this one is for this computer alone.
+// Invites others by a link and its code. The server knows a link for others where the page's own is
+// for this computer alone.
 
-import { find, show } from './dom.js';
+import { ask, find, show } from './dom.js';
 import { say } from './texts.js';
 
-const PATIENCE = 5_000;
-
-const code = find('code');
 const link = find('link');
 
 find('invite').onclick = async () => {
-	let answer = {};
-	try {
-		const page = location.origin + location.pathname;
-		answer = await (await fetch(`invite?${page}`, { signal: AbortSignal.timeout(PATIENCE) })).json();
-	} catch {}
-	const { url, size, path, flag } = answer;
-	find('shared').hidden = !url;
-	show('invited', url ? say('scan') : flag ? say('onlyHere', flag) : say('noLink'));
-	link.value = code.ariaLabel = url;
-	code.setAttribute('viewBox', `0 0 ${size} ${size}`);
-	code.firstChild.setAttribute('d', path);
+	const answer = ask(`invite?${location.origin}${location.pathname}`);
+	const { url, code, flag } = await answer.then((response) => response.json()).catch(() => ({}));
+	show('invite-hint', url ? '' : flag ? say('onlyHere', flag) : say('noNetwork'));
+	find('invited').hidden = !url;
+	if (url) Object.assign(find('code'), { src: code, alt: url });
+	link.value = url;
 	find('invitation').showModal();
 	link.select();
 };
 
-// This works over plain http too, where there is no navigator.clipboard.
+// Over plain http there is no navigator.clipboard, but there is this.
 find('copy').onclick = () => {
 	link.select();
-	if (document.execCommand('copy')) show('invited', say('copied'));
+	if (document.execCommand('copy')) show('invite-hint', say('copied'));
 };

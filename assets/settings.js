@@ -1,4 +1,4 @@
-// The reader's number and wishes, and the dialog that changes them.
+// The reader's number and wishes, and the dialog for them.
 
 import { find, show } from './dom.js';
 import { device, tab } from './storage.js';
@@ -47,7 +47,7 @@ function open() {
 	dialog.showModal();
 }
 
-// What is wrong keeps the browser from submitting the form, and it says why.
+// The browser says what is wrong, and submits no form.
 function checkNumber() {
 	number.setCustomValidity(parse(number.value) ? '' : say('numberWrong'));
 }
@@ -71,7 +71,7 @@ function parse(text) {
 	return value === BigInt.asIntN(64, value) ? String(value) : null;
 }
 
-// Plain http has no crypto.randomUUID, but it has this.
+// Plain http has no crypto.randomUUID, but this.
 function random() {
 	const [value] = crypto.getRandomValues(new Uint32Array(1));
 	return String(value % RANDOM_BELOW);

@@ -22,10 +22,7 @@ pub fn is_page_url(url: &str) -> bool {
 /// neither, when this machine is on no network.
 pub fn response(page_url: &str, listening: SocketAddr, head_only: bool) -> Vec<u8> {
     let body = match link(page_url, listening) {
-        Some((url, code)) => {
-            let (size, path) = (code.size(), code.path());
-            format!(r#"{{"url":"{url}","size":{size},"path":"{path}"}}"#)
-        }
+        Some((url, code)) => format!(r#"{{"url":"{url}","code":"{}"}}"#, code.image()),
         None if reach::is_private(listening) => {
             format!(r#"{{"flag":"--listen [::]:{}"}}"#, listening.port())
         }
@@ -79,8 +76,8 @@ mod tests {
         ] {
             for listening in ["127.0.0.1:8000", "[::]:8000"] {
                 let body = body(url, listening);
-                let start = format!(r#"{{"url":"{url}","size":"#);
-                assert!(body.starts_with(&start) && body.ends_with("z\"}"), "{body}");
+                let start = format!(r#"{{"url":"{url}","code":"data:image/svg+xml,<svg "#);
+                assert!(body.starts_with(&start) && body.ends_with("</svg>\"}"), "{body}");
             }
         }
     }
@@ -95,7 +92,7 @@ mod tests {
             "https://[::1]/deep/",
             "http://0.0.0.0:8000/",
         ] {
-            let start = r#"{"url":"http://10.1.2.3:8000/","size":"#;
+            let start = r#"{"url":"http://10.1.2.3:8000/","code":"#;
             assert!(body(url, "10.1.2.3:8000").starts_with(start), "{url}");
             assert_eq!(body(url, "127.0.0.1:8000"), r#"{"flag":"--listen [::]:8000"}"#, "{url}");
         }

@@ -40,8 +40,18 @@ impl Code {
         (0..self.size()).step_by(2).map(|y| format!("{start}{}{end}\n", row(y))).collect()
     }
 
-    /// The dark modules as the data of an SVG path, a unit each.
-    pub fn path(&self) -> String {
+    /// A drawing as the URL of an image, in which a module is one unit wide. It has no double quotes.
+    pub fn image(&self) -> String {
+        let (size, path) = (self.size(), self.path());
+        format!(
+            "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {size} {size}' \
+             shape-rendering='crispEdges'><path fill='white' d='M0 0h{size}v{size}H0z'/>\
+             <path d='{path}'/></svg>"
+        )
+    }
+
+    /// The dark modules as the data of an SVG path.
+    fn path(&self) -> String {
         let mut path = String::new();
         for y in 0..self.size() {
             let mut x = 0;
@@ -137,7 +147,10 @@ mod tests {
     #[test]
     fn a_camera_reads_the_text_in_the_page() {
         let mut dark = Vec::new();
-        for run in code().path().split_terminator('z') {
+        let image = code().image();
+        assert!(!image.contains(['"', '#', '%']), "they mean something else in JSON or a URL");
+        let path = image.split("d='").nth(2).and_then(|rest| rest.split('\'').next());
+        for run in path.expect("a path").split_terminator('z') {
             let (start, rest) = run[1..].split_once('h').expect("a width");
             let (x, y) = start.split_once(' ').expect("a place");
             let (width, back) = rest.split_once("v1h-").expect("a height");

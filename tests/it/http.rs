@@ -149,7 +149,7 @@ fn a_page_gets_the_link_and_the_code_to_invite_others_with() {
     let path = format!("/invite?{url}");
     let whole = server.ask(get(&path, ""));
     assert_eq!(whole.status, 200, "{}", whole.head);
-    assert!(whole.text().starts_with(&format!(r#"{{"url":"{url}","size":"#)), "{}", whole.text());
+    assert!(whole.text().starts_with(&format!(r#"{{"url":"{url}","code":"#)), "{}", whole.text());
     assert_eq!(whole.field("Content-Type"), Some("application/json"));
     assert_eq!(whole.field("Cache-Control"), Some("no-store"));
     assert_eq!(whole.field("X-Content-Type-Options"), Some("nosniff"));

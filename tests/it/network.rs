@@ -167,7 +167,7 @@ fn others_are_invited_to_an_address_of_the_network() {
         let port = server.address().port();
         let urls = ["10.99.0.1", "9.9.9.9", "[fd00:1::1]", "169.254.1.1"]
             .map(|host| format!("http://{host}:{port}/"));
-        let start = format!(r#"{{"url":"{}","size":"#, urls[0]);
+        let start = format!(r#"{{"url":"{}","code":"#, urls[0]);
         assert!(invited(&server).starts_with(&start), "{}", invited(&server));
         let said = greet(false);
         assert_eq!(said.lines().skip(1).map(str::trim).collect::<Vec<_>>(), urls, "{said}");
