@@ -45,7 +45,7 @@ function sound() {
 	tone.stop(audio.currentTime + 0.5);
 }
 
-document.addEventListener('visibilitychange', () => {
+addEventListener('visibilitychange', () => {
 	if (document.hidden) return;
 	unread = 0;
 	show();

@@ -57,8 +57,7 @@ export function connect(address, onState, onText) {
 				const refusal = await askWhy(url);
 				if (mine === socket) retryAs(refusal);
 			} else if (code === LOST) lose();
-			else if (isFinal(code)) become({ name: 'closed', code, reason });
-			else retryAs({ name: 'closed', code, reason });
+			else (isFinal(code) ? become : retryAs)({ name: 'closed', code, reason });
 		};
 	}
 
@@ -112,7 +111,7 @@ export function connect(address, onState, onText) {
 
 	addEventListener('online', wake);
 	addEventListener('offline', check);
-	document.addEventListener('visibilitychange', () => document.hidden || wake());
+	addEventListener('visibilitychange', () => document.hidden || wake());
 	addEventListener('pagehide', leave);
 	addEventListener('pageshow', ({ persisted }) => persisted && open());
 	setInterval(tick, 1_000);

@@ -49,7 +49,6 @@ export function echo(connection) {
 			// The plot alone tells of the steady ones.
 			if (isMine) add({ sender: '2', name: say('cameBack', milliseconds(ms)), text: answer });
 		},
-		connected() {},
 		disconnected() {
 			unanswered += waiting.length;
 			for (const _ of waiting) sample(Infinity);

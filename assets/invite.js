@@ -1,5 +1,4 @@
-// Invites others by a link and its code. The server knows a link for others where the page's own is
-// for this computer alone.
+// Invites others by a link and its code, which the server knows.
 
 import { ask, find, show } from './dom.js';
 import { say } from './texts.js';

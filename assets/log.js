@@ -104,4 +104,4 @@ find('jump').onclick = () => {
 	scroller.focus();
 };
 new ResizeObserver(() => following && follow()).observe(scroller);
-document.addEventListener('visibilitychange', draw);
+addEventListener('visibilitychange', draw);

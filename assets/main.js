@@ -1,4 +1,4 @@
-// Puts the page together: the room at `/`, the test of a connection at `/echo`.
+// Puts the page together: the room, or the test of a connection at `/echo`.
 
 import { composer } from './composer.js';
 import { connect } from './connection.js';
@@ -28,7 +28,7 @@ function onState(state) {
 	const isConnected = state.name === 'connected';
 	showState(state);
 	setConnected(isConnected);
-	if (isConnected) page.connected();
+	if (isConnected) page.connected?.();
 	else if (wasConnected) page.disconnected();
 	wasConnected = isConnected;
 }

@@ -20,11 +20,9 @@ export function onNewId(changed) {
 	find('cancel').onclick = () => dialog.close();
 	find('notify').onchange = ask;
 	number.oninput = checkNumber;
-	dialog.onsubmit = (event) => {
-		event.preventDefault();
+	dialog.onsubmit = () => {
 		const chosen = parse(number.value);
 		for (const wish of WISHES) device.set(wish, find(wish).checked ? 'yes' : 'no');
-		dialog.close();
 		if (chosen === current) return;
 		use(chosen);
 		changed();
@@ -61,7 +59,7 @@ function showObstacle() {
 	let obstacle;
 	if (!isSecureContext) obstacle = 'notifyInsecure';
 	else if ((window.Notification?.permission ?? 'denied') === 'denied') obstacle = 'notifyDenied';
-	find('notify').disabled = Boolean(obstacle);
+	find('notify').disabled = obstacle;
 	show('notify-hint', obstacle ? say(obstacle) : '');
 }
 
@@ -71,8 +69,6 @@ function parse(text) {
 	return value === BigInt.asIntN(64, value) ? String(value) : null;
 }
 
-// Plain http has no crypto.randomUUID, but this.
 function random() {
-	const [value] = crypto.getRandomValues(new Uint32Array(1));
-	return String(value % RANDOM_BELOW);
+	return String(Math.floor(Math.random() * RANDOM_BELOW));
 }

@@ -3,7 +3,7 @@ const rows = `
 client | Client #{} | 訪客 #{}
 you | You | 你
 left | Client #{} left the chat | 訪客 #{} 離開了聊天室
-gap | Not connected from {} to {}: what was said meanwhile is missing | {} 到 {} 未連線，缺少這段時間的訊息
+gap | Not connected from {} to {}: messages are missing | {} 到 {} 未連線，缺少這段時間的訊息
 blank | (blank) | （空白）
 empty | Nothing has been said yet. Whoever opens this page sees what you write. | 還沒有人說話。開啟這個網頁的人都看得到你寫的訊息。
 toEnd | Newest | 最新訊息
@@ -12,7 +12,7 @@ log | Messages | 訊息
 placeholder | Write a message | 輸入訊息
 send | Send | 送出
 tooMany | {} bytes too many | 超過 {} 位元組
-tooLong | Too long to send: a message can have {} bytes. | 太長而無法送出：一則訊息最多 {} 位元組。
+tooLong | Too long to send: a message can have {} bytes. | 太長：一則訊息最多 {} 位元組。
 notConnected | Not connected. Your text stays here. | 尚未連線，文字會留在這裡。
 unsent | Perhaps not sent | 可能未送出
 sending | Sending… | 傳送中…
@@ -30,7 +30,7 @@ tryNow | Try now | 立即重試
 settings | Settings | 設定
 number | Your number, as others see it | 你的號碼（別人看得到）
 numberWrong | It must be a whole number of 64 bits. | 必須是 64 位元的整數。
-sound | Sound for new messages while I am elsewhere | 不在這個網頁時，新訊息以聲音提示
+sound | Sound for new messages while I am elsewhere | 不在網頁時以聲音提示新訊息
 notify | Notifications while this tab is hidden | 分頁隱藏時顯示通知
 notifyInsecure | Browsers allow notifications only over https or on localhost. | 瀏覽器只在 https 或 localhost 允許通知。
 notifyDenied | This browser does not let this page notify. | 這個瀏覽器不讓這個網頁發出通知。

@@ -56,4 +56,4 @@ function row(entry) {
 	return make('li', {}, make('p', { dir: 'auto' }, entry.text), ...choices);
 }
 
-const button = (key, onclick) => make('button', { type: 'button', className: 'quiet', onclick }, say(key));
+const button = (key, onclick) => make('button', { className: 'quiet', onclick }, say(key));
