@@ -44,6 +44,7 @@ build: ## build the program, as a static binary where that can be had (FEATURES=
 
 test: test-needs ## run every test, in the browser too; installs what that needs
 	$(CARGO) test --locked
+	$(CARGO) test --locked --features mdns --lib --test it -- mdns
 	$(MAKE) model
 
 model: ## try the orders in which hub, session and drain thread can meet (shuttle)
@@ -110,6 +111,7 @@ bench-10k: build ## measure 10,000 clients in one room
 lint: ## check format, clippy and documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --features mdns --lib --test it -- -D warnings
 	RUSTFLAGS='--cfg fuzzing' $(CARGO) clippy --locked --lib -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 

@@ -484,7 +484,7 @@ mod tests {
 
     #[cfg(feature = "mdns")]
     #[test]
-    fn a_room_for_this_machine_alone_is_not_announced() {
+    fn mdns_does_not_announce_a_room_for_this_machine_alone() {
         let error = run(&["--mdns", "boat"], &[]).expect_err("a refusal");
         assert!(error.contains("--mdns boat") && error.contains("--listen [::]:8000"), "{error}");
     }

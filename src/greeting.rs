@@ -30,10 +30,7 @@ pub fn greeting(listening: SocketAddr, names: &[String], code: bool, colours: bo
         )
     } else {
         let list: String = urls.iter().map(|url| format!("  {url}\n")).collect();
-        format!(
-            "roomd: open http://localhost:{port}/ here, or from elsewhere (the whole network can \
-             reach it):\n{list}"
-        )
+        format!("roomd: open http://localhost:{port}/ here; the whole network can open\n{list}")
     };
     for name in names {
         said.push_str(&format!("  http://{name}:{port}/\n"));

@@ -25,10 +25,11 @@ impl Code {
         self.0.get_module(x - QUIET, y - QUIET)
     }
 
-    /// Lines of half blocks, two rows of modules each. With `colours` they say themselves what is
-    /// dark and what is light; without, the screen has to be dark, as most terminals are.
+    /// Lines of half blocks, two rows of modules each. What is light is drawn: a font's blocks may be
+    /// smaller than their place, and a camera minds dark lines in the light less than the reverse.
+    /// Without `colours` the screen has to be dark, as most terminals are.
     pub fn text(&self, colours: bool) -> String {
-        let (start, end) = if colours { ("\x1b[37;40m", "\x1b[0m") } else { ("", "") };
+        let (start, end) = if colours { ("\x1b[37;40;1m", "\x1b[0m") } else { ("", "") };
         let block = |x, y| match (self.is_dark(x, y), self.is_dark(x, y + 1)) {
             (true, true) => ' ',
             (true, false) => '▄',
@@ -127,7 +128,7 @@ mod tests {
     #[test]
     fn a_camera_reads_the_text_in_the_terminal() {
         assert_eq!(code().size(), 25 + 2 * QUIET);
-        for (colours, start, end) in [(false, "", ""), (true, "\x1b[37;40m", "\x1b[0m")] {
+        for (colours, start, end) in [(false, "", ""), (true, "\x1b[37;40;1m", "\x1b[0m")] {
             let text = code().text(colours);
             let lines: Vec<Vec<char>> = text
                 .lines()

@@ -132,15 +132,11 @@ fn of_the_echo() {
 #[test]
 fn of_the_invitation() {
     let room = Room::start();
+    let reader = Reader { width: 320, height: 568, ..Reader::default() };
     let url = format!("http://boat.local:{}/", room.address.port());
-    let wide = Reader { width: 760, height: 690, ..Reader::default() };
-    let dark = Reader { dark: true, ..wide };
-    let phone = Reader { languages: "zh-TW", width: 320, height: 568, ..Reader::default() };
-    for (name, reader) in [("invite", wide), ("invite-dark", dark), ("invite-phone", phone)] {
-        let page = Page::open_as(&url, &reader);
-        page.wait("connected", CONNECTED);
-        page.click("#invite");
-        page.wait("the dialog", "document.querySelector('#invitation').open");
-        keep(&page, name);
-    }
+    let page = Page::open_as(&url, &reader);
+    let _clients = talk(&room, &page);
+    page.click("#invite");
+    page.wait("the dialog", "document.querySelector('#invitation').open");
+    keep(&page, "invite");
 }
