@@ -80,9 +80,19 @@ const FLAGS: &[Flag] = &[
         },
     },
     Flag {
+        name: "max-memory",
+        value: "SIZE",
+        default: "a quarter of the memory, at most 256M unless --max-clients needs more",
+        help: "what clients can make the server hold in all; how many there may be follows from it",
+        set: |config, value| {
+            config.limits.max_memory = Some(size(value)?);
+            Ok(())
+        },
+    },
+    Flag {
         name: "max-clients",
         value: "N",
-        default: "1024, or what the descriptor limit allows",
+        default: "1024, or what the memory and the descriptor limit allow",
         help: "clients at once; the next one gets 503",
         set: |config, value| {
             config.limits.max_clients =
@@ -309,6 +319,20 @@ fn number(
     value.parse().ok().filter(|number| range.contains(number)).ok_or(accepted)
 }
 
+/// Bytes, such as `8000000`, `8000K` or `8M`, where K and M are 1024 and 1024² bytes.
+fn size(value: &str) -> Result<usize, Refused> {
+    const ACCEPTED: Refused = "a size from 1M to 64G, such as 8M or 8192K";
+    let (digits, unit) = match value.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&value[..at], 1 << 10),
+        Some((at, 'm' | 'M')) => (&value[..at], 1 << 20),
+        Some((at, 'g' | 'G')) => (&value[..at], 1 << 30),
+        _ => (value, 1),
+    };
+    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    let in_range = bytes.filter(|bytes| (1 << 20..=64 << 30).contains(bytes));
+    in_range.and_then(|bytes| usize::try_from(bytes).ok()).ok_or(ACCEPTED)
+}
+
 /// A time such as `25`, `0.5`, `25s` or `500ms`. A deadline of an hour is long enough for
 /// anybody, and zero would be none at all.
 fn seconds(value: &str) -> Result<Duration, Refused> {
@@ -394,6 +418,7 @@ mod tests {
                 "allow-origin" => "https://a.example",
                 "log-level" => "warn",
                 "max-queue" => "500000",
+                "max-memory" => "77M",
                 _ => "77",
             };
             // Nobody would be told of a room that nobody else can enter.
@@ -453,6 +478,8 @@ mod tests {
             (&["--admin-listen", "on"], &["--admin-listen", "'on'", "ADDRESS:PORT", "off"]),
             (&["--admin-listen", "127.0.0.1:8000"], &["--admin-listen 127.0.0.1:8000", "--listen"]),
             (&["--max-message", "1e3"], &["--max-message", "'1e3'", "16777216"]),
+            (&["--max-memory", "8MB"], &["--max-memory", "'8MB'", "8M"]),
+            (&["--max-memory", "1023K"], &["--max-memory", "'1023K'", "from 1M"]),
             (&["--ping-timeout", "0"], &["--ping-timeout", "'0'", "1ms"]),
             (&["--ping-timeout", "inf"], &["--ping-timeout", "'inf'"]),
             (&["--allow-origin", "chat.example"], &["--allow-origin", "'chat.example'", "SCHEME"]),
@@ -494,6 +521,16 @@ mod tests {
         assert_eq!(seconds("25"), Ok(Duration::from_secs(25)));
         assert_eq!(seconds("2.5s"), Ok(Duration::from_millis(2500)));
         assert_eq!(seconds("500ms"), Ok(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn sizes_may_have_a_unit() {
+        assert_eq!(size("2000000"), Ok(2_000_000));
+        assert_eq!(size("2048K"), Ok(2 << 20));
+        assert_eq!(size("8m"), Ok(8 << 20));
+        for wrong in ["", "M", "-8M", "8.5M", "+", "99999999999999999999G", "8é"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
     }
 
     /// To mend it: put what the test says is missing between the README's marks.

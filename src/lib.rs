@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod budget;
 pub mod config;
 pub mod greeting;
 pub mod logger;
@@ -20,6 +21,7 @@ mod conn;
 mod deadline;
 mod doorman;
 mod listener;
+mod machine;
 mod places;
 mod workers;
 
@@ -36,6 +38,8 @@ mod refusal;
 mod reply;
 
 mod ahead;
+mod assembly;
+mod framing;
 mod pace;
 mod session;
 mod stream;
@@ -46,6 +50,7 @@ mod hub;
 mod backlog;
 mod drain;
 mod outbox;
+mod queues;
 mod sync;
 mod wire;
 

@@ -323,7 +323,7 @@ impl From<Farewell> for Leaving {
             Farewell::NotUtf8 => Leaving::NotUtf8,
             Farewell::Protocol => Leaving::Protocol,
             Farewell::TooLong(_) => Leaving::TooLong,
-            Farewell::TooSlow => Leaving::TooSlow,
+            Farewell::TooSlow | Farewell::Unfinished => Leaving::TooSlow,
             Farewell::Silent(_) => Leaving::Silent,
         }
     }

@@ -14,7 +14,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::access::Access;
 use crate::admin::Admin;
-use crate::config::{ADMIN_PLACES, AdminListen, Capacity, Config, INBOX};
+use crate::assembly::Assembly;
+use crate::budget::{Budget, Capacity};
+use crate::config::{ADMIN_PLACES, AdminListen, Config};
 use crate::conn::Conn;
 use crate::doorman::Doorman;
 use crate::drain::Drain;
@@ -23,10 +25,12 @@ use crate::gate::{Gate, Site};
 use crate::http::Page;
 use crate::hub::Hub;
 use crate::listener::{self, Listener};
+use crate::machine;
 #[cfg(feature = "mdns")]
 use crate::mdns::Announcement;
 use crate::metrics::Metrics;
 use crate::places::Places;
+use crate::queues::Queues;
 use crate::refusal::Refusal;
 use crate::session::{Host, Session};
 use crate::workers::Workers;
@@ -39,6 +43,7 @@ pub struct Server {
     /// Where health and metrics alone are found.
     admin: Option<(TcpListener, SocketAddr)>,
     config: Config,
+    budget: Budget,
     stop: (Sender<Notice>, Receiver<Notice>),
 }
 
@@ -57,11 +62,29 @@ enum Notice {
 
 /// Why the server does not start, or stopped by itself: what was tried, and what to do.
 #[derive(Debug)]
-pub struct ServerError(String);
+pub struct ServerError {
+    line: String,
+    is_about_settings: bool,
+}
+
+impl ServerError {
+    fn settings(line: String) -> Self {
+        ServerError { line, is_about_settings: true }
+    }
+
+    fn other(line: String) -> Self {
+        ServerError { line, is_about_settings: false }
+    }
+
+    /// Whether other settings would help, and not another state of the system.
+    pub fn is_about_settings(&self) -> bool {
+        self.is_about_settings
+    }
+}
 
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.line)
     }
 }
 
@@ -76,13 +99,17 @@ impl Server {
     /// # Errors
     /// When the settings do not fit each other or an address cannot be had.
     pub fn bind(config: Config) -> Result<Server, ServerError> {
-        config.check().map_err(ServerError)?;
-        let (socket, address) = listen(config.listen, "--listen")?;
+        config.check().map_err(ServerError::settings)?;
+        let budget = Budget::new(&config.limits, raise_descriptor_limit(), machine::memory())
+            .map_err(ServerError::settings)?;
+        let (socket, address) = listen(config.listen, "--listen", budget.socket_buffer)?;
         let admin = match config.admin {
-            AdminListen::At(address) => Some(listen(address, "--admin-listen")?),
+            AdminListen::At(address) => {
+                Some(listen(address, "--admin-listen", budget.socket_buffer)?)
+            }
             AdminListen::WithTheRoom | AdminListen::Off => None,
         };
-        Ok(Server { socket, address, admin, config, stop: unbounded() })
+        Ok(Server { socket, address, admin, config, budget, stop: unbounded() })
     }
 
     /// Where the server listens; the port that the system chose, if it was to choose.
@@ -108,29 +135,36 @@ impl Server {
     /// When the system gives no thread to start with, or a thread failed that the server cannot
     /// do without.
     pub fn run(self) -> Result<(), ServerError> {
-        let Server { socket, address, admin: admin_socket, config, stop: (notices, news) } = self;
+        let Server { socket, address, admin: admin_socket, config, budget, stop } = self;
+        let (notices, news) = stop;
         let limits = config.limits;
-        let capacity = limits.capacity(raise_descriptor_limit());
+        let capacity = budget.capacity;
         if let Some(wanted) = limits.max_clients.filter(|wanted| *wanted > capacity.clients) {
             log::warn!(
                 "only {} clients of --max-clients {wanted} fit the descriptor limit; raise it with ulimit -n",
                 capacity.clients
             );
         }
-        let start = |what, error: io::Error| ServerError(format!("cannot start {what}: {error}"));
+        let start =
+            |what, error: io::Error| ServerError::other(format!("cannot start {what}: {error}"));
         let metrics = Arc::new(Metrics::new());
         let (page, page_thread) =
             Page::start(limits.max_message).map_err(|error| start("the page side", error))?;
         let (drain, drain_thread) =
             Drain::start(metrics.clone()).map_err(|error| start("the drain thread", error))?;
-        let (inbox, events) = bounded(INBOX);
+        let (inbox, events) = bounded(budget.inbox);
         let counts = metrics.clone();
         let hub_thread = spawn("hub", &notices, move || Hub::new().run(&events, &counts))?;
         let (doorman, refuse) = Doorman::new(metrics.clone());
         let doorman_thread = spawn("doorman", &notices, refuse)?;
 
         let (alive, all_ended) = bounded::<Infallible>(0);
-        let host = Host { limits: limits.clone(), echo: config.echo, inbox: inbox.clone() };
+        let host = Host {
+            limits: limits.clone(),
+            echo: config.echo,
+            inbox: inbox.clone(),
+            assembly: Assembly::new(budget.slots),
+        };
         let sessions = Workers::new("client", alive.clone(), move |session: Session| {
             session.run(&host);
         });
@@ -150,7 +184,8 @@ impl Server {
                 }
             }
         });
-        let office = Office { drain, doorman, metrics: metrics.clone() };
+        let queues = Arc::new(Queues::new(budget.queues));
+        let office = Office { drain, queues, doorman, metrics: metrics.clone() };
         let front = office.open("accept", &notices, socket, capacity, gates)?;
         #[cfg(feature = "mdns")]
         let announcement = config
@@ -162,6 +197,7 @@ impl Server {
             })
             .transpose()?;
         log::info!("serving on {address}: {} clients at most", capacity.clients);
+        log::info!("memory at most: {budget}");
         let admin_gate = Gate { limits: limits.clone(), site: None, admin: Some(admin) };
         // What it takes is gone afterwards, also if there is no such address.
         let open_admin = move |(socket, address)| {
@@ -174,9 +210,9 @@ impl Server {
         let admin_front = admin_socket.map(open_admin).transpose()?;
 
         let result = match news.recv() {
-            Ok(Notice::Ended(name)) => {
-                Err(ServerError(format!("the {name} thread failed, and nothing goes without it")))
-            }
+            Ok(Notice::Ended(name)) => Err(ServerError::other(format!(
+                "the {name} thread failed, and nothing goes without it"
+            ))),
             Ok(Notice::Stop) | Err(_) => Ok(()),
         };
 
@@ -219,6 +255,7 @@ impl Server {
 /// What all listeners share.
 struct Office {
     drain: Drain<Arc<Conn>>,
+    queues: Arc<Queues>,
     doorman: Doorman,
     metrics: Arc<Metrics>,
 }
@@ -242,7 +279,7 @@ impl Office {
         gates: Workers<Arc<Conn>>,
     ) -> Result<Front, ServerError> {
         let (stop, told) = UnixStream::pair()
-            .map_err(|error| ServerError(format!("cannot start accepting: {error}")))?;
+            .map_err(|error| ServerError::other(format!("cannot start accepting: {error}")))?;
         let places = Places::new(capacity);
         let listener = Listener {
             socket,
@@ -250,6 +287,7 @@ impl Office {
             places: places.clone(),
             gates,
             drain: self.drain.clone(),
+            queues: self.queues.clone(),
             doorman: self.doorman.clone(),
             metrics: self.metrics.clone(),
         };
@@ -296,7 +334,7 @@ fn spawn(
             let _tell = tell;
             run();
         })
-        .map_err(|error| ServerError(format!("cannot start the {name} thread: {error}")))
+        .map_err(|error| ServerError::other(format!("cannot start the {name} thread: {error}")))
 }
 
 /// A thread that panicked has said so, and the server ends anyway.
@@ -313,11 +351,16 @@ fn raise_descriptor_limit() -> usize {
     current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
-/// A socket that listens where `flag` says, and where that is.
-fn listen(address: SocketAddr, flag: &str) -> Result<(TcpListener, SocketAddr), ServerError> {
+/// A socket that listens where `flag` says, and where that is. Its connections have the kernel's
+/// buffers set to `buffer` bytes.
+fn listen(
+    address: SocketAddr,
+    flag: &str,
+    buffer: usize,
+) -> Result<(TcpListener, SocketAddr), ServerError> {
     TcpListener::bind(address)
         .and_then(|socket| {
-            listener::prepare(&socket)?;
+            listener::prepare(&socket, buffer)?;
             let address = socket.local_addr()?;
             Ok((socket, address))
         })
@@ -331,5 +374,5 @@ fn cannot_listen(address: SocketAddr, flag: &str, error: &io::Error) -> ServerEr
         io::ErrorKind::AddrNotAvailable => "this machine has no such address; see",
         _ => "see",
     };
-    ServerError(format!("cannot listen on {address}: {error}; {hint} {flag}"))
+    ServerError::other(format!("cannot listen on {address}: {error}; {hint} {flag}"))
 }

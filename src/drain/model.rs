@@ -95,6 +95,10 @@ impl Link for Arc<Socket> {
     fn watch(outbox: &Client) {
         outbox.link().drain.watch(outbox.clone());
     }
+
+    fn queue_changed(&self, _: usize, _: usize) {}
+
+    fn relieve(&self) {}
 }
 
 impl Bell<Arc<Socket>> for Arc<Ringer> {

@@ -141,8 +141,13 @@ fn messages_are_counted_as_they_come_and_as_they_go() {
     const MESSAGES: usize = 20;
     let server = TestServer::start();
     let mut members: Vec<_> = (0..CLIENTS as i64).map(|id| server.join(id)).collect();
-    let mut echo = server.echo();
-    let (mut received, mut sent) = (0, 0);
+    // What comes right behind a handshake counts as well.
+    let mut echo = server.connect();
+    echo.send([get("/ws", UPGRADE).as_bytes(), &frame(TEXT, "early")].concat());
+    let mut echo = echo.upgraded();
+    echo.hears("Message text was: early");
+    let mut received = frame(TEXT, "early").len();
+    let mut sent = frame(TEXT, "Message text was: early").len() - 4;
     for n in 0..MESSAGES {
         let text = numbered(n, 10 + 40 * n);
         received += frame(TEXT, &text).len();
@@ -164,7 +169,7 @@ fn messages_are_counted_as_they_come_and_as_they_go() {
         &server,
         &[
             (r#"roomd_messages_received_total{endpoint="room"}"#, MESSAGES as f64),
-            (r#"roomd_messages_received_total{endpoint="echo"}"#, 3.0),
+            (r#"roomd_messages_received_total{endpoint="echo"}"#, 4.0),
             ("roomd_deliveries_total", (CLIENTS * MESSAGES) as f64),
             ("roomd_received_bytes_total", received as f64),
             ("roomd_sent_bytes_total", sent as f64),
@@ -207,6 +212,23 @@ fn who_is_behind_is_counted_until_it_has_caught_up() {
     texts.iter().for_each(|text| slow.hears(&says(1, text)));
     let nobody_left = [("roomd_clients_behind", 0.0), ("roomd_evictions_total", 0.0)];
     comes_to_say(&server, &nobody_left);
+}
+
+/// Nor is one counted that has been sent everything and just does not go.
+#[test]
+fn who_is_evicted_is_behind_until_it_has_taken_its_last_word() {
+    let server = TestServer::with(|config| config.limits.close_timeout = 3 * PATIENCE);
+    let mut talker = server.join(1);
+    let mut slow = Peer::narrow(server.address()).upgrade("/ws/2");
+    eventually("the eviction", || {
+        talker.say(&"x".repeat(MAX_MESSAGE));
+        talker.next("a message").payload.ends_with(left(2).as_bytes()).then_some(())
+    });
+    comes_to_say(&server, &[("roomd_clients_behind", 1.0)]);
+    while slow.next("a close frame").first == TEXT {}
+    slow.peer.ends();
+    comes_to_say(&server, &[("roomd_clients_behind", 0.0), ("roomd_evictions_total", 1.0)]);
+    assert_eq!(scrape(server.address())[r#"roomd_clients{endpoint="room"}"#], 2.0);
 }
 
 #[test]
@@ -465,9 +487,7 @@ fn check(text: &str) -> Result<Samples, String> {
         if !belongs || (kind != "gauge" && value < 0.0) {
             return Err(format!("not of {family}: {line}"));
         }
-        let mut names: Vec<_> = labels.iter().map(|(label, _)| label).collect();
-        names.sort();
-        names.dedup();
+        let names: HashSet<_> = labels.iter().collect();
         let is_reserved = |name: &str| name.starts_with("__") || name.contains(':');
         if names.len() < labels.len()
             || names.iter().any(|name| !is_name(name) || is_reserved(name))
@@ -503,8 +523,8 @@ fn check_histogram(name: &str, samples: &Samples) -> Result<(), String> {
     samples.get(&format!("{name}_sum")).map(drop).ok_or(format!("no sum of {name}"))
 }
 
-/// Name, labels and value of a sample.
-fn read_sample(line: &str) -> Option<(&str, Vec<(&str, String)>, f64)> {
+/// Name, names of the labels, and value of a sample, whose labels are escaped as they should.
+fn read_sample(line: &str) -> Option<(&str, Vec<&str>, f64)> {
     let end = line.find(['{', ' '])?;
     let (name, mut rest) = line.split_at(end);
     let mut labels = Vec::new();
@@ -512,21 +532,16 @@ fn read_sample(line: &str) -> Option<(&str, Vec<(&str, String)>, f64)> {
         rest = inner;
         loop {
             let (label, behind) = rest.split_once("=\"")?;
-            let mut value = String::new();
             let mut chars = behind.char_indices();
-            let at = loop {
+            let end = loop {
                 match chars.next()? {
                     (at, '"') => break at,
-                    (_, '\\') => value.push(match chars.next()?.1 {
-                        'n' => '\n',
-                        same @ ('\\' | '"') => same,
-                        _ => return None,
-                    }),
-                    (_, other) => value.push(other),
+                    (_, '\\') if !['\\', '"', 'n'].contains(&chars.next()?.1) => return None,
+                    _ => {}
                 }
             };
-            labels.push((label, value));
-            rest = &behind[at + 1..];
+            labels.push(label);
+            rest = &behind[end + 1..];
             if let Some(behind) = rest.strip_prefix('}') {
                 rest = behind;
                 break;
