@@ -29,13 +29,14 @@ mod access;
 mod gate;
 mod head;
 mod http;
+mod refusal;
+mod reply;
+
 mod invite;
 #[cfg(feature = "mdns")]
 mod mdns;
 mod qr;
 mod reach;
-mod refusal;
-mod reply;
 
 mod ahead;
 mod assembly;

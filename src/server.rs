@@ -192,7 +192,7 @@ impl Server {
             .mdns
             .map(|name| {
                 Announcement::start(&name, address).map_err(|error| {
-                    ServerError(format!("cannot announce {name}.local by mDNS: {error}"))
+                    ServerError::other(format!("cannot announce {name}.local by mDNS: {error}"))
                 })
             })
             .transpose()?;
