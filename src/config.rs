@@ -135,8 +135,8 @@ pub const HEAD_BYTES: usize = 8 * 1024;
 pub const HEAD_FIELDS: usize = 64;
 
 /// A page's URL, as it comes in a link and its code: long enough for a name and a path, short
-/// enough for a code that a camera reads from a screen.
-pub const PAGE_URL_BYTES: usize = 300;
+/// enough for a code that a camera reads from a screen and that is no larger than the page's files.
+pub const PAGE_URL_BYTES: usize = 200;
 
 /// Connections that are not clients: requests that are being read, pages that are being sent.
 /// So many that a thousand half-open connections leave room for people.

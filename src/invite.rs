@@ -119,6 +119,9 @@ mod tests {
         }
         let longest = format!("http://{}/", "x".repeat(PAGE_URL_BYTES - "http:///".len()));
         assert!(is_page_url(&longest) && Code::new(&longest).is_some());
+        // So much is counted for a connection that is no client.
+        let response = response(&longest, ([0; 4], 80).into(), false);
+        assert!(response.len() < 10 * 1024, "{}", response.len());
         assert!(!is_page_url(&format!("{longest}x")));
     }
 }

@@ -45,13 +45,13 @@ impl Code {
     pub fn image(&self) -> String {
         let (size, path) = (self.size(), self.path());
         format!(
-            "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {size} {size}' \
-             shape-rendering='crispEdges'><path fill='white' d='M0 0h{size}v{size}H0z'/>\
-             <path d='{path}'/></svg>"
+            "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 -.5 {size} {size}' \
+             shape-rendering='crispEdges'><path fill='white' d='M0-.5h{size}v{size}H0z'/>\
+             <path stroke='black' d='{path}'/></svg>"
         )
     }
 
-    /// The dark modules as the data of an SVG path.
+    /// The dark modules as the data of an SVG path whose lines are one unit high.
     fn path(&self) -> String {
         let mut path = String::new();
         for y in 0..self.size() {
@@ -59,7 +59,7 @@ impl Code {
             while x < self.size() {
                 let run = (x..).take_while(|x| self.is_dark(*x, y)).count();
                 if run > 0 {
-                    path.push_str(&format!("M{x} {y}h{run}v1h-{run}z"));
+                    path.push_str(&format!("M{x} {y}h{run}"));
                 }
                 x += run as i32 + 1;
             }
@@ -151,11 +151,9 @@ mod tests {
         let image = code().image();
         assert!(!image.contains(['"', '#', '%']), "they mean something else in JSON or a URL");
         let path = image.split("d='").nth(2).and_then(|rest| rest.split('\'').next());
-        for run in path.expect("a path").split_terminator('z') {
-            let (start, rest) = run[1..].split_once('h').expect("a width");
+        for run in path.expect("a path").split('M').skip(1) {
+            let (start, width) = run.split_once('h').expect("a width");
             let (x, y) = start.split_once(' ').expect("a place");
-            let (width, back) = rest.split_once("v1h-").expect("a height");
-            assert_eq!(width, back);
             let numbers = [x, y, width].map(|number| number.parse::<i32>().expect("a number"));
             let [x, y, width] = numbers;
             dark.extend((x..x + width).map(|x| (x, y)));

@@ -7,7 +7,7 @@ use serde_json::json;
 
 /// Which modules of the drawn code are dark, as rows of 0 and 1.
 const DRAWN: &str = "document.querySelector('#code').decode().then(() => {
-    const code = document.querySelector('#code'), size = Number(code.src.match(/viewBox='0 0 ([0-9]+)/)[1]);
+    const code = document.querySelector('#code'), size = Number(code.src.match(/viewBox='0 -.5 ([0-9]+)/)[1]);
     const canvas = new OffscreenCanvas(size * 9, size * 9).getContext('2d');
     canvas.drawImage(code, 0, 0, size * 9, size * 9);
     const isDark = (x, y) => Number(canvas.getImageData(x * 9 + 4, y * 9 + 4, 1, 1).data.join() === '0,0,0,255');
