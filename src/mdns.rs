@@ -12,13 +12,12 @@ use crate::reach;
 /// Browsers of services list it under this.
 const SERVICE: &str = "_http._tcp.local.";
 
-/// How long saying goodbye may take, and then ending the thread.
+/// How long saying goodbye and ending the thread may take.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 /// While this lives, others find the server by its name.
 pub struct Announcement {
     daemon: ServiceDaemon,
-    service: String,
     watcher: Option<JoinHandle<()>>,
 }
 
@@ -47,8 +46,7 @@ impl Announcement {
             .name("mdns".into())
             .spawn(move || watch(&events))
             .map_err(|error| Error::Msg(error.to_string()))?;
-        let announcement =
-            Announcement { daemon, service: service.get_fullname().into(), watcher: Some(watcher) };
+        let announcement = Announcement { daemon, watcher: Some(watcher) };
         announcement.daemon.register(service)?;
         Ok(announcement)
     }
@@ -56,10 +54,7 @@ impl Announcement {
 
 impl Drop for Announcement {
     fn drop(&mut self) {
-        // Others would keep the name for two minutes if nobody said that it is gone.
-        if let Ok(said) = self.daemon.unregister(&self.service) {
-            let _ = said.recv_timeout(LAST_MOMENT);
-        }
+        // It says goodbye first: others would else keep the name for two minutes.
         let ended = self.daemon.shutdown().is_ok_and(|end| end.recv_timeout(LAST_MOMENT).is_ok());
         if let Some(watcher) = self.watcher.take().filter(|_| ended) {
             let _ = watcher.join();
