@@ -66,11 +66,11 @@ impl Drop for Announcement {
 fn watch(events: &Receiver<DaemonEvent>) {
     for event in events {
         match event {
-            DaemonEvent::NameChange(change) => log::warn!(
+            DaemonEvent::NameChange(change) if !change.original.ends_with(SERVICE) => log::warn!(
                 "another machine on {} has the name {}: this one is {} there",
                 change.intf_name,
-                change.original,
-                change.new_name
+                change.original.trim_end_matches('.'),
+                change.new_name.trim_end_matches('.')
             ),
             // What came from the network is escaped by writing it like this.
             event @ DaemonEvent::Error(_) => log::warn!("the announcement by mDNS: {event:?}"),
