@@ -5,6 +5,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # What `make run` passes on: make run ARGS='--listen [::]:8000'
 ARGS ?=
+# What `make build` builds in beside the usual: make build FEATURES=mdns
+FEATURES ?=
 
 FUZZ_SECONDS ?= 900
 FUZZ_TARGETS ?= head session hub outbox
@@ -18,10 +20,10 @@ AUTOBAHN ?=
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE := $(wildcard $(shell $(CC) -print-file-name=libc.a))
 ifneq ($(and $(findstring -linux-gnu,$(HOST)),$(ARCHIVE)),)
-RELEASE := RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked --target $(HOST)
+RELEASE := RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked --features '$(FEATURES)' --target $(HOST)
 BINARY := target/$(HOST)/release/roomd
 else
-RELEASE := $(CARGO) build --release --locked
+RELEASE := $(CARGO) build --release --locked --features '$(FEATURES)'
 BINARY := target/release/roomd
 endif
 
@@ -36,12 +38,13 @@ help: ## say what there is
 run: build ## serve the room on http://localhost:8000/ (ARGS='--listen [::]:8000' for the network)
 	@exec $(BINARY) $(ARGS)
 
-build: ## build the program, as a static binary where that can be had
+build: ## build the program, as a static binary where that can be had (FEATURES=mdns)
 	$(RELEASE)
 	@echo "built $(BINARY)"
 
 test: test-needs ## run every test, in the browser too; installs what that needs
 	$(CARGO) test --locked
+	$(CARGO) test --locked --features mdns --lib --test it -- mdns
 	$(MAKE) model
 
 model: ## try the orders in which hub, session and drain thread can meet (shuttle)
@@ -108,6 +111,7 @@ bench-10k: build ## measure 10,000 clients in one room
 lint: ## check format, clippy and documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --features mdns --lib --test it -- -D warnings
 	RUSTFLAGS='--cfg fuzzing' $(CARGO) clippy --locked --lib -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::wire;
+use crate::{reach, wire};
 
 /// What a person can set; [`crate::args`] has the flags. A test sets the rest too.
 #[derive(Clone, Debug)]
@@ -24,6 +24,10 @@ pub struct Config {
     pub allow_host: Vec<String>,
     /// What the echo endpoint answers.
     pub echo: Echo,
+    /// Whether the greeting has a QR code of the page's URL.
+    pub qr: bool,
+    /// The name under which the machine is announced to the network, without `.local`.
+    pub mdns: Option<String>,
     /// What is logged.
     pub log_level: LevelFilter,
     /// How much of everything.
@@ -92,6 +96,8 @@ impl Default for Config {
             allow_origin: Vec::new(),
             allow_host: Vec::new(),
             echo: Echo::Tutorial,
+            qr: false,
+            mdns: None,
             log_level: LevelFilter::Info,
             limits: Limits::default(),
         }
@@ -129,6 +135,10 @@ pub const HEAD_BYTES: usize = 8 * 1024;
 /// A request head: this many header fields.
 pub const HEAD_FIELDS: usize = 64;
 
+/// A page's URL, as it comes in a link and its code: long enough for a name and a path, short
+/// enough for a code that a camera reads from a screen and that is no larger than the page's files.
+pub const PAGE_URL_BYTES: usize = 200;
+
 /// Connections that are not clients: requests that are being read, pages that are being sent.
 /// So many that a thousand half-open connections leave room for people.
 pub const FRONT: usize = 1280;
@@ -154,8 +164,9 @@ pub const REFUSALS: usize = 32;
 pub const REFUSAL_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Descriptors that are not connections with a place: standard streams, listeners and wakers, what
-/// page requests need, those that are turned away, and those who ask for health and metrics.
-pub const DESCRIPTORS_KEPT: usize = 16 + 3 * RELAYS + REFUSALS + ADMIN_PLACES;
+/// page requests and mDNS need, those that are turned away, and those who ask for health and metrics.
+pub const DESCRIPTORS_KEPT: usize =
+    16 + 3 * RELAYS + REFUSALS + ADMIN_PLACES + if cfg!(feature = "mdns") { 8 } else { 0 };
 
 /// The burst that [`Limits::rate`] allows, in seconds of it.
 pub const BURST_SECONDS: u32 = 2;
@@ -249,13 +260,28 @@ impl Config {
                  give at least {needed}, so that one message fits"
             ));
         }
-        match self.admin {
-            AdminListen::At(admin) if admin == self.listen && admin.port() != 0 => Err(format!(
-                "--admin-listen {admin} is the address of --listen: give another port, or leave \
-                 it out to have health and metrics beside the room"
-            )),
-            _ => Ok(()),
+        if self.admin == AdminListen::At(self.listen) && self.listen.port() != 0 {
+            return Err(format!(
+                "--admin-listen {} is the address of --listen: give another port, or leave it out \
+                 to have health and metrics beside the room",
+                self.listen
+            ));
         }
+        let Some(name) = &self.mdns else { return Ok(()) };
+        if cfg!(not(feature = "mdns")) {
+            return Err(format!(
+                "--mdns {name} needs a build of roomd with the feature: make build FEATURES=mdns"
+            ));
+        }
+        if reach::is_private(self.listen) {
+            return Err(format!(
+                "--mdns {name} announces the room to others, but --listen {} lets nobody else in: \
+                 give --listen [::]:{} too",
+                self.listen,
+                self.listen.port()
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@
 pub mod args;
 pub mod budget;
 pub mod config;
+pub mod greeting;
 pub mod logger;
 
 mod conn;
@@ -30,6 +31,12 @@ mod head;
 mod http;
 mod refusal;
 mod reply;
+
+mod invite;
+#[cfg(feature = "mdns")]
+mod mdns;
+mod qr;
+mod reach;
 
 mod ahead;
 mod assembly;

@@ -26,6 +26,8 @@ use crate::http::Page;
 use crate::hub::Hub;
 use crate::listener::{self, Listener};
 use crate::machine;
+#[cfg(feature = "mdns")]
+use crate::mdns::Announcement;
 use crate::metrics::Metrics;
 use crate::places::Places;
 use crate::queues::Queues;
@@ -171,7 +173,7 @@ impl Server {
         let access = Access::new(&config.allow_origin, &config.allow_host);
         let gate = Gate {
             limits: limits.clone(),
-            site: Some(Site { access, page: page.clone() }),
+            site: Some(Site { access, page: page.clone(), listening: address }),
             admin: (config.admin == AdminListen::WithTheRoom).then(|| admin.clone()),
         };
         let gates = Workers::new("gate", alive.clone(), move |conn| {
@@ -185,6 +187,15 @@ impl Server {
         let queues = Queues::new(budget.queues, budget.wide);
         let office = Office { drain, queues, doorman, metrics: metrics.clone() };
         let front = office.open("accept", &notices, socket, capacity, gates)?;
+        #[cfg(feature = "mdns")]
+        let announcement = config
+            .mdns
+            .map(|name| {
+                Announcement::start(&name, address).map_err(|error| {
+                    ServerError::other(format!("cannot announce {name}.local by mDNS: {error}"))
+                })
+            })
+            .transpose()?;
         log::info!("serving on {address}: {} clients at most", capacity.clients);
         log::info!("memory at most: {budget}");
         let admin_gate = Gate { limits: limits.clone(), site: None, admin: Some(admin) };
@@ -206,6 +217,8 @@ impl Server {
         };
 
         log::info!("stopping: everybody gets close code 1001");
+        #[cfg(feature = "mdns")]
+        drop(announcement);
         metrics.stop();
         let places = front.close();
         // Behind everything that has been said, so that it still goes out.
