@@ -14,6 +14,7 @@
 pub mod args;
 pub mod config;
 pub mod logger;
+pub mod supervisor;
 
 mod conn;
 mod deadline;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use roomd::args::{self, Command};
+use roomd::supervisor::{self, Supervisor};
 use roomd::{Config, Server, logger};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -32,8 +33,19 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+    let inherited = supervisor::inherited()?;
     logger::init(config.log_level).map_err(|error| format!("cannot start the log: {error}"))?;
-    let server = Server::bind(config)?;
+    let is_inherited = inherited.is_some();
+    let mut server = match inherited {
+        Some(socket) => Server::on(socket, config)?,
+        None => Server::bind(config)?,
+    };
+    match Supervisor::find(|name| env::var_os(name)) {
+        Ok(Some(supervisor)) => server = server.supervised_by(supervisor),
+        Ok(None) => {}
+        // It can do without.
+        Err(error) => log::warn!("cannot reach the service manager at $NOTIFY_SOCKET: {error}"),
+    }
     let stopper = server.stopper();
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| format!("cannot wait for signals: {error}"))?;
@@ -41,7 +53,7 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let waiting = thread::Builder::new().name("signals".into()).spawn(move || {
         signals.forever().for_each(|_| stopper.stop());
     })?;
-    say(&greeting(server.local_addr()));
+    say(&greeting(server.local_addr(), is_inherited));
     let result = server.run();
     handle.close();
     let _ = waiting.join();
@@ -50,20 +62,22 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// What to open, and who can.
-fn greeting(address: SocketAddr) -> String {
+fn greeting(address: SocketAddr, is_inherited: bool) -> String {
     let port = address.port();
-    if address.ip().to_canonical().is_loopback() {
-        format!(
-            "roomd: open http://{address}/ (only this machine can reach it; \
-             --listen [::]:{port} opens it to the network)"
-        )
+    let (place, reach, hint) = if address.ip().to_canonical().is_loopback() {
+        let hint = format!("; --listen [::]:{port} opens it to the network");
+        (format!("http://{address}/"), "only this machine can reach it", hint)
     } else if address.ip().is_unspecified() {
-        format!(
-            "roomd: open http://localhost:{port}/ here, or port {port} of this machine from \
-             elsewhere (the whole network can reach it)"
-        )
+        let place =
+            format!("http://localhost:{port}/ here, or port {port} of this machine from elsewhere");
+        (place, "the whole network can reach it", String::new())
     } else {
-        format!("roomd: open http://{address}/ (its network can reach it)")
+        (format!("http://{address}/"), "its network can reach it", String::new())
+    };
+    if is_inherited {
+        format!("roomd: open {place} ({reach}; the socket was passed, so --listen is not used)")
+    } else {
+        format!("roomd: open {place} ({reach}{hint})")
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::listener::{self, Listener};
 use crate::places::Places;
 use crate::refusal::Refusal;
 use crate::session::{Host, Session};
+use crate::supervisor::Supervisor;
 use crate::workers::Workers;
 
 /// A server that listens, and serves once it is [`run`](Server::run).
@@ -31,6 +33,7 @@ pub struct Server {
     socket: TcpListener,
     address: SocketAddr,
     config: Config,
+    supervisor: Option<Supervisor>,
     stop: (Sender<Notice>, Receiver<Notice>),
 }
 
@@ -69,11 +72,35 @@ impl Server {
     /// When the settings do not fit each other or the address cannot be had.
     pub fn bind(config: Config) -> Result<Server, ServerError> {
         config.check().map_err(ServerError)?;
-        let socket = TcpListener::bind(config.listen)
-            .and_then(|socket| listener::prepare(&socket).map(|()| socket))
-            .map_err(|error| cannot_listen(config.listen, &error))?;
-        let address = socket.local_addr().map_err(|error| cannot_listen(config.listen, &error))?;
-        Ok(Server { socket, address, config, stop: unbounded() })
+        let address = config.listen;
+        TcpListener::bind(address)
+            .and_then(|socket| listener::widen(&socket).map(|()| socket))
+            .and_then(|socket| Server::with(socket, config))
+            .map_err(|error| cannot_listen(address, &error))
+    }
+
+    /// Serves on a socket that listens already, instead of where `config` says. How many
+    /// connections wait there is up to whoever made it.
+    ///
+    /// # Errors
+    /// When the settings do not fit each other or the socket is of no use.
+    pub fn on(socket: TcpListener, config: Config) -> Result<Server, ServerError> {
+        config.check().map_err(ServerError)?;
+        Server::with(socket, config).map_err(|error| {
+            ServerError(format!("cannot serve on the listening socket that was passed: {error}"))
+        })
+    }
+
+    fn with(socket: TcpListener, config: Config) -> io::Result<Server> {
+        listener::prepare(&socket)?;
+        let address = socket.local_addr()?;
+        Ok(Server { socket, address, config, supervisor: None, stop: unbounded() })
+    }
+
+    /// Has the server tell `supervisor` when it serves, that it lives and when it stops.
+    #[must_use]
+    pub fn supervised_by(self, supervisor: Supervisor) -> Server {
+        Server { supervisor: Some(supervisor), ..self }
     }
 
     /// Where the server listens; the port that the system chose, if it was to choose.
@@ -94,7 +121,7 @@ impl Server {
     /// When the system gives no thread to start with, or a thread failed that the server cannot
     /// do without.
     pub fn run(self) -> Result<(), ServerError> {
-        let Server { socket, address, config, stop: (notices, news) } = self;
+        let Server { socket, address, config, supervisor, stop: (notices, news) } = self;
         let limits = config.limits;
         let capacity = limits.capacity(raise_descriptor_limit());
         if let Some(wanted) = limits.max_clients.filter(|wanted| *wanted > capacity.clients) {
@@ -136,7 +163,20 @@ impl Server {
             UnixStream::pair().map_err(|error| start("accepting", error))?;
         let listener = Listener { socket, stop, places: places.clone(), gates, drain, doorman };
         let accept_thread = spawn("accept", &notices, move || listener.run())?;
-        log::info!("serving on {address}: {} clients at most", capacity.clients);
+        let supervisor = supervisor.map(Arc::new);
+        let (stop_vouching, vouch_until) = bounded(0);
+        let watchdog_thread = match &supervisor {
+            Some(supervisor) if supervisor.watches() => {
+                let (supervisor, inbox) = (supervisor.clone(), inbox.clone());
+                Some(spawn("watchdog", &notices, move || supervisor.watch(&inbox, &vouch_until))?)
+            }
+            _ => None,
+        };
+        let status = format!("serving on {address}: {} clients at most", capacity.clients);
+        log::info!("{status}");
+        if let Some(supervisor) = &supervisor {
+            supervisor.ready(&status);
+        }
 
         let result = match news.recv() {
             Ok(Notice::Ended(name)) => {
@@ -145,7 +185,12 @@ impl Server {
             Ok(Notice::Stop) | Err(_) => Ok(()),
         };
 
-        log::info!("stopping: everybody gets close code 1001");
+        let status = "stopping: everybody gets close code 1001";
+        log::info!("{status}");
+        if let Some(supervisor) = &supervisor {
+            supervisor.stopping(status);
+        }
+        drop(stop_vouching);
         drop(stop_accepting);
         join(accept_thread);
         places.close();
@@ -163,7 +208,9 @@ impl Server {
         page.stop();
         // Only a thread that does not come back could still hold one of these.
         if all_ended.recv_timeout(LAST_MOMENT) == Err(RecvTimeoutError::Disconnected) {
-            for thread in [hub_thread, drain_thread, doorman_thread, page_thread] {
+            // The watchdog has a sender of the hub's inbox, so it goes first.
+            let threads = [hub_thread, drain_thread, doorman_thread, page_thread];
+            for thread in watchdog_thread.into_iter().chain(threads) {
                 join(thread);
             }
         }

@@ -37,5 +37,8 @@ mod stop;
 /// The program: its command line, its log and the signals and shortages that it meets.
 mod cli;
 
+/// The program under a service manager: what it is passed, and what it tells.
+mod supervision;
+
 /// The server and the clients that the tests work with.
 mod support;
