@@ -40,12 +40,6 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
         Some(socket) => Server::on(socket, config)?,
         None => Server::bind(config)?,
     };
-    match Supervisor::find(|name| env::var_os(name)) {
-        Ok(Some(supervisor)) => server = server.supervised_by(supervisor),
-        Ok(None) => {}
-        // It can do without.
-        Err(error) => log::warn!("cannot reach the service manager at $NOTIFY_SOCKET: {error}"),
-    }
     let stopper = server.stopper();
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| format!("cannot wait for signals: {error}"))?;
@@ -54,6 +48,12 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
         signals.forever().for_each(|_| stopper.stop());
     })?;
     say(&greeting(server.local_addr(), is_inherited));
+    match Supervisor::find(|name| env::var_os(name)) {
+        Ok(Some(supervisor)) => server = server.supervised_by(supervisor),
+        Ok(None) => {}
+        // It can do without.
+        Err(error) => log::warn!("cannot reach the service manager at $NOTIFY_SOCKET: {error}"),
+    }
     let result = server.run();
     handle.close();
     let _ = waiting.join();
