@@ -117,11 +117,48 @@ fmt: ## format the code
 doc: ## build the documentation of the code
 	$(CARGO) doc --locked --no-deps --document-private-items
 
-install: build ## install into $(DESTDIR)$(PREFIX)/bin
-	install -Dm755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/roomd
+# What goes where, as MODE:SOURCE:TARGET. A source that is not there is left out. An uninstall removes
+# the same targets. Which service it is follows from the service manager of this machine.
+INIT ?= $(shell \
+	if [ -d /run/systemd/system ]; then echo systemd; \
+	elif [ -x /sbin/procd ]; then echo procd; \
+	elif [ -d /run/openrc ] || [ -x /sbin/openrc-run ]; then echo openrc; \
+	elif command -v systemctl >/dev/null; then echo systemd; \
+	else echo none; fi)
+SHARE := $(PREFIX)/share
+DOCUMENTS := README.md README.zh-Hant.md SECURITY.md CHANGELOG.md LICENSE
+SERVICE_systemd := $(foreach unit,roomd.service roomd.socket,644:service/$(unit):$(PREFIX)/lib/systemd/system/$(unit))
+SERVICE_openrc := 755:service/roomd.openrc:/etc/init.d/roomd
+SERVICE_procd := 755:service/roomd.procd:/etc/init.d/roomd
+SERVICE_none :=
+INSTALLED = \
+	755:$(BINARY):$(PREFIX)/bin/roomd \
+	644:docs/roomd.1:$(SHARE)/man/man1/roomd.1 \
+	644:docs/completions/roomd.bash:$(SHARE)/bash-completion/completions/roomd \
+	644:docs/completions/_roomd:$(SHARE)/zsh/site-functions/_roomd \
+	644:docs/completions/roomd.fish:$(SHARE)/fish/vendor_completions.d/roomd.fish \
+	$(foreach document,$(DOCUMENTS),644:$(document):$(SHARE)/doc/roomd/$(document)) \
+	$(SERVICE_$(INIT))
 
-uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/roomd
+install: build ## install below DESTDIR and PREFIX, with a service for INIT (systemd, openrc, procd, none)
+	@case "$(INIT)" in systemd|openrc|procd|none) ;; \
+		*) echo "INIT=$(INIT) is not systemd, openrc, procd or none"; exit 2 ;; esac
+	@set -e; for each in $(INSTALLED); do \
+		IFS=:; set -- $$each; unset IFS; target="$(DESTDIR)$$3"; \
+		[ -e "$$2" ] || continue; \
+		install -d "$${target%/*}"; \
+		case $$2 in \
+			service/*) sed 's|/usr/local/bin/|$(PREFIX)/bin/|' "$$2" | install -m "$$1" /dev/stdin "$$target" ;; \
+			*) install -m "$$1" "$$2" "$$target" ;; \
+		esac; \
+		echo "$$target"; \
+	done
+
+uninstall: ## remove what install put there (with the same DESTDIR, PREFIX and INIT)
+	@for each in $(INSTALLED); do \
+		IFS=:; set -- $$each; unset IFS; rm -f "$(DESTDIR)$$3"; \
+	done
+	@rmdir "$(DESTDIR)$(SHARE)/doc/roomd" 2>/dev/null || true
 
 clean: ## remove what was built
 	$(CARGO) clean
