@@ -28,7 +28,7 @@ endif
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test model soak fuzz autobahn audit test-needs screenshots bench bench-peers bench-10k lint fmt doc install uninstall clean
+.PHONY: help run build test model soak fuzz autobahn test-systemd test-openrc audit test-needs screenshots bench bench-peers bench-10k lint fmt doc install uninstall clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,21 @@ autobahn: ## run Autobahn's cases against the session's code (AUTOBAHN=COMMAND, 
 	$(CARGO) build --release --locked --example verbatim
 	target/release/examples/verbatim 127.0.0.1:9001 & trap "kill $$!" EXIT; \
 		sleep 1; $(AUTOBAHN) ws://127.0.0.1:9001/ws
+
+# Not a part of `make test`: they fetch a Debian, and need what not every container may do.
+test-systemd: build ## try what is installed under a real systemd; needs root
+test-openrc: build ## try what is installed under a real OpenRC; needs root
+test-systemd test-openrc:
+	@PATH="$$PATH:/usr/sbin:/sbin"; install=; \
+	command -v debootstrap >/dev/null || install="$$install debootstrap"; \
+	command -v systemd-nspawn >/dev/null || install="$$install systemd-container"; \
+	command -v ip >/dev/null || install="$$install iproute2"; \
+	if [ -n "$$install" ]; then \
+		echo "fetching$$install"; \
+		$(SUDO) apt-get update -qq && \
+		$(SUDO) apt-get install -y -qq --no-install-recommends $$install >/dev/null || exit 1; \
+	fi
+	$(SUDO) tests/services/run $(@:test-%=%) $(BINARY)
 
 audit: ## check licences, sources and known advisories of all dependencies; needs the network
 	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny

@@ -187,12 +187,13 @@ impl Server {
 
         let status = "stopping: everybody gets close code 1001";
         log::info!("{status}");
-        if let Some(supervisor) = &supervisor {
-            supervisor.stopping(status);
-        }
         drop(stop_vouching);
         drop(stop_accepting);
         join(accept_thread);
+        // From here on, who connects to a socket that was passed waits for the next run.
+        if let Some(supervisor) = &supervisor {
+            supervisor.stopping(status);
+        }
         places.close();
         // Behind everything that has been said, so that it still goes out.
         let (done, room_is_told) = bounded(0);

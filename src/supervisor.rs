@@ -116,7 +116,7 @@ impl Supervisor {
         if answers(inbox, patience) {
             self.tell("WATCHDOG=1");
         } else {
-            log::error!("the hub has not answered for {patience:?}: no sign of life is given");
+            log::error!("the hub does not answer within {patience:?}: no sign of life is given");
         }
     }
 

@@ -40,5 +40,8 @@ mod cli;
 /// The program under a service manager: what it is passed, and what it tells.
 mod supervision;
 
+/// What `make install` puts where.
+mod install;
+
 /// The server and the clients that the tests work with.
 mod support;
