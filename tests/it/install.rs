@@ -83,6 +83,8 @@ fn an_uninstall_removes_all_that_an_install_put_there() {
         assert_eq!(found, services, "for {init}");
         root.make("uninstall", init);
         assert_eq!(root.files(), ["opt/roomd/bin/other"], "for {init}");
+        // Folders that others use too stay.
+        assert!(!root.0.join("opt/roomd/share/doc/roomd").exists(), "for {init}");
     }
 }
 

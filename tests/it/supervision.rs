@@ -2,8 +2,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::process::{self, Command};
 use std::thread;
@@ -30,7 +29,10 @@ impl Manager {
         Self { socket, name, path: Some(path) }.patient()
     }
 
+    #[cfg(target_os = "linux")]
     fn without_a_path() -> Self {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net::SocketAddr;
         let name = format!("roomd-test-notify-{}", process::id());
         let address = SocketAddr::from_abstract_name(&name).expect("a name");
         let socket = UnixDatagram::bind_addr(&address).expect("a socket");
@@ -74,17 +76,26 @@ impl Drop for Manager {
 
 #[test]
 fn the_manager_hears_of_start_life_and_stop() {
-    for manager in [Manager::at_a_path(), Manager::without_a_path()] {
-        let mut program = manager.starts(&[("WATCHDOG_USEC", "20000")]);
-        manager.hears_that_it_is_ready(&program);
-        for _ in 0..3 {
-            assert_eq!(manager.hears(), "WATCHDOG=1");
-        }
-        program.signal(Signal::TERM);
-        let last = std::iter::repeat_with(|| manager.hears()).find(|notice| notice != "WATCHDOG=1");
-        assert!(last.is_some_and(|last| last.starts_with("STOPPING=1\nSTATUS=stopping")));
-        assert_eq!(program.ends().code(), Some(0));
+    hears_of_start_life_and_stop(&Manager::at_a_path());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_manager_may_have_no_path() {
+    hears_of_start_life_and_stop(&Manager::without_a_path());
+}
+
+#[track_caller]
+fn hears_of_start_life_and_stop(manager: &Manager) {
+    let mut program = manager.starts(&[("WATCHDOG_USEC", "20000")]);
+    manager.hears_that_it_is_ready(&program);
+    for _ in 0..3 {
+        assert_eq!(manager.hears(), "WATCHDOG=1");
     }
+    program.signal(Signal::TERM);
+    let last = std::iter::repeat_with(|| manager.hears()).find(|notice| notice != "WATCHDOG=1");
+    assert!(last.is_some_and(|last| last.starts_with("STOPPING=1\nSTATUS=stopping")));
+    assert_eq!(program.ends().code(), Some(0));
 }
 
 /// A hub with much to do lives.
