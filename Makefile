@@ -142,7 +142,7 @@ INIT ?= $(shell \
 	else echo none; fi)
 SHARE := $(PREFIX)/share
 DOCUMENTS := README.md README.zh-Hant.md SECURITY.md CHANGELOG.md LICENSE
-SERVICE_systemd := $(foreach unit,roomd.service roomd.socket,644:service/$(unit):$(PREFIX)/lib/systemd/system/$(unit))
+SERVICE_systemd := $(foreach unit,roomd.service roomd.socket roomd-admin.socket,644:service/$(unit):$(PREFIX)/lib/systemd/system/$(unit))
 SERVICE_openrc := 755:service/roomd.openrc:/etc/init.d/roomd
 SERVICE_procd := 755:service/roomd.procd:/etc/init.d/roomd
 SERVICE_none :=

@@ -8,7 +8,7 @@ use std::thread;
 
 use roomd::args::{self, Command};
 use roomd::supervisor::{self, Supervisor};
-use roomd::{Config, Server, logger};
+use roomd::{Config, Server, ServerError, logger};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -19,7 +19,12 @@ fn main() -> ExitCode {
     let (code, said) = match args::parse(env::args_os().skip(1), |name| env::var_os(name)) {
         Ok(Command::Serve(config)) => match serve(*config) {
             Ok(()) => return ExitCode::SUCCESS,
-            Err(error) => (ExitCode::FAILURE, error.to_string()),
+            Err(error) => {
+                let error_of_server = error.downcast_ref::<ServerError>();
+                let is_usage = error_of_server.is_some_and(ServerError::is_about_settings);
+                let code = if is_usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE };
+                (code, error.to_string())
+            }
         },
         Ok(Command::Print(text)) => {
             // A reader that goes away early has seen enough.
@@ -33,13 +38,10 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
-    let inherited = supervisor::inherited()?;
+    let passed = supervisor::passed()?;
+    let is_passed = passed.room.is_some();
     logger::init(config.log_level).map_err(|error| format!("cannot start the log: {error}"))?;
-    let is_inherited = inherited.is_some();
-    let mut server = match inherited {
-        Some(socket) => Server::on(socket, config)?,
-        None => Server::bind(config)?,
-    };
+    let mut server = Server::on(passed, config)?;
     let stopper = server.stopper();
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| format!("cannot wait for signals: {error}"))?;
@@ -47,7 +49,7 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let waiting = thread::Builder::new().name("signals".into()).spawn(move || {
         signals.forever().for_each(|_| stopper.stop());
     })?;
-    say(&greeting(server.local_addr(), is_inherited));
+    say(&greeting(server.local_addr(), is_passed));
     match Supervisor::find(|name| env::var_os(name)) {
         Ok(Some(supervisor)) => server = server.supervised_by(supervisor),
         Ok(None) => {}
@@ -62,7 +64,7 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// What to open, and who can.
-fn greeting(address: SocketAddr, is_inherited: bool) -> String {
+fn greeting(address: SocketAddr, is_passed: bool) -> String {
     let port = address.port();
     let (place, reach, hint) = if address.ip().to_canonical().is_loopback() {
         let hint = format!("; --listen [::]:{port} opens it to the network");
@@ -74,7 +76,7 @@ fn greeting(address: SocketAddr, is_inherited: bool) -> String {
     } else {
         (format!("http://{address}/"), "its network can reach it", String::new())
     };
-    if is_inherited {
+    if is_passed {
         format!("roomd: open {place} ({reach}; the socket was passed, so --listen is not used)")
     } else {
         format!("roomd: open {place} ({reach}{hint})")

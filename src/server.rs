@@ -13,18 +13,25 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::access::Access;
-use crate::config::{Config, INBOX};
+use crate::admin::Admin;
+use crate::assembly::Assembly;
+use crate::budget::{Budget, Capacity};
+use crate::config::{ADMIN_PLACES, AdminListen, Config};
+use crate::conn::Conn;
 use crate::doorman::Doorman;
 use crate::drain::Drain;
 use crate::event::Event;
-use crate::gate::Gate;
+use crate::gate::{Gate, Site};
 use crate::http::Page;
 use crate::hub::Hub;
 use crate::listener::{self, Listener};
+use crate::machine;
+use crate::metrics::Metrics;
 use crate::places::Places;
+use crate::queues::Queues;
 use crate::refusal::Refusal;
 use crate::session::{Host, Session};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Passed, Supervisor};
 use crate::workers::Workers;
 
 /// A server that listens, and serves once it is [`run`](Server::run).
@@ -32,7 +39,10 @@ use crate::workers::Workers;
 pub struct Server {
     socket: TcpListener,
     address: SocketAddr,
+    /// Where health and metrics alone are found.
+    admin: Option<(TcpListener, SocketAddr)>,
     config: Config,
+    budget: Budget,
     supervisor: Option<Supervisor>,
     stop: (Sender<Notice>, Receiver<Notice>),
 }
@@ -52,11 +62,29 @@ enum Notice {
 
 /// Why the server does not start, or stopped by itself: what was tried, and what to do.
 #[derive(Debug)]
-pub struct ServerError(String);
+pub struct ServerError {
+    line: String,
+    is_about_settings: bool,
+}
+
+impl ServerError {
+    fn settings(line: String) -> Self {
+        ServerError { line, is_about_settings: true }
+    }
+
+    fn other(line: String) -> Self {
+        ServerError { line, is_about_settings: false }
+    }
+
+    /// Whether other settings would help, and not another state of the system.
+    pub fn is_about_settings(&self) -> bool {
+        self.is_about_settings
+    }
+}
 
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.line)
     }
 }
 
@@ -69,32 +97,32 @@ impl Server {
     /// Listens where `config` says. Connections wait until the server runs.
     ///
     /// # Errors
-    /// When the settings do not fit each other or the address cannot be had.
+    /// When the settings do not fit each other or an address cannot be had.
     pub fn bind(config: Config) -> Result<Server, ServerError> {
-        config.check().map_err(ServerError)?;
-        let address = config.listen;
-        TcpListener::bind(address)
-            .and_then(|socket| listener::widen(&socket).map(|()| socket))
-            .and_then(|socket| Server::with(socket, config))
-            .map_err(|error| cannot_listen(address, &error))
+        Server::on(Passed::default(), config)
     }
 
-    /// Serves on a socket that listens already, instead of where `config` says. How many
-    /// connections wait there is up to whoever made it.
+    /// Serves on the sockets that were passed, and listens where `config` says only in place of those
+    /// that were not.
     ///
     /// # Errors
-    /// When the settings do not fit each other or the socket is of no use.
-    pub fn on(socket: TcpListener, config: Config) -> Result<Server, ServerError> {
-        config.check().map_err(ServerError)?;
-        Server::with(socket, config).map_err(|error| {
-            ServerError(format!("cannot serve on the listening socket that was passed: {error}"))
-        })
-    }
-
-    fn with(socket: TcpListener, config: Config) -> io::Result<Server> {
-        listener::prepare(&socket)?;
-        let address = socket.local_addr()?;
-        Ok(Server { socket, address, config, supervisor: None, stop: unbounded() })
+    /// When the settings do not fit each other, or an address cannot be had or a socket used.
+    pub fn on(passed: Passed, config: Config) -> Result<Server, ServerError> {
+        config.check().map_err(ServerError::settings)?;
+        let budget = Budget::new(&config.limits, raise_descriptor_limit(), machine::memory())
+            .map_err(ServerError::settings)?;
+        let buffer = budget.socket_buffer;
+        let (socket, address) = match passed.room {
+            Some(socket) => take(socket, buffer)?,
+            None => listen(config.listen, "--listen", buffer)?,
+        };
+        let admin = match (passed.admin, config.admin) {
+            (Some(socket), _) => Some(take(socket, buffer)?),
+            (None, AdminListen::At(address)) => Some(listen(address, "--admin-listen", buffer)?),
+            (None, AdminListen::WithTheRoom | AdminListen::Off) => None,
+        };
+        let (supervisor, stop) = (None, unbounded());
+        Ok(Server { socket, address, admin, config, budget, supervisor, stop })
     }
 
     /// Has the server tell `supervisor` when it serves, that it lives and when it stops.
@@ -106,6 +134,11 @@ impl Server {
     /// Where the server listens; the port that the system chose, if it was to choose.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where health and metrics are found, if they have an address of their own.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|(_, address)| *address)
     }
 
     /// Something to stop the server with.
@@ -121,48 +154,27 @@ impl Server {
     /// When the system gives no thread to start with, or a thread failed that the server cannot
     /// do without.
     pub fn run(self) -> Result<(), ServerError> {
-        let Server { socket, address, config, supervisor, stop: (notices, news) } = self;
+        let Server { socket, address, admin: admin_socket, config, budget, supervisor, stop } =
+            self;
+        let (notices, news) = stop;
         let limits = config.limits;
-        let capacity = limits.capacity(raise_descriptor_limit());
+        let capacity = budget.capacity;
         if let Some(wanted) = limits.max_clients.filter(|wanted| *wanted > capacity.clients) {
             log::warn!(
                 "only {} clients of --max-clients {wanted} fit the descriptor limit; raise it with ulimit -n",
                 capacity.clients
             );
         }
-        let start = |what, error: io::Error| ServerError(format!("cannot start {what}: {error}"));
-        let places = Places::new(capacity);
+        let start =
+            |what, error: io::Error| ServerError::other(format!("cannot start {what}: {error}"));
+        let metrics = Arc::new(Metrics::new());
         let (page, page_thread) =
             Page::start(limits.max_message).map_err(|error| start("the page side", error))?;
         let (drain, drain_thread) =
-            Drain::start().map_err(|error| start("the drain thread", error))?;
-        let (inbox, events) = bounded(INBOX);
-        let hub_thread = spawn("hub", &notices, move || Hub::new().run(&events))?;
-        let (doorman, refuse) = Doorman::new();
-        let doorman_thread = spawn("doorman", &notices, refuse)?;
-
-        let (alive, all_ended) = bounded::<Infallible>(0);
-        let host = Host { limits: limits.clone(), echo: config.echo, inbox: inbox.clone() };
-        let sessions = Workers::new("client", alive.clone(), move |session: Session| {
-            session.run(&host);
-        });
-        let gate = Gate {
-            access: Access::new(&config.allow_origin, &config.allow_host),
-            limits: limits.clone(),
-            page: page.clone(),
-        };
-        let gates = Workers::new("gate", alive, move |conn| {
-            if let Some(session) = gate.admit(conn) {
-                if let Err((session, error)) = sessions.serve(session) {
-                    log::warn!("no thread for {}: {error}", session.conn.peer);
-                    gate.refuse(&session.conn, &Refusal::no_thread());
-                }
-            }
-        });
-        let (stop_accepting, stop) =
-            UnixStream::pair().map_err(|error| start("accepting", error))?;
-        let listener = Listener { socket, stop, places: places.clone(), gates, drain, doorman };
-        let accept_thread = spawn("accept", &notices, move || listener.run())?;
+            Drain::start(metrics.clone()).map_err(|error| start("the drain thread", error))?;
+        let (inbox, events) = bounded(budget.inbox);
+        let counts = metrics.clone();
+        let hub_thread = spawn("hub", &notices, move || Hub::new().run(&events, &counts))?;
         let supervisor = supervisor.map(Arc::new);
         let (stop_vouching, vouch_until) = bounded(0);
         let watchdog_thread = match &supervisor {
@@ -172,29 +184,72 @@ impl Server {
             }
             _ => None,
         };
+        let (doorman, refuse) = Doorman::new(metrics.clone());
+        let doorman_thread = spawn("doorman", &notices, refuse)?;
+
+        let (alive, all_ended) = bounded::<Infallible>(0);
+        let host = Host {
+            limits: limits.clone(),
+            echo: config.echo,
+            inbox: inbox.clone(),
+            assembly: Assembly::new(budget.slots),
+        };
+        let sessions = Workers::new("client", alive.clone(), move |session: Session| {
+            session.run(&host);
+        });
+        let admin = Admin { metrics: metrics.clone(), inbox: inbox.clone(), page: page.clone() };
+        let admin = Arc::new(admin);
+        let access = Access::new(&config.allow_origin, &config.allow_host);
+        let gate = Gate {
+            limits: limits.clone(),
+            site: Some(Site { access, page: page.clone() }),
+            admin: (admin_socket.is_none() && config.admin == AdminListen::WithTheRoom)
+                .then(|| admin.clone()),
+        };
+        let gates = Workers::new("gate", alive.clone(), move |conn| {
+            if let Some(session) = gate.admit(conn) {
+                if let Err((session, error)) = sessions.serve(session) {
+                    log::warn!("no thread for {}: {error}", session.conn.peer);
+                    gate.refuse(&session.conn, &Refusal::no_thread());
+                }
+            }
+        });
+        let queues = Arc::new(Queues::new(budget.queues));
+        let office = Office { drain, queues, doorman, metrics: metrics.clone() };
+        let front = office.open("accept", &notices, socket, capacity, gates)?;
         let status = format!("serving on {address}: {} clients at most", capacity.clients);
         log::info!("{status}");
+        log::info!("memory at most: {budget}");
+        let admin_gate = Gate { limits: limits.clone(), site: None, admin: Some(admin) };
+        // What it takes is gone afterwards, also if there is no such address.
+        let open_admin = move |(socket, address)| {
+            let gates = Workers::new("admin", alive, move |conn| drop(admin_gate.admit(conn)));
+            let capacity = Capacity { clients: 0, clients_per_ip: 0, front: ADMIN_PLACES };
+            let front = office.open("admin accept", &notices, socket, capacity, gates)?;
+            log::info!("health and metrics at {address}");
+            Ok(front)
+        };
+        let admin_front = admin_socket.map(open_admin).transpose()?;
         if let Some(supervisor) = &supervisor {
             supervisor.ready(&status);
         }
 
         let result = match news.recv() {
-            Ok(Notice::Ended(name)) => {
-                Err(ServerError(format!("the {name} thread failed, and nothing goes without it")))
-            }
+            Ok(Notice::Ended(name)) => Err(ServerError::other(format!(
+                "the {name} thread failed, and nothing goes without it"
+            ))),
             Ok(Notice::Stop) | Err(_) => Ok(()),
         };
 
         let status = "stopping: everybody gets close code 1001";
         log::info!("{status}");
+        metrics.stop();
         drop(stop_vouching);
-        drop(stop_accepting);
-        join(accept_thread);
+        let places = front.close();
         // From here on, who connects to a socket that was passed waits for the next run.
         if let Some(supervisor) = &supervisor {
             supervisor.stopping(status);
         }
-        places.close();
         // Behind everything that has been said, so that it still goes out.
         let (done, room_is_told) = bounded(0);
         let _ = inbox.send(Event::Shutdown { done });
@@ -205,6 +260,14 @@ impl Server {
             places.cut();
             let left = places.wait_until_empty(LAST_MOMENT);
             log::warn!("some did not leave in time and were cut off ({left} are still there)");
+        }
+        // Until here whoever watches can see it stop.
+        if let Some(front) = admin_front {
+            let places = front.close();
+            places.stop();
+            if places.wait_until_empty(LAST_MOMENT) > 0 {
+                places.cut();
+            }
         }
         page.stop();
         // Only a thread that does not come back could still hold one of these.
@@ -217,6 +280,60 @@ impl Server {
         }
         log::info!("stopped");
         result
+    }
+}
+
+/// What all listeners share.
+struct Office {
+    drain: Drain<Arc<Conn>>,
+    queues: Arc<Queues>,
+    doorman: Doorman,
+    metrics: Arc<Metrics>,
+}
+
+/// A socket whose connections are accepted by a thread.
+struct Front {
+    places: Places,
+    /// Dropping it ends the thread.
+    stop: UnixStream,
+    thread: JoinHandle<()>,
+}
+
+impl Office {
+    /// Accepts what comes to `socket` in a thread of this `name`.
+    fn open(
+        &self,
+        name: &'static str,
+        notices: &Sender<Notice>,
+        socket: TcpListener,
+        capacity: Capacity,
+        gates: Workers<Arc<Conn>>,
+    ) -> Result<Front, ServerError> {
+        let (stop, told) = UnixStream::pair()
+            .map_err(|error| ServerError::other(format!("cannot start accepting: {error}")))?;
+        let places = Places::new(capacity);
+        let listener = Listener {
+            socket,
+            stop: told,
+            places: places.clone(),
+            gates,
+            drain: self.drain.clone(),
+            queues: self.queues.clone(),
+            doorman: self.doorman.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let thread = spawn(name, notices, move || listener.run())?;
+        Ok(Front { places, stop, thread })
+    }
+}
+
+impl Front {
+    /// Nobody is let in any more. Those who are in have these places.
+    fn close(self) -> Places {
+        drop(self.stop);
+        join(self.thread);
+        self.places.close();
+        self.places
     }
 }
 
@@ -248,7 +365,7 @@ fn spawn(
             let _tell = tell;
             run();
         })
-        .map_err(|error| ServerError(format!("cannot start the {name} thread: {error}")))
+        .map_err(|error| ServerError::other(format!("cannot start the {name} thread: {error}")))
 }
 
 /// A thread that panicked has said so, and the server ends anyway.
@@ -265,14 +382,41 @@ fn raise_descriptor_limit() -> usize {
     current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
-fn cannot_listen(address: SocketAddr, error: &io::Error) -> ServerError {
-    let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => "another program has it; give another one with --listen",
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 are for root; give another one with --listen"
+/// A socket that listens where `flag` says, and where that is. Its connections have the kernel's
+/// buffers set to `buffer` bytes.
+fn listen(
+    address: SocketAddr,
+    flag: &str,
+    buffer: usize,
+) -> Result<(TcpListener, SocketAddr), ServerError> {
+    TcpListener::bind(address)
+        .and_then(|socket| {
+            listener::widen(&socket)?;
+            listener::prepare(&socket, buffer)?;
+            let address = socket.local_addr()?;
+            Ok((socket, address))
+        })
+        .map_err(|error| cannot_listen(address, flag, &error))
+}
+
+/// A socket that was passed, as [`listen`] gives it; only how many connections wait there is up to
+/// whoever made it.
+fn take(socket: TcpListener, buffer: usize) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let address = listener::prepare(&socket, buffer).and_then(|()| socket.local_addr());
+    match address {
+        Ok(address) => Ok((socket, address)),
+        Err(error) => {
+            Err(ServerError::other(format!("cannot serve on the socket that was passed: {error}")))
         }
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address; see --listen",
-        _ => "see --listen",
+    }
+}
+
+fn cannot_listen(address: SocketAddr, flag: &str, error: &io::Error) -> ServerError {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program has it; give another one with",
+        io::ErrorKind::PermissionDenied => "ports below 1024 are for root; give another one with",
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address; see",
+        _ => "see",
     };
-    ServerError(format!("cannot listen on {address}: {error}; {hint}"))
+    ServerError::other(format!("cannot listen on {address}: {error}; {hint} {flag}"))
 }

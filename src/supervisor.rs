@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::io;
 use std::mem;
 use std::net::TcpListener;
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process;
 use std::time::Duration;
@@ -17,45 +17,74 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use crate::config::NOTICE_TIMEOUT;
 use crate::event::{Event, answers};
 
-/// The listening socket that the program was started with, if there is one. It is the program's
-/// from then on, so this is to be called once, and before anything is opened.
+/// Sockets that listen already.
+#[derive(Debug, Default)]
+pub struct Passed {
+    /// Instead of one at [`Config::listen`](crate::Config::listen).
+    pub room: Option<TcpListener>,
+    /// For health and metrics alone, whatever [`Config::admin`](crate::Config::admin) is.
+    pub admin: Option<TcpListener>,
+}
+
+/// The name of the socket that is for health and metrics; the room's may have any other.
+const ADMIN: &str = "admin";
+
+/// The sockets that the program was started with. They are the program's from then on, so this is
+/// to be called once, and before anything is opened.
 ///
 /// # Errors
-/// A line that says what was passed instead of one listening TCP socket.
-pub fn inherited() -> Result<Option<TcpListener>, String> {
+/// A line that says what was passed instead of listening TCP sockets.
+pub fn passed() -> Result<Passed, String> {
     let refused = |what: String| {
         Err(format!(
-            "cannot serve on what the service manager passed, {what}: pass one listening TCP \
-             socket; in a socket unit, an empty ListenStream= clears those before it"
+            "cannot serve on what the service manager passed: {what}; pass one listening TCP socket, \
+             and one with the name {ADMIN} if you like (in a socket unit, an empty ListenStream= \
+             clears those before it)"
         ))
     };
-    let passed = match sd_listen_fds::get() {
-        Ok(passed) => passed.into_iter(),
+    let sockets = match sd_listen_fds::get() {
+        Ok(sockets) => sockets.into_iter(),
         Err(error) => return refused(format!("LISTEN_FDS and LISTEN_PID: {error}")),
     };
-    // What they are called does not matter as long as there is only one.
-    let mut passed: Vec<_> = passed.map(|(_, socket)| socket.into_std()).collect();
-    let reason = match passed.as_slice() {
-        [] => return Ok(None),
-        [socket] => match listens(socket) {
-            Ok(true) => return Ok(passed.pop().map(TcpListener::from)),
-            Ok(false) => "something else".into(),
-            Err(error) => format!("descriptor 3: {error}"),
-        },
-        more => format!("{} descriptors", more.len()),
-    };
-    // Closing what was never open would be an error of its own.
-    mem::forget(passed);
-    refused(reason)
+    let sockets: Vec<_> =
+        sockets.map(|(name, socket)| (name.as_deref() == Some(ADMIN), socket.into_std())).collect();
+    if let Err(what) = check(&sockets) {
+        // Closing what was never open would be an error of its own.
+        mem::forget(sockets);
+        return refused(what);
+    }
+    let mut passed = Passed::default();
+    for (is_admin, socket) in sockets {
+        let place = if is_admin { &mut passed.admin } else { &mut passed.room };
+        *place = Some(socket.into());
+    }
+    Ok(passed)
+}
+
+/// All of them listen, and there is at most one of each kind.
+fn check(sockets: &[(bool, OwnedFd)]) -> Result<(), String> {
+    for (number, (_, socket)) in (3..).zip(sockets) {
+        match listens(socket) {
+            Ok(true) => {}
+            Ok(false) => return Err(format!("descriptor {number} is something else")),
+            Err(error) => return Err(format!("descriptor {number}: {error}")),
+        }
+    }
+    let admins = sockets.iter().filter(|(is_admin, _)| *is_admin).count();
+    match (admins, sockets.len() - admins) {
+        (0 | 1, 0 | 1) => Ok(()),
+        (0 | 1, rooms) => Err(format!("{rooms} sockets for the room")),
+        _ => Err(format!("{admins} sockets with the name {ADMIN}")),
+    }
 }
 
 /// Whether this is a TCP socket that listens.
-fn listens(socket: impl AsFd) -> io::Result<bool> {
+fn listens(socket: &OwnedFd) -> io::Result<bool> {
     use rustix::net::{AddressFamily, SocketType, getsockname, sockopt};
-    let family = getsockname(&socket)?.address_family();
+    let family = getsockname(socket)?.address_family();
     Ok([AddressFamily::INET, AddressFamily::INET6].contains(&family)
-        && sockopt::socket_type(&socket)? == SocketType::STREAM
-        && sockopt::socket_acceptconn(&socket)?)
+        && sockopt::socket_type(socket)? == SocketType::STREAM
+        && sockopt::socket_acceptconn(socket)?)
 }
 
 /// Who started the program and wants to know how it is.

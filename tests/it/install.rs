@@ -58,8 +58,11 @@ impl Drop for Root {
     }
 }
 
-const UNITS: [&str; 2] =
-    ["opt/roomd/lib/systemd/system/roomd.service", "opt/roomd/lib/systemd/system/roomd.socket"];
+const UNITS: [&str; 3] = [
+    "opt/roomd/lib/systemd/system/roomd-admin.socket",
+    "opt/roomd/lib/systemd/system/roomd.service",
+    "opt/roomd/lib/systemd/system/roomd.socket",
+];
 const SCRIPT: &str = "etc/init.d/roomd";
 
 #[test]
@@ -92,8 +95,8 @@ fn an_uninstall_removes_all_that_an_install_put_there() {
 fn services_start_the_program_where_it_is() {
     let root = Root::new("paths");
     root.make("install", "systemd");
-    assert!(root.read(UNITS[0]).contains("\nExecStart=/opt/roomd/bin/roomd\n"));
-    assert!(!root.is_executable(UNITS[0]));
+    assert!(root.read(UNITS[1]).contains("\nExecStart=/opt/roomd/bin/roomd\n"));
+    assert!(!root.is_executable(UNITS[1]));
     for (init, line) in [
         ("openrc", "\ncommand=/opt/roomd/bin/roomd\n"),
         ("procd", "\n\tprocd_set_param command /opt/roomd/bin/roomd\n"),

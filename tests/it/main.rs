@@ -31,6 +31,12 @@ mod limits;
 /// Clients from elsewhere: what loopback can't show, in a network of the test's own.
 mod network;
 
+/// What the server says about itself, and where.
+mod metrics;
+
+/// The memory that all clients share, when there is little of it.
+mod memory;
+
 /// The end of a server.
 mod stop;
 

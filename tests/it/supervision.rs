@@ -144,11 +144,16 @@ fn without_the_manager_it_serves_all_the_same() {
 
 /// The program as a service manager starts it: with this as descriptor 3.
 fn passed(descriptor: impl Into<OwnedFd>, args: &[&str]) -> Command {
-    const EXEC: &str = "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$0\" \"$@\"";
+    passed_as("exec 3<&0 </dev/null", descriptor, args)
+}
+
+/// The same, but a shell with the descriptor as its input does `so` before.
+fn passed_as(so: &str, descriptor: impl Into<OwnedFd>, args: &[&str]) -> Command {
     let roomd = roomd(args);
     let mut command = Command::new("/bin/sh");
-    command.env_clear().env("LISTEN_FDS", "1").args(["-c", EXEC]).arg(roomd.get_program());
-    command.args(roomd.get_args()).stdin(descriptor.into());
+    command.env_clear().env("LISTEN_FDS", "1").stdin(descriptor.into());
+    command.arg("-c").arg(format!("{so}; LISTEN_PID=$$ exec \"$0\" \"$@\""));
+    command.arg(roomd.get_program()).args(roomd.get_args());
     command
 }
 
@@ -196,12 +201,35 @@ fn what_is_no_listening_tcp_socket_is_one_line_and_exit_code_1() {
         let parts = ["cannot serve on what the service manager passed", "listening TCP socket"];
         fails(&mut passed(descriptor, &[]), 1, &parts);
     }
-    // As it is written down, but there is none.
-    let mut none = Command::new("/bin/sh");
-    none.env_clear().args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\""]);
-    fails(none.arg(roomd(&[]).get_program()), 1, &["descriptor 3", "listening TCP socket"]);
-    fails(passed(socket(), &[]).env("LISTEN_FDS", "2"), 1, &["2 descriptors", "ListenStream="]);
-    fails(passed(socket(), &[]).env("LISTEN_FDS", "x"), 1, &["LISTEN_FDS"]);
+    let one = || passed(socket(), &[]);
+    // It is said that there is one.
+    fails(&mut passed_as(":", socket(), &[]), 1, &["descriptor 3", "listening TCP socket"]);
+    fails(one().env("LISTEN_FDS", "2"), 1, &["descriptor 4", "listening TCP socket"]);
+    let twice = || {
+        let mut two = passed_as("exec 3<&0 4<&0 </dev/null", socket(), &[]);
+        two.env("LISTEN_FDS", "2");
+        two
+    };
+    fails(&mut twice(), 1, &["2 sockets for the room", "ListenStream="]);
+    fails(twice().env("LISTEN_FDNAMES", "admin:admin"), 1, &["2 sockets with the name admin"]);
+    fails(one().env("LISTEN_FDS", "x"), 1, &["LISTEN_FDS"]);
+}
+
+/// And not the room's, which is where the flag says.
+#[test]
+fn a_socket_with_the_name_admin_is_for_health_and_metrics() {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("an address");
+    let mut command = passed(socket, &["--listen=127.0.0.1:0"]);
+    let program = Program::of(command.env("LISTEN_FDNAMES", "admin"));
+    let ask = |address, path| {
+        let mut peer = Peer::connect(address);
+        peer.send(get(path, ""));
+        peer.response().status
+    };
+    assert_ne!(program.address, address);
+    assert_eq!((ask(address, "/healthz"), ask(address, "/")), (200, 404));
+    assert_eq!((ask(program.address, "/healthz"), ask(program.address, "/")), (404, 200));
 }
 
 #[test]
