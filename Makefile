@@ -73,7 +73,6 @@ test-systemd test-openrc:
 	@PATH="$$PATH:/usr/sbin:/sbin"; install=; \
 	command -v debootstrap >/dev/null || install="$$install debootstrap"; \
 	command -v systemd-nspawn >/dev/null || install="$$install systemd-container"; \
-	command -v ip >/dev/null || install="$$install iproute2"; \
 	if [ -n "$$install" ]; then \
 		echo "fetching$$install"; \
 		$(SUDO) apt-get update -qq && \
