@@ -238,6 +238,9 @@ pub const LOG_RATE: u32 = 200;
 /// How long the end of the program waits for the log to be written.
 pub const LOG_FLUSH: Duration = Duration::from_millis(300);
 
+/// How long a service manager may take to take a notice.
+pub const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long accepting pauses when the system has no descriptor or memory for a connection.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

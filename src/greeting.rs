@@ -5,16 +5,24 @@ use std::net::SocketAddr;
 use crate::qr::Code;
 use crate::reach;
 
-/// The greeting of a server that listens at this address, and answers to these names beside it.
+/// The greeting of a server that listens at this address, and answers to these names beside it. Its
+/// socket may have been `passed` to it, whatever the flags say.
 /// With `code`, the first URL for others comes as a QR code too; `colours` says whether the screen
 /// knows colours.
-pub fn greeting(listening: SocketAddr, names: &[String], code: bool, colours: bool) -> String {
+pub fn greeting(
+    listening: SocketAddr,
+    names: &[String],
+    passed: bool,
+    code: bool,
+    colours: bool,
+) -> String {
     let port = listening.port();
+    let note = if passed { "; the socket was passed, so --listen is not used" } else { "" };
     if reach::is_private(listening) {
-        let mut said = format!(
-            "roomd: open http://{listening}/ (only this machine can reach it; \
-             --listen [::]:{port} opens it to the network)\n"
-        );
+        let hint = format!("; --listen [::]:{port} opens it to the network");
+        let hint = if passed { note } else { &hint };
+        let mut said =
+            format!("roomd: open http://{listening}/ (only this machine can reach it{hint})\n");
         if code {
             said.push_str("roomd: there is no QR code, since nobody else could open that\n");
         }
@@ -22,15 +30,17 @@ pub fn greeting(listening: SocketAddr, names: &[String], code: bool, colours: bo
     }
     let urls = reach::urls(listening);
     let mut said = if !listening.ip().to_canonical().is_unspecified() {
-        format!("roomd: open http://{listening}/ (its network can reach it)\n")
+        format!("roomd: open http://{listening}/ (its network can reach it{note})\n")
     } else if urls.is_empty() {
         format!(
             "roomd: open http://localhost:{port}/ here (the whole network could reach port {port}, \
-             but this machine is on none)\n"
+             but this machine is on none{note})\n"
         )
     } else {
         let list: String = urls.iter().map(|url| format!("  {url}\n")).collect();
-        format!("roomd: open http://localhost:{port}/ here; the whole network can open\n{list}")
+        format!(
+            "roomd: open http://localhost:{port}/ here{note}; the whole network can open\n{list}"
+        )
     };
     for name in names {
         said.push_str(&format!("  http://{name}:{port}/\n"));
@@ -49,7 +59,7 @@ mod tests {
     use super::*;
 
     fn greeting_at(listening: &str, code: bool) -> String {
-        greeting(listening.parse().expect("an address"), &["boat.local".into()], code, false)
+        greeting(listening.parse().expect("an address"), &["boat.local".into()], false, code, false)
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod budget;
 pub mod config;
 pub mod greeting;
 pub mod logger;
+pub mod supervisor;
 
 mod conn;
 mod deadline;

@@ -32,9 +32,16 @@ pub fn prepare(socket: &TcpListener, receive_buffer: usize) -> io::Result<()> {
     sockopt::set_tcp_nodelay(socket, true)?;
     sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER)?;
     sockopt::set_socket_recv_buffer_size(socket, receive_buffer)?;
-    // std listens with a backlog of its own choice; listening again changes it.
-    rustix::net::listen(socket, BACKLOG)?;
     Ok(())
+}
+
+/// Has the kernel hold more connections until they are accepted: std listens with a backlog of its
+/// own choice, and listening again changes it.
+///
+/// # Errors
+/// What the system says; none is expected of a fresh socket.
+pub fn widen(socket: &TcpListener) -> io::Result<()> {
+    Ok(rustix::net::listen(socket, BACKLOG)?)
 }
 
 /// What the accept loop works with.

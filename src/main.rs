@@ -7,6 +7,7 @@ use std::thread;
 
 use roomd::args::{self, Command};
 use roomd::greeting::greeting;
+use roomd::supervisor::{self, Supervisor};
 use roomd::{Config, Server, ServerError, logger};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -37,10 +38,12 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+    let passed = supervisor::passed()?;
+    let is_passed = passed.room.is_some();
     logger::init(config.log_level).map_err(|error| format!("cannot start the log: {error}"))?;
     let names: Vec<String> = config.mdns.iter().map(|name| format!("{name}.local")).collect();
     let code = config.qr;
-    let server = Server::bind(config)?;
+    let mut server = Server::on(passed, config)?;
     let stopper = server.stopper();
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| format!("cannot wait for signals: {error}"))?;
@@ -49,7 +52,13 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
         signals.forever().for_each(|_| stopper.stop());
     })?;
     let colours = io::stderr().is_terminal();
-    say(&greeting(server.local_addr(), &names, code, colours));
+    say(&greeting(server.local_addr(), &names, is_passed, code, colours));
+    match Supervisor::find(|name| env::var_os(name)) {
+        Ok(Some(supervisor)) => server = server.supervised_by(supervisor),
+        Ok(None) => {}
+        // It can do without.
+        Err(error) => log::warn!("cannot reach the service manager at $NOTIFY_SOCKET: {error}"),
+    }
     let result = server.run();
     handle.close();
     let _ = waiting.join();

@@ -159,7 +159,7 @@ fn others_are_invited_to_an_address_of_the_network() {
             response.text().to_string()
         };
         let server = TestServer::with(|config| config.listen = ([0u16; 8], 0).into());
-        let greet = |code| greeting(server.address(), &[], code, false);
+        let greet = |code| greeting(server.address(), &[], false, code, false);
         assert_eq!(invited(&server), "{}");
         assert!(greet(true).contains("is on none") && greet(true).contains("no QR code"));
         // An address that came later, as one does from a router, is known at once.
@@ -178,7 +178,7 @@ fn others_are_invited_to_an_address_of_the_network() {
             connect_at(&server, &address.ip().to_string()).upgrade("/ws/1");
         }
         let server = TestServer::with(|config| config.listen = ([0; 4], 0).into());
-        let said = greeting(server.address(), &[], false, false);
+        let said = greeting(server.address(), &[], false, false, false);
         assert!(said.contains("http://10.99.0.1:") && !said.contains("fd00"), "{said}");
     });
 }
