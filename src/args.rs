@@ -28,6 +28,10 @@ struct Flag {
     set: fn(&mut Config, &str) -> Result<(), Refused>,
 }
 
+/// What `--version` says: of which source, for what, by which compiler.
+const VERSION: &str =
+    concat!("roomd ", env!("CARGO_PKG_VERSION"), " (", env!("ROOMD_BUILD"), ")");
+
 /// What a flag would have accepted.
 type Refused = &'static str;
 
@@ -187,9 +191,7 @@ pub fn parse(
         match arg {
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Print(help())),
             Arg::Short('V') | Arg::Long("version") => {
-                return Ok(Command::Print(
-                    concat!("roomd ", env!("CARGO_PKG_VERSION"), "\n").into(),
-                ));
+                return Ok(Command::Print(format!("{VERSION}\n")));
             }
             Arg::Long(name) => {
                 let Some(flag) = FLAGS.iter().find(|flag| flag.name == name) else {
@@ -402,6 +404,8 @@ mod tests {
         assert!(FLAGS.iter().all(|flag| help.contains(flag.name) && help.contains(flag.help)));
         assert!(help.lines().all(|line| line.len() <= 100), "{help}");
         let Ok(Command::Print(version)) = run(&["-V"], &[]) else { panic!("no version") };
-        assert_eq!(version.trim(), concat!("roomd ", env!("CARGO_PKG_VERSION")));
+        let start = concat!("roomd ", env!("CARGO_PKG_VERSION"), " (");
+        assert!(version.starts_with(start) && version.ends_with(")\n"), "{version}");
+        assert!(version.contains("rustc 1."), "{version}");
     }
 }
