@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod budget;
 pub mod config;
 pub mod logger;
 
@@ -19,6 +20,7 @@ mod conn;
 mod deadline;
 mod doorman;
 mod listener;
+mod machine;
 mod places;
 mod workers;
 
@@ -27,8 +29,11 @@ mod gate;
 mod head;
 mod http;
 mod refusal;
+mod reply;
 
 mod ahead;
+mod assembly;
+mod framing;
 mod pace;
 mod session;
 mod stream;
@@ -39,8 +44,14 @@ mod hub;
 mod backlog;
 mod drain;
 mod outbox;
+mod queues;
 mod sync;
 mod wire;
+
+mod admin;
+mod exposition;
+mod metrics;
+mod process;
 
 mod server;
 
@@ -51,5 +62,5 @@ pub mod fuzzing;
 #[cfg(any(test, fuzzing))]
 mod testing;
 
-pub use config::{Config, Echo, Limits};
+pub use config::{AdminListen, Config, Echo, Limits};
 pub use server::{Server, ServerError, Stopper};

@@ -95,6 +95,16 @@ pub fn boundary(frames: &[u8], at: usize) -> usize {
     end.min(frames.len())
 }
 
+/// How many frames these are: whole frames as this module writes them.
+pub fn count(mut frames: &[u8]) -> u64 {
+    let mut count = 0;
+    while !frames.is_empty() {
+        frames = &frames[frame_len(frames).min(frames.len())..];
+        count += 1;
+    }
+    count
+}
+
 fn frame_len(frame: &[u8]) -> usize {
     match frame {
         [_, 126, hi, lo, ..] => 4 + usize::from(u16::from_be_bytes([*hi, *lo])),
@@ -127,6 +137,8 @@ pub enum Farewell {
     TooLong(usize),
     /// Its queue is full: it reads too slowly.
     TooSlow,
+    /// It took too long for a long message while others waited for the memory.
+    Unfinished,
     /// It was silent and left a ping unanswered for this long.
     Silent(Duration),
 }
@@ -144,6 +156,9 @@ impl Farewell {
             }
             Farewell::TooSlow => {
                 close(CloseCode::Again, "too slow: messages were not read in time")
+            }
+            Farewell::Unfinished => {
+                close(CloseCode::Again, "too slow: a message took too long and others wait")
             }
             Farewell::Silent(wait) => close(
                 CloseCode::Error,
@@ -235,6 +250,7 @@ mod tests {
         assert_eq!(code(Farewell::TooLong(9)), 1009);
         assert_eq!(code(Farewell::Silent(Duration::from_secs(10))), 1011);
         assert_eq!(code(Farewell::TooSlow), 1013);
+        assert_eq!(code(Farewell::Unfinished), 1013);
     }
 
     #[test]
