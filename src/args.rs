@@ -10,6 +10,9 @@ use lexopt::Arg;
 
 use crate::config::{AdminListen, Config};
 
+#[cfg(test)]
+mod manual;
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Command {
@@ -30,8 +33,7 @@ struct Flag {
 }
 
 /// What `--version` says: of which source, for what, by which compiler.
-const VERSION: &str =
-    concat!("roomd ", env!("CARGO_PKG_VERSION"), " (", env!("ROOMD_BUILD"), ")");
+const VERSION: &str = concat!("roomd ", env!("CARGO_PKG_VERSION"), " (", env!("ROOMD_BUILD"), ")");
 
 /// What a flag would have accepted.
 type Refused = &'static str;
