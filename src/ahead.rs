@@ -15,9 +15,11 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// Nothing, and room for [`READ_AHEAD`] bytes.
-    pub fn new() -> Self {
-        Ahead { bytes: vec![0; READ_AHEAD].into(), waiting: 0..0 }
+    /// These bytes, and room for [`READ_AHEAD`] when they are taken.
+    pub fn of(mut bytes: Vec<u8>) -> Self {
+        let waiting = 0..bytes.len();
+        bytes.resize(bytes.len().max(READ_AHEAD), 0);
+        Ahead { bytes: bytes.into(), waiting }
     }
 
     /// Reads what `source` has, once, if nothing waits.
@@ -36,6 +38,11 @@ impl Ahead {
         self.waiting.start = end;
         taken
     }
+
+    /// Takes back the last of the bytes that were taken.
+    pub fn take_back(&mut self, bytes: usize) {
+        self.waiting.start = self.waiting.start.saturating_sub(bytes);
+    }
 }
 
 #[cfg(test)]
@@ -45,14 +52,17 @@ mod tests {
     #[test]
     fn bytes_come_in_order_and_once() {
         let all: Vec<u8> = (0..=255).cycle().take(3 * READ_AHEAD + 7).collect();
-        let mut source = &all[..];
-        let (mut ahead, mut got, mut out) = (Ahead::new(), Vec::new(), [0; 100]);
+        let mut source = &all[10..];
+        let (mut ahead, mut got, mut out) = (Ahead::of(all[..10].to_vec()), Vec::new(), [0; 100]);
         for step in 1.. {
             ahead.fill(&mut source).expect("a slice can be read");
             let taken = ahead.take(&mut out[..step % 100 + 1]);
             if taken == 0 {
                 break;
             }
+            let back = step % 3 * taken / 3;
+            ahead.take_back(back);
+            let taken = taken - back;
             got.extend_from_slice(&out[..taken]);
         }
         assert_eq!(got, all);

@@ -149,6 +149,13 @@ pub const READ_BUFFER: usize = 512;
 /// What is read at once from a client that sends more than that, until it is silent.
 pub const READ_AHEAD: usize = 4 * 1024;
 
+/// A message of more bytes is a long one. It is read only while its client has a slot for it; a
+/// shorter one costs little beside the client's thread.
+pub const LONG_MESSAGE: usize = 4 * 1024;
+
+/// How long a client may have a slot for a long message while others wait for one.
+pub const SLOT_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Answers of a session (echoes, pongs) are sent together once they are this many bytes, or
 /// before the session would wait for its client.
 pub const ANSWER_BUFFER: usize = 16 * 1024;

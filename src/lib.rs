@@ -29,6 +29,8 @@ mod http;
 mod refusal;
 
 mod ahead;
+mod assembly;
+mod framing;
 mod pace;
 mod session;
 mod stream;

@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::access::Access;
+use crate::assembly::Assembly;
 use crate::config::{Config, INBOX};
 use crate::doorman::Doorman;
 use crate::drain::Drain;
@@ -115,7 +116,12 @@ impl Server {
         let doorman_thread = spawn("doorman", &notices, refuse)?;
 
         let (alive, all_ended) = bounded::<Infallible>(0);
-        let host = Host { limits: limits.clone(), echo: config.echo, inbox: inbox.clone() };
+        let host = Host {
+            limits: limits.clone(),
+            echo: config.echo,
+            inbox: inbox.clone(),
+            assembly: Assembly::new(16),
+        };
         let sessions = Workers::new("client", alive.clone(), move |session: Session| {
             session.run(&host);
         });

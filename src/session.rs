@@ -13,6 +13,7 @@ use crossbeam_channel::Sender;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, Utf8Bytes, WebSocket};
 
+use crate::assembly::Assembly;
 use crate::config::{ANSWER_BUFFER, Echo, Limits, READ_BUFFER};
 use crate::conn::{Conn, ConnOutbox};
 use crate::deadline;
@@ -59,6 +60,8 @@ pub struct Host {
     pub echo: Echo,
     /// The inbox of the hub.
     pub inbox: Inbox,
+    /// Memory for long messages.
+    pub assembly: Assembly,
 }
 
 /// The inbox of the hub.
@@ -77,7 +80,7 @@ impl Session {
 
     /// Serves the client until it is gone.
     pub fn run(self, host: &Host) {
-        let Host { limits, echo, inbox } = host;
+        let Host { limits, echo, inbox, assembly } = host;
         let Session { conn, endpoint, response, received } = self;
         let bounds = Bounds {
             max_queue: limits.max_queue,
@@ -85,11 +88,11 @@ impl Session {
             close_timeout: limits.close_timeout,
         };
         let outbox = Outbox::new(conn.clone(), response, bounds);
-        let stream = match Stream::new(outbox.clone(), limits) {
+        let stream = match Stream::new(outbox.clone(), received, limits, assembly.clone()) {
             Ok(stream) => stream,
             Err(error) => return log::debug!("{} left at once: {error}", conn.peer),
         };
-        let mut client = Client::new(stream, received, limits);
+        let mut client = Client::new(stream, limits);
         let occupant: Weak<ConnOutbox> = Arc::downgrade(&outbox);
         if !conn.place.occupy(occupant) {
             outbox.close(&Farewell::Stopping.frame());
@@ -146,15 +149,15 @@ fn answer_echo(echo: Echo, message: &Message, out: &mut Vec<u8>) -> Result<(), E
 
 /// The reading side of a client.
 struct Client<S> {
-    socket: WebSocket<S>,
+    stream: S,
+    config: WebSocketConfig,
     pace: Option<Pace>,
     max_message: usize,
     ping_timeout: Duration,
 }
 
 impl<S: Answer> Client<S> {
-    /// A client that may have sent what was `received` behind its handshake.
-    fn new(stream: S, received: Vec<u8>, limits: &Limits) -> Self {
+    fn new(stream: S, limits: &Limits) -> Self {
         // Every size is given: the defaults are made for big machines.
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
@@ -164,7 +167,8 @@ impl<S: Answer> Client<S> {
             .max_frame_size(Some(limits.max_message))
             .accept_unmasked_frames(false);
         Client {
-            socket: WebSocket::from_partially_read(stream, received, Role::Server, Some(config)),
+            stream,
+            config,
             pace: Pace::new(limits.rate, Instant::now()),
             max_message: limits.max_message,
             ping_timeout: limits.ping_timeout,
@@ -173,39 +177,22 @@ impl<S: Answer> Client<S> {
 
     /// Gives each message, text or binary, to `take`, at the client's pace, until the end.
     fn read_all(&mut self, mut take: impl FnMut(&mut S, Message) -> Result<(), End>) -> End {
+        // A new one behind each long message, since tungstenite would keep the memory that it took.
         loop {
-            let message = match self.socket.read() {
-                Ok(message) => message,
-                Err(error) => return self.end_of(error),
-            };
-            match message {
-                Message::Text(_) | Message::Binary(_) => {
-                    self.keep_pace();
-                    if let Err(end) = take(self.socket.get_mut(), message) {
-                        return end;
-                    }
-                }
-                Message::Close(why) => {
-                    return End::Closed(why.map(|why| (why.code.into(), why.reason.to_string())));
-                }
-                // Nobody asked for more than a pong now and then.
-                Message::Ping(_) | Message::Pong(_) => self.keep_pace(),
-                Message::Frame(_) => {}
+            let socket =
+                WebSocket::from_raw_socket(&mut self.stream, Role::Server, Some(self.config));
+            if let Some(end) = read_some(socket, &mut self.pace, &mut take) {
+                return end.unwrap_or_else(|error| self.end_of(error));
             }
-        }
-    }
-
-    /// A client that talks too fast is not read from for a while.
-    fn keep_pace(&mut self) {
-        let wait = self.pace.as_mut().map_or(Duration::ZERO, Pace::count_now);
-        if !wait.is_zero() {
-            self.socket.get_mut().send_answers();
-            thread::sleep(wait);
         }
     }
 
     fn end_of(&self, error: Error) -> End {
         match error {
+            Error::Io(error) if error.kind() == io::ErrorKind::OutOfMemory => End::Fault(
+                Farewell::Unfinished,
+                "took too long for a message while others waited for memory".into(),
+            ),
             Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
                 End::Fault(Farewell::Silent(self.ping_timeout), "did not answer a ping".into())
             }
@@ -226,15 +213,56 @@ impl<S: Answer> Client<S> {
     fn last_word(&mut self, end: &End) -> Option<Vec<u8>> {
         match end {
             End::Lost(_) => return None,
-            // tungstenite has the reply ready, and writes it now.
-            End::Closed(_) => drop(self.socket.flush()),
-            End::Fault(..) => {}
+            End::Closed(_) | End::Fault(..) => {}
         }
-        let mut frames = self.socket.get_mut().take_answers();
+        let mut frames = self.stream.take_answers();
         if let End::Fault(farewell, _) = end {
             frames.extend_from_slice(&farewell.frame());
         }
         Some(frames)
+    }
+}
+
+/// Reads up to the end: why, or the error that it is. None: it read up to the end of a long message.
+fn read_some<S: Answer>(
+    mut socket: WebSocket<&mut S>,
+    pace: &mut Option<Pace>,
+    mut take: impl FnMut(&mut S, Message) -> Result<(), End>,
+) -> Option<Result<End, Error>> {
+    loop {
+        let message = match socket.read() {
+            Ok(message) => message,
+            Err(error) => return Some(Err(error)),
+        };
+        match message {
+            Message::Text(_) | Message::Binary(_) => {
+                keep_pace(pace, *socket.get_mut());
+                if let Err(end) = take(socket.get_mut(), message) {
+                    return Some(Ok(end));
+                }
+                if socket.get_mut().end_message() {
+                    return None;
+                }
+            }
+            Message::Close(why) => {
+                // tungstenite has the reply ready, and writes it now.
+                let _ = socket.flush();
+                let why = why.map(|why| (why.code.into(), why.reason.to_string()));
+                return Some(Ok(End::Closed(why)));
+            }
+            // Nobody asked for more than a pong now and then.
+            Message::Ping(_) | Message::Pong(_) => keep_pace(pace, *socket.get_mut()),
+            Message::Frame(_) => {}
+        }
+    }
+}
+
+/// A client that talks too fast is not read from for a while.
+fn keep_pace(pace: &mut Option<Pace>, stream: &mut impl Answer) {
+    let wait = pace.as_mut().map_or(Duration::ZERO, Pace::count_now);
+    if !wait.is_zero() {
+        stream.send_answers();
+        thread::sleep(wait);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The connection as tungstenite sees it: reads wait for the client, and no longer than its
-//! deadlines; writes gather, and leave through the client's outbox.
+//! deadlines, and for memory when a long message comes; writes gather, and leave through the
+//! client's outbox.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -8,8 +9,10 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::ahead::Ahead;
-use crate::config::{ANSWER_BUFFER, Limits, READ_BUFFER};
+use crate::assembly::{Assembly, Slot};
+use crate::config::{ANSWER_BUFFER, LONG_MESSAGE, Limits, READ_BUFFER};
 use crate::conn::ConnOutbox;
+use crate::framing::{Framing, Progress};
 use crate::wire;
 
 /// What a session needs of its client's connection, beside reading: answers to what came together
@@ -17,6 +20,9 @@ use crate::wire;
 pub trait Answer: Read + Write {
     /// Adds an answer: `write` appends whole frames. What it returns is returned.
     fn answer<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T;
+    /// The caller has let go of the message that it had last. True if that was a long one, of
+    /// which whoever read it should keep no memory; nothing behind it has been read.
+    fn end_message(&mut self) -> bool;
     /// The answers that have not been sent. They are the caller's now.
     fn take_answers(&mut self) -> Vec<u8>;
     /// Sends the answers. As long as the client does not take them, nothing more is read from it.
@@ -28,6 +34,11 @@ pub struct Stream {
     outbox: Arc<ConnOutbox>,
     /// There is one while the client sends more than tungstenite's buffer takes at once.
     ahead: Option<Ahead>,
+    framing: Framing,
+    assembly: Assembly,
+    /// Held while a long message comes in.
+    slot: Option<Slot>,
+    long_has_ended: bool,
     /// Whole frames, sent before the thread waits for the client: answers to what came together
     /// leave together.
     answers: Vec<u8>,
@@ -38,15 +49,31 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A connection with the `limits`' ping interval and timeout.
+    /// A connection with the `limits`' ping interval and timeout, from which some bytes have been
+    /// `received`.
     ///
     /// # Errors
     /// When the socket is gone already.
-    pub fn new(outbox: Arc<ConnOutbox>, limits: &Limits) -> io::Result<Self> {
+    pub fn new(
+        outbox: Arc<ConnOutbox>,
+        received: Vec<u8>,
+        limits: &Limits,
+        assembly: Assembly,
+    ) -> io::Result<Self> {
         let Limits { ping_interval, ping_timeout, .. } = *limits;
         outbox.link().stream.set_read_timeout(Some(ping_interval))?;
-        let (ahead, answers, pinged) = (None, Vec::new(), None);
-        Ok(Stream { outbox, ahead, answers, ping_interval, ping_timeout, pinged })
+        Ok(Stream {
+            outbox,
+            ahead: (!received.is_empty()).then(|| Ahead::of(received)),
+            framing: Framing::new(LONG_MESSAGE),
+            assembly,
+            slot: None,
+            long_has_ended: false,
+            answers: Vec::new(),
+            ping_interval,
+            ping_timeout,
+            pinged: None,
+        })
     }
 
     /// Reads from the socket, waiting until its timeout.
@@ -59,9 +86,47 @@ impl Stream {
         let read = socket.read(bytes)?;
         // A small rest of the buffer is filled by one who says little, too.
         if read == bytes.len() && read >= READ_BUFFER / 2 {
-            self.ahead = Some(Ahead::new());
+            self.ahead = Some(Ahead::of(Vec::new()));
         }
         Ok(read)
+    }
+
+    /// Waits until the client sends something, and not longer than it may be silent.
+    fn wait(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.send_answers();
+        loop {
+            match self.receive(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.was_silent()?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => {
+                    if self.pinged.take().is_some() {
+                        self.outbox.link().stream.set_read_timeout(Some(self.ping_interval))?;
+                    }
+                    return result;
+                }
+            }
+        }
+    }
+
+    /// How many of the `bytes` that have been read may be handed out. Takes back the others, and
+    /// waits for a slot if they begin a long message.
+    fn pass(&mut self, bytes: &[u8]) -> usize {
+        let passed = self.framing.pass(bytes);
+        let rest = &bytes[passed.bytes..];
+        match &mut self.ahead {
+            Some(ahead) => ahead.take_back(rest.len()),
+            None if rest.is_empty() => {}
+            None => self.ahead = Some(Ahead::of(rest.to_vec())),
+        }
+        match passed.message {
+            Progress::Long if self.slot.is_none() => {
+                self.send_answers();
+                self.slot = Some(self.assembly.slot(self.outbox.link().clone()));
+            }
+            Progress::Long | Progress::Short => {}
+            Progress::LongEnds => self.long_has_ended = true,
+        }
+        passed.bytes
     }
 
     /// The client was silent for as long as it may be: pings it, or gives it up.
@@ -84,11 +149,18 @@ impl Stream {
 
 impl Answer for Stream {
     fn answer<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        let result = write(&mut self.answers);
+        write(&mut self.answers)
+    }
+
+    fn end_message(&mut self) -> bool {
+        let was_long = std::mem::take(&mut self.long_has_ended);
+        if was_long {
+            self.slot = None;
+        }
         if self.answers.len() >= ANSWER_BUFFER {
             self.send_answers();
         }
-        result
+        was_long
     }
 
     fn take_answers(&mut self) -> Vec<u8> {
@@ -111,24 +183,17 @@ impl Answer for Stream {
 }
 
 impl Read for Stream {
-    /// [`io::ErrorKind::TimedOut`] when the client does not answer a ping.
+    /// [`io::ErrorKind::TimedOut`] when the client does not answer a ping,
+    /// [`io::ErrorKind::OutOfMemory`] when it took too long for a message whose memory others need.
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        if let Some(taken @ 1..) = self.ahead.as_mut().map(|ahead| ahead.take(bytes)) {
-            return Ok(taken);
+        let read = match self.ahead.as_mut().map_or(0, |ahead| ahead.take(bytes)) {
+            0 => self.wait(bytes),
+            taken => Ok(taken),
+        };
+        if self.slot.as_ref().is_some_and(Slot::is_revoked) {
+            return Err(io::ErrorKind::OutOfMemory.into());
         }
-        self.send_answers();
-        loop {
-            match self.receive(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.was_silent()?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => {
-                    if self.pinged.take().is_some() {
-                        self.outbox.link().stream.set_read_timeout(Some(self.ping_interval))?;
-                    }
-                    return result;
-                }
-            }
-        }
+        Ok(self.pass(&bytes[..read?]))
     }
 }
 

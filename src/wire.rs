@@ -127,6 +127,8 @@ pub enum Farewell {
     TooLong(usize),
     /// Its queue is full: it reads too slowly.
     TooSlow,
+    /// It took too long for a long message while others waited for the memory.
+    Unfinished,
     /// It was silent and left a ping unanswered for this long.
     Silent(Duration),
 }
@@ -144,6 +146,9 @@ impl Farewell {
             }
             Farewell::TooSlow => {
                 close(CloseCode::Again, "too slow: messages were not read in time")
+            }
+            Farewell::Unfinished => {
+                close(CloseCode::Again, "too slow: a message took too long and others wait")
             }
             Farewell::Silent(wait) => close(
                 CloseCode::Error,
@@ -235,6 +240,7 @@ mod tests {
         assert_eq!(code(Farewell::TooLong(9)), 1009);
         assert_eq!(code(Farewell::Silent(Duration::from_secs(10))), 1011);
         assert_eq!(code(Farewell::TooSlow), 1013);
+        assert_eq!(code(Farewell::Unfinished), 1013);
     }
 
     #[test]

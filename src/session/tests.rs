@@ -10,7 +10,7 @@ fn messages_pings_and_pongs_are_counted() {
         let sent = [opcode, 0x80, 0, 0, 0, 0].repeat(RATE as usize * 2 + 100);
         let start = Instant::now();
         let mut all = || usize::MAX;
-        let mut client = Client::new(Line::new(&sent, &mut all), Vec::new(), &limits);
+        let mut client = Client::new(Line::new(&sent, &mut all), &limits);
         let end = client.read_all(|_, _| Ok(()));
         assert!(matches!(end, End::Lost(_)), "{end}");
         assert!(start.elapsed() >= Duration::from_millis(50), "{opcode:#x} is not counted");

@@ -4,10 +4,13 @@
 use std::io::{Read, Write};
 
 use super::*;
+use crate::framing::{Framing, Progress};
 use crate::testing::Dice;
 
 /// Small enough for short inputs to reach it.
 const MAX_MESSAGE: usize = 300;
+
+const LONG_MESSAGE: usize = 100;
 
 const CLOSE: u8 = 0x88;
 const PONG: u8 = 0x8a;
@@ -16,11 +19,10 @@ const PONG: u8 = 0x8a;
 pub fn run(sent: &[u8]) {
     let mut dice = Dice::new(sent.len() as u64);
     for echo in [Echo::Tutorial, Echo::Verbatim] {
-        let whole = listen(sent, sent.len(), echo, &mut || usize::MAX);
+        let whole = listen(sent, echo, &mut || usize::MAX);
         whole.check(echo);
-        assert_eq!(whole, listen(sent, 0, echo, &mut || 1));
-        let received = dice.roll(sent.len() + 1);
-        assert_eq!(whole, listen(sent, received, echo, &mut || 1 + dice.roll(40)));
+        assert_eq!(whole, listen(sent, echo, &mut || 1));
+        assert_eq!(whole, listen(sent, echo, &mut || 1 + dice.roll(40)));
     }
 }
 
@@ -36,12 +38,11 @@ struct Heard {
     has_last_word: bool,
 }
 
-/// Of `sent`, so much is `received` behind the handshake; the rest comes in pieces.
-fn listen(sent: &[u8], received: usize, echo: Echo, piece: &mut dyn FnMut() -> usize) -> Heard {
-    let (received, sent) = sent.split_at(received);
+/// What is `sent` comes in pieces.
+fn listen(sent: &[u8], echo: Echo, piece: &mut dyn FnMut() -> usize) -> Heard {
     let limits = Limits { max_message: MAX_MESSAGE, rate: 0, ..Limits::default() };
     let line = Line::new(sent, piece);
-    let mut client = Client::new(line, received.to_vec(), &limits);
+    let mut client = Client::new(line, &limits);
     let mut messages = Vec::new();
     let end = client.read_all(|line, message| {
         let result = line.answer(|out| answer_echo(echo, &message, out));
@@ -49,7 +50,7 @@ fn listen(sent: &[u8], received: usize, echo: Echo, piece: &mut dyn FnMut() -> u
         result
     });
     let last_word = client.last_word(&end);
-    let mut answers = std::mem::take(&mut client.socket.get_mut().out);
+    let mut answers = std::mem::take(&mut client.stream.out);
     let has_last_word = last_word.is_some();
     answers.extend(last_word.unwrap_or_default());
     Heard {
@@ -103,21 +104,33 @@ fn frames(mut bytes: &[u8]) -> Vec<&[u8]> {
 pub struct Line<'a> {
     sent: &'a [u8],
     piece: &'a mut dyn FnMut() -> usize,
+    framing: Framing,
+    long_has_ended: bool,
     out: Vec<u8>,
     answers: Vec<u8>,
 }
 
 impl<'a> Line<'a> {
     pub fn new(sent: &'a [u8], piece: &'a mut dyn FnMut() -> usize) -> Self {
-        Line { sent, piece, out: Vec::new(), answers: Vec::new() }
+        Line {
+            sent,
+            piece,
+            framing: Framing::new(LONG_MESSAGE),
+            long_has_ended: false,
+            out: Vec::new(),
+            answers: Vec::new(),
+        }
     }
 }
 
 impl Read for Line<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.send_answers();
+        assert!(!self.long_has_ended, "something is read before a long message is let go of");
         let len = (self.piece)().min(bytes.len()).min(self.sent.len());
-        self.sent.read(&mut bytes[..len])
+        let passed = self.framing.pass(&self.sent[..len]);
+        self.long_has_ended = passed.message == Progress::LongEnds;
+        self.sent.read(&mut bytes[..passed.bytes])
     }
 }
 
@@ -135,6 +148,10 @@ impl Write for Line<'_> {
 impl Answer for Line<'_> {
     fn answer<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         write(&mut self.answers)
+    }
+
+    fn end_message(&mut self) -> bool {
+        std::mem::take(&mut self.long_has_ended)
     }
 
     fn take_answers(&mut self) -> Vec<u8> {

@@ -1,0 +1,157 @@
+//! Memory for long messages while they come in, which all clients share.
+//!
+//! A message of a few kilobytes costs no more than its client's thread does. For a longer one the
+//! client needs a slot until the hub has it or it is answered. When there is none it waits, which
+//! slows down the client alone; and who has had one for too long meanwhile gives it up.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::config::SLOT_PATIENCE;
+use crate::places::Occupant;
+
+/// All slots.
+#[derive(Clone)]
+pub struct Assembly(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    freed: Condvar,
+}
+
+struct State {
+    free: usize,
+    last: u64,
+    /// In the order in which they were taken.
+    taken: BTreeMap<u64, Holder>,
+}
+
+struct Holder {
+    since: Instant,
+    occupant: Arc<dyn Occupant>,
+    is_revoked: bool,
+}
+
+/// Room for one message; freed when dropped.
+pub struct Slot {
+    assembly: Assembly,
+    number: u64,
+}
+
+impl Assembly {
+    /// So many slots; at least one.
+    pub fn new(slots: usize) -> Self {
+        let state = State { free: slots.max(1), last: 0, taken: BTreeMap::new() };
+        Assembly(Arc::new(Shared { state: Mutex::new(state), freed: Condvar::new() }))
+    }
+
+    /// Waits for a slot. Whoever has had one for [`SLOT_PATIENCE`] while others wait is stopped:
+    /// `occupant` may be told so later.
+    pub fn slot(&self, occupant: Arc<dyn Occupant>) -> Slot {
+        let mut state = self.lock();
+        while state.free == 0 {
+            let now = Instant::now();
+            state = match self.0.freed.wait_timeout(state, SLOT_PATIENCE) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+            if state.free == 0 && now.elapsed() >= SLOT_PATIENCE {
+                state.revoke_oldest();
+            }
+        }
+        state.free -= 1;
+        state.last += 1;
+        let number = state.last;
+        let holder = Holder { since: Instant::now(), occupant, is_revoked: false };
+        state.taken.insert(number, holder);
+        drop(state);
+        Slot { assembly: self.clone(), number }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn revoke_oldest(&mut self) {
+        let oldest = self.taken.values_mut().find(|holder| !holder.is_revoked);
+        if let Some(holder) = oldest.filter(|holder| holder.since.elapsed() >= SLOT_PATIENCE) {
+            holder.is_revoked = true;
+            holder.occupant.clone().stop();
+        }
+    }
+}
+
+impl Slot {
+    /// Whether its holder has to give it up.
+    pub fn is_revoked(&self) -> bool {
+        self.assembly.lock().taken.get(&self.number).is_some_and(|holder| holder.is_revoked)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut state = self.assembly.lock();
+        state.free += 1;
+        // The holder outlives its slot, so this is not the end of it.
+        state.taken.remove(&self.number);
+        drop(state);
+        self.assembly.0.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counted(AtomicUsize);
+
+    impl Occupant for Counted {
+        fn stop(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn cut(&self) {}
+    }
+
+    #[test]
+    fn whoever_waits_gets_the_slot_that_is_freed() {
+        let assembly = Assembly::new(2);
+        let somebody = Arc::new(Counted::default());
+        let (first, second) = (assembly.slot(somebody.clone()), assembly.slot(somebody.clone()));
+        let waiting = thread::spawn({
+            let (assembly, somebody) = (assembly.clone(), somebody.clone());
+            move || drop(assembly.slot(somebody))
+        });
+        drop(first);
+        waiting.join().expect("it gets a slot");
+        assert!(!second.is_revoked());
+        drop(second);
+        assert_eq!(assembly.lock().free, 2);
+        assert_eq!(somebody.0.load(Ordering::Relaxed), 0, "nobody was stopped");
+    }
+
+    #[test]
+    fn who_holds_on_to_the_last_slot_is_stopped() {
+        let assembly = Assembly::new(1);
+        let (slow, other) = (Arc::new(Counted::default()), Arc::new(Counted::default()));
+        let held = assembly.slot(slow.clone());
+        let waiting = thread::spawn({
+            let (assembly, other) = (assembly.clone(), other.clone());
+            move || drop(assembly.slot(other))
+        });
+        while !held.is_revoked() {
+            thread::yield_now();
+        }
+        assert_eq!(slow.0.load(Ordering::Relaxed), 1);
+        drop(held);
+        waiting.join().expect("it gets the slot");
+        assert_eq!(other.0.load(Ordering::Relaxed), 0);
+    }
+}
