@@ -119,7 +119,7 @@ fn one_byte_too_long_is_1009() {
 /// The length is enough: the server neither waits for such a message nor makes room for it.
 #[test]
 fn what_is_announced_as_too_long_is_1009_at_once() {
-    for len in [MAX_MESSAGE + 1, 1 << 32, (1 << 63) - 1] {
+    for len in [MAX_MESSAGE as u64 + 1, 1 << 32, (1 << 63) - 1] {
         let server = TestServer::start();
         let mut client = server.join(1);
         client.send(header(TEXT, len));

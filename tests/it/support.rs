@@ -1,6 +1,9 @@
+use std::env;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -113,6 +116,21 @@ impl Drop for TestServer {
             other => panic!("the server did not stop well: {other:?}"),
         }
     }
+}
+
+/// Names what runs this build where it is for another processor than this machine's (`make
+/// test-arm`): the kernel would not start such a program by itself.
+const EMULATOR: &str = "ROOMD_TEST_EMULATOR";
+
+/// A program of this build, started by `words`, which come first.
+pub fn started_by(words: &[&str], program: impl AsRef<OsStr>) -> Command {
+    let emulator = env::var_os(EMULATOR);
+    let mut words: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
+    words.extend(emulator.as_deref());
+    words.push(program.as_ref());
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]);
+    command
 }
 
 /// Tries until `attempt` gives something: for what follows soon, but of which no message tells.
@@ -414,14 +432,14 @@ impl Frame {
 pub fn frame(first: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
     const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
     let payload = payload.as_ref();
-    let mut out = header(first, payload.len());
+    let mut out = header(first, payload.len() as u64);
     out.extend_from_slice(&MASK);
     out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     out
 }
 
 /// The header of a masked frame, without the mask.
-pub fn header(first: u8, len: usize) -> Vec<u8> {
+pub fn header(first: u8, len: u64) -> Vec<u8> {
     const MASKED: u8 = 0x80;
     let mut out = vec![first];
     match len {
@@ -432,7 +450,7 @@ pub fn header(first: u8, len: usize) -> Vec<u8> {
         }
         _ => {
             out.push(MASKED | 127);
-            out.extend_from_slice(&(len as u64).to_be_bytes());
+            out.extend_from_slice(&len.to_be_bytes());
         }
     }
     out
@@ -560,7 +578,11 @@ fn read_frame(bytes: &[u8]) -> Option<(Frame, usize)> {
         0 => usize::from(second),
         _ => rest.get(..extended)?.iter().fold(0, |len, byte| len << 8 | usize::from(*byte)),
     };
-    assert_eq!(header(first, len).len(), 2 + extended, "a length of {len} is told in few bytes");
+    assert_eq!(
+        header(first, len as u64).len(),
+        2 + extended,
+        "a length of {len} is told in few bytes"
+    );
     let payload = rest.get(extended..extended + len)?;
     Some((Frame { first, payload: payload.into() }, 2 + extended + len))
 }
