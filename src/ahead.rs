@@ -22,12 +22,14 @@ impl Ahead {
         Ahead { bytes: bytes.into(), waiting }
     }
 
-    /// Reads what `source` has, once, if nothing waits.
-    pub fn fill(&mut self, source: &mut impl Read) -> io::Result<()> {
-        if self.waiting.is_empty() {
-            self.waiting = 0..source.read(&mut self.bytes)?;
+    /// Reads what `source` has, once, if nothing waits. How many bytes that was.
+    pub fn fill(&mut self, source: &mut impl Read) -> io::Result<usize> {
+        if !self.waiting.is_empty() {
+            return Ok(0);
         }
-        Ok(())
+        let read = source.read(&mut self.bytes)?;
+        self.waiting = 0..read;
+        Ok(read)
     }
 
     /// Moves as much as fits to `out`. How much that was.

@@ -3,11 +3,12 @@
 
 use std::ffi::OsString;
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use lexopt::Arg;
 
-use crate::config::Config;
+use crate::config::{AdminListen, Config};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -38,16 +39,39 @@ const FLAGS: &[Flag] = &[
         default: "127.0.0.1:8000",
         help: "where to listen; [::]:8000 opens the room to the network",
         set: |config, value| {
-            // Names are not looked up: that would need a resolver in the binary.
-            let value = value.replacen("localhost:", "127.0.0.1:", 1);
-            config.listen = value.parse().map_err(|_| "ADDRESS:PORT, such as [::]:8000")?;
+            config.listen = address(value).ok_or("ADDRESS:PORT, such as [::]:8000")?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "admin-listen",
+        value: "ADDRESS:PORT",
+        default: "beside the room",
+        help: "where /healthz and /metrics are found, and nothing else; off: nowhere",
+        set: |config, value| {
+            config.admin = match value {
+                "off" => AdminListen::Off,
+                _ => AdminListen::At(
+                    address(value).ok_or("ADDRESS:PORT, such as 127.0.0.1:9000, or off")?,
+                ),
+            };
+            Ok(())
+        },
+    },
+    Flag {
+        name: "max-memory",
+        value: "SIZE",
+        default: "a quarter of the memory, at most 256M unless --max-clients needs more",
+        help: "what clients can make the server hold in all; how many there may be follows from it",
+        set: |config, value| {
+            config.limits.max_memory = Some(size(value)?);
             Ok(())
         },
     },
     Flag {
         name: "max-clients",
         value: "N",
-        default: "1024, or what the descriptor limit allows",
+        default: "1024, or what the memory and the descriptor limit allow",
         help: "clients at once; the next one gets 503",
         set: |config, value| {
             config.limits.max_clients =
@@ -233,12 +257,31 @@ impl Flag {
     }
 }
 
+/// An address and a port. Names are not looked up: that would need a resolver in the binary.
+fn address(value: &str) -> Option<SocketAddr> {
+    value.replacen("localhost:", "127.0.0.1:", 1).parse().ok()
+}
+
 fn number(
     value: &str,
     range: std::ops::RangeInclusive<usize>,
     accepted: Refused,
 ) -> Result<usize, Refused> {
     value.parse().ok().filter(|number| range.contains(number)).ok_or(accepted)
+}
+
+/// Bytes, such as `8000000`, `8000K` or `8M`, where K and M are 1024 and 1024² bytes.
+fn size(value: &str) -> Result<usize, Refused> {
+    const ACCEPTED: Refused = "a size from 1M to 64G, such as 8M or 8192K";
+    let (digits, unit) = match value.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&value[..at], 1 << 10),
+        Some((at, 'm' | 'M')) => (&value[..at], 1 << 20),
+        Some((at, 'g' | 'G')) => (&value[..at], 1 << 30),
+        _ => (value, 1),
+    };
+    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    let in_range = bytes.filter(|bytes| (1 << 20..=64 << 30).contains(bytes));
+    in_range.and_then(|bytes| usize::try_from(bytes).ok()).ok_or(ACCEPTED)
 }
 
 /// A time such as `25`, `0.5`, `25s` or `500ms`. A deadline of an hour is long enough for
@@ -323,10 +366,11 @@ mod tests {
     fn every_flag_and_its_variable_set_something() {
         for flag in FLAGS {
             let value = match flag.name {
-                "listen" => "0.0.0.0:80",
+                "listen" | "admin-listen" => "0.0.0.0:80",
                 "allow-origin" => "https://a.example",
                 "log-level" => "warn",
                 "max-queue" => "500000",
+                "max-memory" => "77M",
                 _ => "77",
             };
             let by_flag = config(&[&format!("--{}", flag.name), value], &[]);
@@ -359,7 +403,11 @@ mod tests {
             (&["--rate"], &["--rate", "needs a value"]),
             (&["--listen", "8000"], &["--listen", "'8000'", "ADDRESS:PORT"]),
             (&["--listen", "localhost:99999"], &["--listen", "'localhost:99999'"]),
+            (&["--admin-listen", "on"], &["--admin-listen", "'on'", "ADDRESS:PORT", "off"]),
+            (&["--admin-listen", "127.0.0.1:8000"], &["--admin-listen 127.0.0.1:8000", "--listen"]),
             (&["--max-message", "1e3"], &["--max-message", "'1e3'", "16777216"]),
+            (&["--max-memory", "8MB"], &["--max-memory", "'8MB'", "8M"]),
+            (&["--max-memory", "1023K"], &["--max-memory", "'1023K'", "from 1M"]),
             (&["--ping-timeout", "0"], &["--ping-timeout", "'0'", "1ms"]),
             (&["--ping-timeout", "inf"], &["--ping-timeout", "'inf'"]),
             (&["--allow-origin", "chat.example"], &["--allow-origin", "'chat.example'", "SCHEME"]),
@@ -385,6 +433,16 @@ mod tests {
         assert_eq!(seconds("25"), Ok(Duration::from_secs(25)));
         assert_eq!(seconds("2.5s"), Ok(Duration::from_millis(2500)));
         assert_eq!(seconds("500ms"), Ok(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn sizes_may_have_a_unit() {
+        assert_eq!(size("2000000"), Ok(2_000_000));
+        assert_eq!(size("2048K"), Ok(2 << 20));
+        assert_eq!(size("8m"), Ok(8 << 20));
+        for wrong in ["", "M", "-8M", "8.5M", "+", "99999999999999999999G", "8é"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
     }
 
     /// To mend it: put what the test says is missing between the README's marks.

@@ -118,6 +118,12 @@ mod tests {
         }
 
         fn cut(&self) {}
+
+        fn lag(&self) -> u64 {
+            0
+        }
+
+        fn give_up(self: Arc<Self>) {}
     }
 
     #[test]

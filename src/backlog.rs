@@ -25,6 +25,11 @@ impl Backlog {
         self.bytes.len()
     }
 
+    /// Bytes of memory.
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

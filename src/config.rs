@@ -15,6 +15,8 @@ use crate::wire;
 pub struct Config {
     /// Where to listen. Port 0 lets the system choose one.
     pub listen: SocketAddr,
+    /// Where health and metrics are found.
+    pub admin: AdminListen,
     /// Origins, beside the page's own, whose pages may connect: `https://chat.example`, or `*`.
     pub allow_origin: Vec<String>,
     /// Names under which the server may be asked for, beside those that are surely its own.
@@ -25,6 +27,17 @@ pub struct Config {
     pub log_level: LevelFilter,
     /// How much of everything.
     pub limits: Limits,
+}
+
+/// Where `/healthz` and `/metrics` are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminListen {
+    /// At [`Config::listen`], beside everything else.
+    WithTheRoom,
+    /// At an address of their own, and nothing else there.
+    At(SocketAddr),
+    /// Nowhere.
+    Off,
 }
 
 /// What the echo endpoint answers.
@@ -40,7 +53,10 @@ pub enum Echo {
 /// How much of everything, and how long.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Clients at once. None: as many as the descriptors allow, at most
+    /// Bytes of all that clients can make the server hold. None: what
+    /// [`crate::budget::Budget::new`] finds.
+    pub max_memory: Option<usize>,
+    /// Clients at once. None: as many as the memory and the descriptors allow, at most
     /// [`MAX_CLIENTS`].
     pub max_clients: Option<usize>,
     /// Clients at once from one address (IPv6: one /64). Loopback is exempt.
@@ -71,6 +87,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: (Ipv4Addr::LOCALHOST, 8000).into(),
+            admin: AdminListen::WithTheRoom,
             allow_origin: Vec::new(),
             allow_host: Vec::new(),
             echo: Echo::Tutorial,
@@ -83,6 +100,7 @@ impl Default for Config {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
+            max_memory: None,
             max_clients: None,
             max_clients_per_ip: 64,
             max_message: 64 * 1024,
@@ -118,6 +136,13 @@ pub const FRONT: usize = 1280;
 /// to load the page.
 pub const FRONT_PER_IP: usize = 32;
 
+/// Connections at the address of health and metrics: one monitor or a few, and people who look.
+pub const ADMIN_PLACES: usize = 8;
+
+/// How long the hub, and the page, may take for each step on the way to an answer when somebody
+/// asks whether they live. In all it is less than the ten seconds that a monitor waits.
+pub const HEALTH_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Page requests that tiny_http is given at once. Each costs three descriptors beside its own.
 pub const RELAYS: usize = 8;
 
@@ -128,14 +153,14 @@ pub const REFUSALS: usize = 32;
 pub const REFUSAL_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Descriptors that are not connections with a place: standard streams, listeners and wakers, what
-/// page requests need, and those that are turned away.
-pub const DESCRIPTORS_KEPT: usize = 16 + 3 * RELAYS + REFUSALS;
+/// page requests need, those that are turned away, and those who ask for health and metrics.
+pub const DESCRIPTORS_KEPT: usize = 16 + 3 * RELAYS + REFUSALS + ADMIN_PLACES;
 
 /// The burst that [`Limits::rate`] allows, in seconds of it.
 pub const BURST_SECONDS: u32 = 2;
 
-/// Events that wait for the hub. A sender that finds the inbox full waits, which slows the
-/// client behind it down. At most so many messages of [`Limits::max_message`].
+/// Events that wait for the hub, at most. A sender that finds the inbox full waits, which slows the
+/// client behind it down.
 pub const INBOX: usize = 256;
 
 /// The hub sends what it has once a batch has this many bytes. Less than the smallest
@@ -153,16 +178,22 @@ pub const READ_AHEAD: usize = 4 * 1024;
 /// shorter one costs little beside the client's thread.
 pub const LONG_MESSAGE: usize = 4 * 1024;
 
+/// Slots for long messages, at most.
+pub const SLOTS: usize = 256;
+
 /// How long a client may have a slot for a long message while others wait for one.
-pub const SLOT_PATIENCE: Duration = Duration::from_secs(2);
+pub const SLOT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Answers of a session (echoes, pongs) are sent together once they are this many bytes, or
 /// before the session would wait for its client.
 pub const ANSWER_BUFFER: usize = 16 * 1024;
 
 /// The kernel's buffers of a connection, which it would else let grow to megabytes. The kernel
-/// doubles the figure for its own bookkeeping.
-pub const SOCKET_BUFFER: usize = 64 * 1024;
+/// doubles the figure for its own bookkeeping. Larger ones deliver no more.
+pub const SOCKET_BUFFER: usize = 16 * 1024;
+
+/// What they are where memory is short.
+pub const SOCKET_BUFFER_MIN: usize = 4 * 1024;
 
 /// Connections that the kernel may hold until they are accepted.
 pub const BACKLOG: i32 = 1024;
@@ -194,31 +225,6 @@ const _: () = assert!(BATCH_BYTES < MIN_QUEUE && ANSWER_BUFFER < MIN_QUEUE);
 /// The least `--max-queue`.
 const MIN_QUEUE: usize = 32 * 1024;
 
-/// How many connections there may be.
-#[derive(Clone, Copy, Debug)]
-pub struct Capacity {
-    /// Clients.
-    pub clients: usize,
-    /// Clients from one address.
-    pub clients_per_ip: usize,
-    /// Connections that are not clients: requests that are read, pages that are sent.
-    pub front: usize,
-}
-
-impl Limits {
-    /// How many places there are when the system allows `descriptors`. Of those, clients get
-    /// three quarters at most.
-    pub fn capacity(&self, descriptors: usize) -> Capacity {
-        let places = descriptors.saturating_sub(DESCRIPTORS_KEPT).max(2);
-        let clients = self.max_clients.unwrap_or(MAX_CLIENTS).min(places - places.div_ceil(4));
-        Capacity {
-            clients,
-            clients_per_ip: self.max_clients_per_ip,
-            front: FRONT.min(places - clients),
-        }
-    }
-}
-
 impl Config {
     /// Holds the settings against each other.
     ///
@@ -233,7 +239,13 @@ impl Config {
                  give at least {needed}, so that one message fits"
             ));
         }
-        Ok(())
+        match self.admin {
+            AdminListen::At(admin) if admin == self.listen && admin.port() != 0 => Err(format!(
+                "--admin-listen {admin} is the address of --listen: give another port, or leave \
+                 it out to have health and metrics beside the room"
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -244,20 +256,6 @@ mod tests {
     #[test]
     fn the_defaults_fit_each_other() {
         assert_eq!(Config::default().check(), Ok(()));
-    }
-
-    #[test]
-    fn places_follow_from_the_descriptors() {
-        let places = |max_clients, descriptors| {
-            let capacity = Limits { max_clients, ..Limits::default() }.capacity(descriptors);
-            assert!(capacity.clients + capacity.front + DESCRIPTORS_KEPT <= descriptors.max(74));
-            (capacity.clients, capacity.front)
-        };
-        assert_eq!(places(None, 1 << 20), (1024, FRONT));
-        assert_eq!(places(Some(10_000), 20_000), (10_000, FRONT));
-        assert_eq!(places(None, 1024), (714, 238));
-        assert_eq!(places(Some(10), 1024), (10, 942));
-        assert_eq!(places(None, 64), (1, 1));
     }
 
     #[test]

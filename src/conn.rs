@@ -8,8 +8,10 @@ use std::sync::Arc;
 use rustix::net::{SendFlags, send};
 
 use crate::drain::Drain;
+use crate::metrics::Metrics;
 use crate::outbox::{Link, Outbox};
 use crate::places::{Occupant, Place};
+use crate::queues::Queues;
 use crate::wire::Farewell;
 
 /// An accepted connection. There is one descriptor for it; reading and writing share the socket.
@@ -23,6 +25,10 @@ pub struct Conn {
     pub place: Place,
     /// Who looks after the client when it falls behind.
     pub drain: Drain<Arc<Conn>>,
+    /// What waits for all clients together.
+    pub queues: Arc<Queues>,
+    /// Who counts what becomes of it.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The outbox of a connection.
@@ -43,6 +49,15 @@ impl Occupant for Conn {
     fn cut(&self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
+
+    /// It has no queue: who answers a request waits until it is sent.
+    fn lag(&self) -> u64 {
+        0
+    }
+
+    fn give_up(self: Arc<Self>) {
+        Occupant::cut(&*self);
+    }
 }
 
 /// A client. The hub has closed those in the room by then, which makes this nothing to them.
@@ -53,6 +68,14 @@ impl Occupant for ConnOutbox {
 
     fn cut(&self) {
         Outbox::cut(self);
+    }
+
+    fn lag(&self) -> u64 {
+        Outbox::lag(self)
+    }
+
+    fn give_up(self: Arc<Self>) {
+        Outbox::give_up(&self);
     }
 }
 
@@ -79,5 +102,17 @@ impl Link for Arc<Conn> {
 
     fn watch(outbox: &Arc<Outbox<Self>>) {
         outbox.link().drain.watch(outbox.clone());
+    }
+
+    fn queue_changed(&self, before: usize, after: usize) {
+        self.queues.changed(before, after);
+    }
+
+    fn relieve(&self) {
+        self.queues.relieve(|| self.place.furthest_behind());
+    }
+
+    fn evicted(&self) {
+        self.metrics.evicted();
     }
 }

@@ -1,30 +1,36 @@
 //! Turns connections away when there is no thread to do it in.
 
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::{REFUSAL_TIMEOUT, REFUSALS};
 use crate::deadline;
+use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 
 /// Takes connections that are to be refused.
 #[derive(Clone, Debug)]
-pub struct Doorman(Sender<Refused>);
+pub struct Doorman {
+    refused: Sender<Refused>,
+    metrics: Arc<Metrics>,
+}
 
 type Refused = (TcpStream, SocketAddr, Refusal);
 
 impl Doorman {
     /// The doorman, and what has to run in a thread of its own. It ends when the doorman is gone.
-    pub fn new() -> (Doorman, impl FnOnce() + Send) {
+    pub fn new(metrics: Arc<Metrics>) -> (Doorman, impl FnOnce() + Send) {
         let (sender, refused) = bounded(REFUSALS);
-        (Doorman(sender), move || run(&refused))
+        (Doorman { refused: sender, metrics }, move || run(&refused))
     }
 
     /// Answers with `refusal` and closes. In a crowd the connection is just closed.
     pub fn refuse(&self, stream: TcpStream, peer: SocketAddr, refusal: Refusal) {
-        let _ = self.0.try_send((stream, peer, refusal));
+        self.metrics.refused(refusal.reason());
+        let _ = self.refused.try_send((stream, peer, refusal));
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::metrics::Metrics;
 use crate::outbox::{Link, Outbox, Tended};
 
 /// Gives clients to the drain thread. The thread ends when the last of these is dropped.
@@ -48,14 +49,14 @@ impl<L: Link + AsFd + Send + Sync + 'static> Drain<L> {
     ///
     /// # Errors
     /// When the system has no socket pair or thread to give.
-    pub fn start() -> io::Result<(Self, JoinHandle<()>)> {
+    pub fn start(metrics: Arc<Metrics>) -> io::Result<(Self, JoinHandle<()>)> {
         let (bell, rung) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         rung.set_nonblocking(true)?;
         let (drain, newly_behind) = Drain::new(Arc::new(bell));
         let thread = thread::Builder::new()
             .name("drain".into())
-            .spawn(move || run(&newly_behind, &Arc::new(rung)))?;
+            .spawn(move || run(&newly_behind, &Arc::new(rung), &metrics))?;
         Ok((drain, thread))
     }
 }
@@ -75,7 +76,7 @@ impl<L: Link, B: Bell<L>> Drain<L, B> {
     }
 }
 
-fn run<L: Link>(newly_behind: &Receiver<Arc<Outbox<L>>>, bell: &impl Bell<L>) {
+fn run<L: Link>(newly_behind: &Receiver<Arc<Outbox<L>>>, bell: &impl Bell<L>, metrics: &Metrics) {
     let mut watched: Vec<Watched<L>> = Vec::new();
     loop {
         let mut news = bell.sleep(&watched).into_iter();
@@ -99,6 +100,7 @@ fn run<L: Link>(newly_behind: &Receiver<Arc<Outbox<L>>>, bell: &impl Bell<L>) {
                 watched.push(client);
             }
         }
+        metrics.are_behind(watched.iter().filter(|client| !client.wants.is_empty()).count());
         // Whoever is watched holds the other end, so this does not spin.
         if ended && watched.is_empty() {
             return;

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use tungstenite::Utf8Bytes;
@@ -15,8 +15,8 @@ pub type Key = u64;
 pub enum Event<O> {
     /// A client came. Several may have the same `id`.
     Join { key: Key, id: i64, outbox: Arc<O> },
-    /// A client said something.
-    Broadcast { key: Key, text: Utf8Bytes },
+    /// A client said something, at this time.
+    Broadcast { key: Key, text: Utf8Bytes, heard: Instant },
     /// A client goes. If it takes one last word, that is its `farewell`, a close frame.
     Leave { key: Key, farewell: Option<Vec<u8>> },
     /// Somebody wants to know whether the hub still gets to its events: `done` is dropped.

@@ -11,6 +11,7 @@ use tungstenite::handshake::server::{create_response, write_response};
 use tungstenite::http::{self as http_types, HeaderName};
 
 use crate::access::Access;
+use crate::admin::{self, Admin, Asked};
 use crate::config::{HEAD_BYTES, Limits};
 use crate::conn::Conn;
 use crate::deadline;
@@ -25,12 +26,28 @@ const CHUNK: usize = 1024;
 
 /// What a gate needs to know.
 pub struct Gate {
-    /// Who may ask.
-    pub access: Access,
     /// How long things may take.
     pub limits: Limits,
+    /// The room, the echo and the page, if they are behind this gate.
+    pub site: Option<Site>,
+    /// Health and metrics, if they are.
+    pub admin: Option<Arc<Admin>>,
+}
+
+/// What people and programs come for.
+pub struct Site {
+    /// Who may ask.
+    pub access: Access,
     /// The HTTP side.
     pub page: Page,
+}
+
+/// What is behind a gate, as far as deciding goes.
+#[derive(Clone, Copy)]
+struct Scope<'a> {
+    /// The rules of the site.
+    site: Option<&'a Access>,
+    admin: bool,
 }
 
 /// What a request gets.
@@ -40,6 +57,8 @@ enum Decision {
     Upgrade(Endpoint, Vec<u8>),
     /// The page, or something that belongs to it.
     Page(PageRequest),
+    /// Health or metrics.
+    Admin { asked: Asked, head_only: bool },
     /// A WebSocket's path without a handshake: this, unless a handshake would get another
     /// refusal. Browsers keep the answer to a handshake to themselves, so the page asks again.
     Question(Refusal),
@@ -59,30 +78,44 @@ impl Gate {
         let deadline = Instant::now() + self.limits.head_timeout;
         let read = |bytes: &mut [u8]| deadline::read(&conn.stream, bytes, deadline);
         // An error: the peer went away without asking for anything.
-        let (decision, len) = hear(&self.access, &mut received, read).ok()?;
+        let (decision, len) = hear(self.scope(), &mut received, read).ok()?;
         match decision {
             Decision::Upgrade(endpoint, response) => match conn.place.become_client() {
                 Ok(()) => return Some(Session::new(conn, endpoint, response, &received[len..])),
-                Err(full) => self.refuse(&conn, &Refusal::unavailable(full)),
+                Err(full) => self.refuse(&conn, &Refusal::full(full)),
             },
-            Decision::Page(request) => match self.page.fetch(&request) {
+            Decision::Page(request) => match self.fetch(&request) {
                 Ok(response) => self.answer(&conn, &response),
                 Err(error) => {
                     log::error!("the page side did not answer: {error}");
-                    self.refuse(&conn, &Refusal::unavailable("the page cannot be had"));
+                    self.refuse(&conn, &Refusal::no_page());
                 }
             },
+            Decision::Admin { asked, head_only } => {
+                if let Some(admin) = &self.admin {
+                    self.answer(&conn, &admin.response(asked, head_only));
+                }
+            }
             Decision::Question(refusal) => match conn.place.become_client() {
                 Ok(()) => self.refuse(&conn, &refusal),
-                Err(full) => self.refuse(&conn, &Refusal::unavailable(full)),
+                Err(full) => self.refuse(&conn, &Refusal::full(full)),
             },
             Decision::Refuse(refusal) => self.refuse(&conn, &refusal),
         }
         None
     }
 
+    fn scope(&self) -> Scope<'_> {
+        Scope { site: self.site.as_ref().map(|site| &site.access), admin: self.admin.is_some() }
+    }
+
+    fn fetch(&self, request: &PageRequest) -> io::Result<Vec<u8>> {
+        self.site.as_ref().ok_or(io::ErrorKind::NotFound)?.page.fetch(request)
+    }
+
     /// Answers with `refusal`.
     pub fn refuse(&self, conn: &Conn, refusal: &Refusal) {
+        conn.metrics.refused(refusal.reason());
         refusal.log(conn.peer);
         self.answer(conn, &refusal.response());
     }
@@ -96,7 +129,7 @@ impl Gate {
 /// Reads the request head into `received`. What it gets, and how long it is; what comes behind
 /// it may have been read too.
 fn hear(
-    access: &Access,
+    scope: Scope<'_>,
     received: &mut Vec<u8>,
     mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
 ) -> io::Result<(Decision, usize)> {
@@ -116,7 +149,7 @@ fn hear(
         // A head that drips in is looked at once a line, not once a byte.
         if is_first || chunk[..read].contains(&b'\n') || received.len() == HEAD_BYTES {
             match head::parse(received) {
-                Ok(Some((head, len))) => return Ok((decide(access, &head), len)),
+                Ok(Some((head, len))) => return Ok((decide(scope, &head), len)),
                 Ok(None) => {}
                 Err(refusal) => return Ok((Decision::Refuse(refusal), 0)),
             }
@@ -125,29 +158,40 @@ fn hear(
 }
 
 /// What a request gets. Pure.
-fn decide(access: &Access, head: &Head<'_>) -> Decision {
-    match route(access, head) {
+fn decide(scope: Scope<'_>, head: &Head<'_>) -> Decision {
+    match route(scope, head) {
         Ok(decision) => decision,
         Err(refusal) => Decision::Refuse(refusal),
     }
 }
 
-fn route(access: &Access, head: &Head<'_>) -> Result<Decision, Refusal> {
-    if !access.allows_host(head.host) {
+fn route(scope: Scope<'_>, head: &Head<'_>) -> Result<Decision, Refusal> {
+    // Not where nothing but health and metrics is: whoever collects those asks by any name.
+    if scope.site.is_some_and(|access| !access.allows_host(head.host)) {
         return Err(Refusal::host(head.host));
     }
+    if let Some(asked) = Asked::of(head.path).filter(|_| scope.admin) {
+        return Ok(Decision::Admin { asked, head_only: is_head(head)? });
+    }
+    let access = scope.site.ok_or_else(|| Refusal::not_found(admin::PATHS))?;
     if let Some(endpoint) = endpoint(head.path) {
         return of_endpoint(access, head, endpoint);
     }
     if !Page::has(head.path) {
-        return Err(Refusal::not_found());
+        return Err(Refusal::not_found("the chat is at /"));
     }
+    Ok(Decision::Page(PageRequest {
+        head_only: is_head(head)?,
+        path: head.path.into(),
+        if_none_match: head.if_none_match.map(Into::into),
+    }))
+}
+
+/// Whether a request that may be GET or HEAD is HEAD.
+fn is_head(head: &Head<'_>) -> Result<bool, Refusal> {
     match head.method {
-        "GET" | "HEAD" => Ok(Decision::Page(PageRequest {
-            head_only: head.method == "HEAD",
-            path: head.path.into(),
-            if_none_match: head.if_none_match.map(Into::into),
-        })),
+        "GET" => Ok(false),
+        "HEAD" => Ok(true),
         _ => Err(Refusal::method("Allow: GET, HEAD\r\n")),
     }
 }

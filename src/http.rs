@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tiny_http::{Header, Request, Response, Server};
@@ -135,17 +136,25 @@ impl Page {
     /// # Errors
     /// When tiny_http does not answer, and is started again, or cannot be asked.
     pub fn fetch(&self, request: &PageRequest) -> io::Result<Vec<u8>> {
-        let (turns, over) = &self.0.turns;
-        turns.send_timeout((), PAGE_TIMEOUT).map_err(|_| io::ErrorKind::TimedOut)?;
-        let response = self.ask(request);
-        let _ = over.try_recv();
-        match &response {
-            Err(error) if !is_shortage(error) => self.unblock(),
-            // That is not tiny_http's fault, and it could not be stopped: it wants a descriptor
-            // for that, and goes on listening without one.
-            Ok(_) | Err(_) => {}
+        let response = self.ask_in_turn(request, PAGE_TIMEOUT);
+        if let Err(error) = &response {
+            self.mend(error);
         }
         response
+    }
+
+    /// Whether the page is to be had, within `patience` for each step on the way to it.
+    pub fn answers(&self, patience: Duration) -> bool {
+        let request = PageRequest { head_only: true, path: "/".into(), if_none_match: None };
+        match self.ask_in_turn(&request, patience) {
+            Ok(response) => response.starts_with(b"HTTP/1.1 200 "),
+            // It may be slow, and those who wait longer are not to lose it for that.
+            Err(error) if is_timeout(&error) => false,
+            Err(error) => {
+                self.mend(&error);
+                false
+            }
+        }
     }
 
     /// Ends the thread.
@@ -154,13 +163,30 @@ impl Page {
         self.unblock();
     }
 
-    fn ask(&self, request: &PageRequest) -> io::Result<Vec<u8>> {
+    /// Has tiny_http looked at after this error.
+    fn mend(&self, error: &io::Error) {
+        // A shortage is not tiny_http's fault, and it could not be stopped: it wants a descriptor
+        // for that, and goes on listening without one.
+        if !is_shortage(error) {
+            self.unblock();
+        }
+    }
+
+    fn ask_in_turn(&self, request: &PageRequest, patience: Duration) -> io::Result<Vec<u8>> {
+        let (turns, over) = &self.0.turns;
+        turns.send_timeout((), patience).map_err(|_| io::ErrorKind::TimedOut)?;
+        let response = self.ask(request, patience);
+        let _ = over.try_recv();
+        response
+    }
+
+    fn ask(&self, request: &PageRequest, patience: Duration) -> io::Result<Vec<u8>> {
         // Not the server itself: if it fails now, dropping it is what gives this request up.
         let address = self.server().as_ref().and_then(|server| server.server_addr().to_ip());
         let address = address.ok_or(io::ErrorKind::NotConnected)?;
-        let mut stream = TcpStream::connect_timeout(&address, PAGE_TIMEOUT)?;
-        stream.set_read_timeout(Some(PAGE_TIMEOUT))?;
-        stream.set_write_timeout(Some(PAGE_TIMEOUT))?;
+        let mut stream = TcpStream::connect_timeout(&address, patience)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         stream.write_all(request.head().as_bytes())?;
         let mut response = Vec::new();
         stream.take(RESPONSE_MAX).read_to_end(&mut response)?;
@@ -281,6 +307,11 @@ fn is_shortage(error: &io::Error) -> bool {
         Errno::from_io_error(error),
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
     )
+}
+
+/// Whether an error is that it took too long; a socket says it in one way or the other.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
 fn listen() -> io::Result<Arc<Server>> {

@@ -11,6 +11,7 @@ use crossbeam_channel::Receiver;
 
 use crate::config::{BATCH_BYTES, INBOX};
 use crate::event::{Event, Key};
+use crate::metrics::{Metrics, Tally};
 use crate::outbox::{Link, Outbox, Sent};
 use crate::wire::{self, Farewell};
 
@@ -44,6 +45,9 @@ pub struct Hub<O> {
     clients: BTreeMap<Key, Client<O>>,
     /// Whole frames that have not been sent yet.
     batch: Vec<u8>,
+    /// How many they are.
+    frames: u64,
+    tally: Tally,
     stopping: bool,
 }
 
@@ -58,11 +62,17 @@ struct Client<O> {
 impl<O: Deliver> Hub<O> {
     /// An empty room.
     pub fn new() -> Self {
-        Hub { clients: BTreeMap::new(), batch: Vec::new(), stopping: false }
+        Hub {
+            clients: BTreeMap::new(),
+            batch: Vec::new(),
+            frames: 0,
+            tally: Tally::default(),
+            stopping: false,
+        }
     }
 
-    /// Serves the room until every sender of events is gone.
-    pub fn run(mut self, inbox: &Receiver<Event<O>>) {
+    /// Serves the room until every sender of events is gone, and says what it counts.
+    pub fn run(mut self, inbox: &Receiver<Event<O>>, metrics: &Metrics) {
         while let Ok(event) = inbox.recv() {
             self.handle(event);
             // What has come meanwhile goes out together; nothing waits for company, and not for
@@ -73,6 +83,7 @@ impl<O: Deliver> Hub<O> {
                 self.handle(event);
             }
             self.flush();
+            metrics.hub_counted(&mut self.tally);
         }
     }
 
@@ -85,10 +96,13 @@ impl<O: Deliver> Hub<O> {
             Event::Join { key, id, outbox } => {
                 self.clients.insert(key, Client { id, outbox, since: self.batch.len() });
             }
-            Event::Broadcast { key, text } => {
+            Event::Broadcast { key, text, heard } => {
                 // One who was closed for being slow may go on talking, but has left.
                 if let Some(client) = self.clients.get(&key) {
                     wire::says(&mut self.batch, client.id, &text);
+                    self.frames += 1;
+                    self.tally.messages += 1;
+                    self.tally.heard.push(heard);
                 }
             }
             Event::Leave { key, farewell } => {
@@ -97,14 +111,16 @@ impl<O: Deliver> Hub<O> {
                         Some(frame) => {
                             // It hears what was said before it left, its own last words too.
                             let news = &self.batch[client.since..];
-                            if !news.is_empty() {
-                                client.outbox.deliver(news);
+                            if !news.is_empty() && client.outbox.deliver(news) == Sent::Taken {
+                                self.tally.deliveries += wire::count(news);
+                                self.tally.bytes += news.len() as u64;
                             }
                             client.outbox.close(&frame);
                         }
                         None => client.outbox.cut(),
                     }
                     wire::left(&mut self.batch, client.id);
+                    self.frames += 1;
                 }
             }
             Event::Question { done } => drop(done),
@@ -124,18 +140,30 @@ impl<O: Deliver> Hub<O> {
     pub fn flush(&mut self) {
         // Those who turn out to be gone make for another batch, and each goes only once.
         while !self.batch.is_empty() {
-            let mut left = Vec::new();
+            let (mut left, mut leavers) = (Vec::new(), 0);
+            // Counted are the exceptions: nearly everybody stays and gets the whole batch.
+            let (mut missed, mut missed_bytes) = (0, 0);
+            let frames = self.frames;
             self.clients.retain(|_, client| {
                 let since = std::mem::take(&mut client.since);
                 let news = &self.batch[since..];
                 let stays = news.is_empty() || client.outbox.deliver(news) == Sent::Taken;
                 if !stays {
                     wire::left(&mut left, client.id);
+                    leavers += 1;
+                } else if since > 0 {
+                    missed += frames - wire::count(news);
+                    missed_bytes += since as u64;
                 }
                 stays
             });
+            let stayed = self.clients.len() as u64;
+            self.tally.deliveries += frames * stayed - missed;
+            self.tally.bytes += self.batch.len() as u64 * stayed - missed_bytes;
+            self.tally.batches += 1;
             self.batch.clear();
             self.batch.append(&mut left);
+            self.frames = leavers;
         }
         // One huge message must not hold its memory for good.
         self.batch.shrink_to(4 * BATCH_BYTES);

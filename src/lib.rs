@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod budget;
 pub mod config;
 pub mod logger;
 
@@ -19,6 +20,7 @@ mod conn;
 mod deadline;
 mod doorman;
 mod listener;
+mod machine;
 mod places;
 mod workers;
 
@@ -27,6 +29,7 @@ mod gate;
 mod head;
 mod http;
 mod refusal;
+mod reply;
 
 mod ahead;
 mod assembly;
@@ -41,8 +44,14 @@ mod hub;
 mod backlog;
 mod drain;
 mod outbox;
+mod queues;
 mod sync;
 mod wire;
+
+mod admin;
+mod exposition;
+mod metrics;
+mod process;
 
 mod server;
 
@@ -53,5 +62,5 @@ pub mod fuzzing;
 #[cfg(any(test, fuzzing))]
 mod testing;
 
-pub use config::{Config, Echo, Limits};
+pub use config::{AdminListen, Config, Echo, Limits};
 pub use server::{Server, ServerError, Stopper};

@@ -11,24 +11,27 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::config::{ACCEPT_PAUSE, BACKLOG, SOCKET_BUFFER};
+use crate::config::{ACCEPT_PAUSE, BACKLOG};
 use crate::conn::Conn;
 use crate::doorman::Doorman;
 use crate::drain::Drain;
+use crate::metrics::Metrics;
 use crate::places::Places;
+use crate::queues::Queues;
 use crate::refusal::Refusal;
 use crate::workers::Workers;
 
-/// Sets up a socket that listens, and by inheritance the connections that it accepts.
+/// Sets up a socket that listens, and by inheritance the connections that it accepts, whose two
+/// buffers in the kernel are set to `buffer` bytes.
 ///
 /// # Errors
 /// What the system says; none is expected of a fresh socket.
-pub fn prepare(socket: &TcpListener) -> io::Result<()> {
+pub fn prepare(socket: &TcpListener, buffer: usize) -> io::Result<()> {
     use rustix::net::sockopt;
     socket.set_nonblocking(true)?;
     sockopt::set_tcp_nodelay(socket, true)?;
-    sockopt::set_socket_send_buffer_size(socket, SOCKET_BUFFER)?;
-    sockopt::set_socket_recv_buffer_size(socket, SOCKET_BUFFER)?;
+    sockopt::set_socket_send_buffer_size(socket, buffer)?;
+    sockopt::set_socket_recv_buffer_size(socket, buffer)?;
     // std listens with a backlog of its own choice; listening again changes it.
     rustix::net::listen(socket, BACKLOG)?;
     Ok(())
@@ -46,8 +49,12 @@ pub struct Listener {
     pub gates: Workers<Arc<Conn>>,
     /// Who looks after clients that fall behind.
     pub drain: Drain<Arc<Conn>>,
+    /// What waits for all of them.
+    pub queues: Arc<Queues>,
     /// Who turns away those for whom there is no place or no thread.
     pub doorman: Doorman,
+    /// Who counts what becomes of connections.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Listener {
@@ -88,9 +95,11 @@ impl Listener {
         }
         let place = match self.places.take(peer.ip()) {
             Ok(place) => place,
-            Err(full) => return self.doorman.refuse(stream, peer, Refusal::unavailable(full)),
+            Err(full) => return self.doorman.refuse(stream, peer, Refusal::full(full)),
         };
-        let conn = Arc::new(Conn { stream, peer, place, drain: self.drain.clone() });
+        let (drain, queues) = (self.drain.clone(), self.queues.clone());
+        let metrics = self.metrics.clone();
+        let conn = Arc::new(Conn { stream, peer, place, drain, queues, metrics });
         if let Err((conn, error)) = self.gates.serve(conn) {
             log::warn!("no thread for {peer}: {error}");
             if let Some(conn) = Arc::into_inner(conn) {

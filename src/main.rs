@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use roomd::args::{self, Command};
-use roomd::{Config, Server, logger};
+use roomd::{Config, Server, ServerError, logger};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -18,7 +18,12 @@ fn main() -> ExitCode {
     let (code, said) = match args::parse(env::args_os().skip(1), |name| env::var_os(name)) {
         Ok(Command::Serve(config)) => match serve(*config) {
             Ok(()) => return ExitCode::SUCCESS,
-            Err(error) => (ExitCode::FAILURE, error.to_string()),
+            Err(error) => {
+                let error_of_server = error.downcast_ref::<ServerError>();
+                let is_usage = error_of_server.is_some_and(ServerError::is_about_settings);
+                let code = if is_usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE };
+                (code, error.to_string())
+            }
         },
         Ok(Command::Print(text)) => {
             // A reader that goes away early has seen enough.

@@ -4,13 +4,15 @@
 //! 2. It does not reorder.
 //! 3. It is the only writer of its connection, and takes whole frames; so frames never interleave.
 //! 4. It is bounded in bytes. A client whose queue would grow over the bound is cut off: the queue
-//!    is dropped at a frame boundary and a close frame with code 1013 takes its place.
+//!    is dropped at a frame boundary and a close frame with code 1013 takes its place. So is the
+//!    one furthest behind when all queues together are too long ([`crate::queues`]).
 //!
 //! Normally the queue is empty and a send goes straight to the socket. Only a client that fell
 //! behind has a queue; the drain thread ([`crate::drain`]) empties it when the socket takes more.
 //! The lock makes each send whole; the hub, the session and the drain thread rarely meet at it.
 
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,13 @@ pub trait Link: Sized {
     /// Hands the outbox to whoever calls [`Outbox::tend`] when the socket takes more. Called once
     /// until [`Outbox::tend`] has said [`Tended::Done`], and once more if the deadline comes nearer.
     fn watch(outbox: &Arc<Outbox<Self>>);
+    /// The memory of the queue has changed, in bytes. Called under the outbox's lock.
+    fn queue_changed(&self, before: usize, after: usize);
+    /// The queue has grown: if all queues are too long together, somebody has to go. Called without
+    /// the lock, since that one may be any.
+    fn relieve(&self);
+    /// The client is given up because it reads too slowly.
+    fn evicted(&self) {}
 }
 
 /// How much may wait, and for how long.
@@ -50,9 +59,17 @@ pub struct Outbox<L> {
     state: Mutex<State>,
 }
 
+/// The state under its lock. When it is let go of, the memory that waits is told.
+struct Locked<'a, L: Link> {
+    outbox: &'a Outbox<L>,
+    state: MutexGuard<'a, State>,
+}
+
 #[derive(Debug)]
 struct State {
     backlog: Backlog,
+    /// Memory of the backlog, as far as it has been told.
+    told: usize,
     phase: Phase,
     /// It was closed because it read too slowly.
     evicted: bool,
@@ -62,6 +79,8 @@ struct State {
     deadline: Instant,
     /// Bytes that a client that was behind has taken since.
     caught_up: u64,
+    /// When it took the last of them, or fell behind.
+    taken_at: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,12 +121,14 @@ impl<L: Link> Outbox<L> {
             bounds,
             state: Mutex::new(State {
                 backlog: Backlog::of(response),
+                told: 0,
                 phase: Phase::Open,
                 evicted: false,
                 // The one who calls `open` is watching.
                 watched: true,
                 deadline: Instant::now(),
                 caught_up: 0,
+                taken_at: Instant::now(),
             }),
         })
     }
@@ -145,7 +166,8 @@ impl<L: Link> Outbox<L> {
                     return Sent::Refused;
                 }
             }
-            state.deadline = Instant::now() + self.bounds.catch_up;
+            state.taken_at = Instant::now();
+            state.deadline = state.taken_at + self.bounds.catch_up;
         }
         let fits = state.backlog.len() + frames.len() - sent <= self.bounds.max_queue;
         if fits && sent == 0 {
@@ -161,6 +183,7 @@ impl<L: Link> Outbox<L> {
         }
         let result = if fits { Sent::Taken } else { Sent::Refused };
         self.look_after(state, !fits);
+        self.link.relieve();
         result
     }
 
@@ -180,6 +203,27 @@ impl<L: Link> Outbox<L> {
     /// Ends the connection at once, whatever waits.
     pub fn cut(&self) {
         self.end(&mut self.lock());
+    }
+
+    /// How far behind the client is: the bytes that wait for it, times the microseconds since it
+    /// took any. One who keeps up may have much waiting, but not for long.
+    pub fn lag(&self) -> u64 {
+        let state = self.lock();
+        let since = state.taken_at.elapsed().as_micros().max(1) as u64;
+        (state.backlog.memory() as u64).saturating_mul(since)
+    }
+
+    /// Closes the client as one that is too slow, so that its memory is free for others. One who
+    /// is leaving is cut.
+    pub fn give_up(self: &Arc<Self>) {
+        let mut state = self.lock();
+        if state.phase == Phase::Open {
+            self.evict(&mut state);
+            self.empty(&mut state);
+            self.look_after(state, true);
+        } else {
+            self.end(&mut state);
+        }
     }
 
     /// Whether the client was closed because it read too slowly.
@@ -235,6 +279,7 @@ impl<L: Link> Outbox<L> {
                 Ok(sent) => {
                     state.backlog.advance(sent);
                     state.caught_up += sent as u64;
+                    state.taken_at = Instant::now();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => return self.end(state),
@@ -252,6 +297,7 @@ impl<L: Link> Outbox<L> {
         state.deadline = Instant::now() + self.bounds.close_timeout;
         state.backlog.keep_torn();
         state.backlog.push(&Farewell::TooSlow.frame());
+        self.link.evicted();
     }
 
     fn end(&self, state: &mut State) {
@@ -262,7 +308,7 @@ impl<L: Link> Outbox<L> {
 
     /// Has the outbox watched if something waits in it and nobody does yet, or would come too late
     /// for a deadline that is `nearer` now.
-    fn look_after(self: &Arc<Self>, mut state: MutexGuard<'_, State>, nearer: bool) {
+    fn look_after(self: &Arc<Self>, mut state: Locked<'_, L>, nearer: bool) {
         if !state.backlog.is_empty() && (nearer || !state.watched) {
             state.watched = true;
             drop(state);
@@ -270,9 +316,34 @@ impl<L: Link> Outbox<L> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> Locked<'_, L> {
         // A panic elsewhere in a send leaves a backlog that is whole: sends change it last.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { outbox: self, state }
+    }
+}
+
+impl<L: Link> Deref for Locked<'_, L> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl<L: Link> DerefMut for Locked<'_, L> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl<L: Link> Drop for Locked<'_, L> {
+    fn drop(&mut self) {
+        let (before, after) = (self.state.told, self.state.backlog.memory());
+        if before != after {
+            self.state.told = after;
+            self.outbox.link.queue_changed(before, after);
+        }
     }
 }
 

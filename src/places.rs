@@ -10,7 +10,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::config::{Capacity, FRONT_PER_IP};
+use crate::budget::Capacity;
+use crate::config::FRONT_PER_IP;
 use crate::event::Key;
 
 /// Why there is no place.
@@ -34,12 +35,16 @@ impl fmt::Display for Full {
     }
 }
 
-/// Whoever has a place, as a stop sees it.
+/// Whoever has a place, as a stop sees it, or one who looks for memory.
 pub trait Occupant: Send + Sync {
     /// The server stops: say goodbye.
     fn stop(self: Arc<Self>);
     /// The time for that is over: end at once.
     fn cut(&self);
+    /// How far behind it is with what it is sent; 0 if nothing waits.
+    fn lag(&self) -> u64;
+    /// Lets go of them, and of the peer.
+    fn give_up(self: Arc<Self>);
 }
 
 /// All places.
@@ -188,6 +193,14 @@ impl Place {
         book.clients += 1;
         book.open.entry(self.key).or_default().is_client = true;
         Ok(())
+    }
+
+    /// Of all who have a place, the one that lags most; none if nobody does.
+    pub fn furthest_behind(&self) -> Option<Arc<dyn Occupant>> {
+        let all = self.places.occupants().into_iter();
+        let behind = all.map(|occupant| (occupant.lag(), occupant)).filter(|(lag, _)| *lag > 0);
+        let furthest = behind.max_by_key(|(lag, _)| *lag);
+        furthest.map(|(_, occupant)| occupant)
     }
 
     /// Says whom a stop has to turn to. False if there is a stop already.

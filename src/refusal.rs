@@ -4,23 +4,120 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use crate::config::{HEAD_BYTES, HEAD_FIELDS};
+use crate::places::Full;
+use crate::reply::{PLAIN, Reply};
 
 /// An answer other than the page or a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    status: &'static str,
+    reason: Reason,
     fields: &'static str,
     line: String,
 }
 
+/// Why something is refused; from it follows the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The request is broken.
+    BadRequest,
+    /// The page that asks is another site's.
+    Origin,
+    /// The server has another name.
+    Host,
+    /// No such path.
+    NotFound,
+    /// The path takes other methods.
+    Method,
+    /// The head did not come in time.
+    HeadTimeout,
+    /// A plain request to a WebSocket's path.
+    NoUpgrade,
+    /// Another version of WebSocket.
+    Version,
+    /// The head is too large.
+    HeadTooLarge,
+    /// All places are taken.
+    Full,
+    /// The address has as many places as it may.
+    FullForAddress,
+    /// The server stops.
+    Stopping,
+    /// The page side does not answer.
+    NoPage,
+    /// The system gives no thread.
+    NoThread,
+}
+
+impl Reason {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Reason; 14] = [
+        Reason::BadRequest,
+        Reason::Origin,
+        Reason::Host,
+        Reason::NotFound,
+        Reason::Method,
+        Reason::HeadTimeout,
+        Reason::NoUpgrade,
+        Reason::Version,
+        Reason::HeadTooLarge,
+        Reason::Full,
+        Reason::FullForAddress,
+        Reason::Stopping,
+        Reason::NoPage,
+        Reason::NoThread,
+    ];
+
+    /// What the reason is called by the metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Reason::BadRequest => "bad_request",
+            Reason::Origin => "origin",
+            Reason::Host => "host",
+            Reason::NotFound => "not_found",
+            Reason::Method => "method",
+            Reason::HeadTimeout => "head_timeout",
+            Reason::NoUpgrade => "no_upgrade",
+            Reason::Version => "version",
+            Reason::HeadTooLarge => "head_too_large",
+            Reason::Full => "full",
+            Reason::FullForAddress => "full_for_address",
+            Reason::Stopping => "stopping",
+            Reason::NoPage => "no_page",
+            Reason::NoThread => "no_thread",
+        }
+    }
+
+    /// The code of the status.
+    pub fn code(self) -> &'static str {
+        &self.status()[..3]
+    }
+
+    fn status(self) -> &'static str {
+        match self {
+            Reason::BadRequest => "400 Bad Request",
+            Reason::Origin | Reason::Host => "403 Forbidden",
+            Reason::NotFound => "404 Not Found",
+            Reason::Method => "405 Method Not Allowed",
+            Reason::HeadTimeout => "408 Request Timeout",
+            Reason::NoUpgrade | Reason::Version => "426 Upgrade Required",
+            Reason::HeadTooLarge => "431 Request Header Fields Too Large",
+            Reason::Full
+            | Reason::FullForAddress
+            | Reason::Stopping
+            | Reason::NoPage
+            | Reason::NoThread => "503 Service Unavailable",
+        }
+    }
+}
+
 impl Refusal {
-    fn new(status: &'static str, fields: &'static str, line: impl Into<String>) -> Self {
-        Refusal { status, fields, line: line.into() }
+    fn new(reason: Reason, fields: &'static str, line: impl Into<String>) -> Self {
+        Refusal { reason, fields, line: line.into() }
     }
 
     /// Something is wrong with the request, and `line` says what.
     pub fn bad_request(line: impl Into<String>) -> Self {
-        Self::new("400 Bad Request", "", line)
+        Self::new(Reason::BadRequest, "", line)
     }
 
     /// The page that asks is not allowed to.
@@ -30,7 +127,7 @@ impl Refusal {
             origin.escape_debug(),
             host.escape_debug()
         );
-        Self::new("403 Forbidden", "", line)
+        Self::new(Reason::Origin, "", line)
     }
 
     /// The server does not answer to this name.
@@ -39,64 +136,79 @@ impl Refusal {
             "{} is not a name of this server: start roomd with --allow-host to let it be one",
             host.escape_debug()
         );
-        Self::new("403 Forbidden", "", line)
+        Self::new(Reason::Host, "", line)
     }
 
-    /// There is no such path.
-    pub fn not_found() -> Self {
-        Self::new("404 Not Found", "", "there is nothing here; the chat is at /")
+    /// There is no such path; `what` there is instead.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(Reason::NotFound, "", format!("there is nothing here; {what}"))
     }
 
     /// The path takes `allowed` methods only.
     pub fn method(allowed: &'static str) -> Self {
-        Self::new("405 Method Not Allowed", allowed, "this path takes another method, see Allow")
+        Self::new(Reason::Method, allowed, "this path takes another method, see Allow")
     }
 
     /// The head did not come in time.
     pub fn too_slow() -> Self {
-        Self::new("408 Request Timeout", "", "the request head took too long")
+        Self::new(Reason::HeadTimeout, "", "the request head took too long")
     }
 
     /// A WebSocket's path was asked for by a plain request.
     pub fn upgrade_required() -> Self {
         let fields = "Upgrade: websocket\r\nConnection: upgrade\r\n";
-        Self::new("426 Upgrade Required", fields, "this path speaks WebSocket; the chat is at /")
+        Self::new(Reason::NoUpgrade, fields, "this path speaks WebSocket; the chat is at /")
     }
 
     /// The handshake asks for a version that nobody speaks.
     pub fn version() -> Self {
         let fields = "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n";
-        Self::new("426 Upgrade Required", fields, "only version 13 of WebSocket is spoken here")
+        Self::new(Reason::Version, fields, "only version 13 of WebSocket is spoken here")
     }
 
     /// The head has too many bytes or fields.
     pub fn too_large() -> Self {
         let line =
             format!("a request head has at most {HEAD_BYTES} bytes and {HEAD_FIELDS} fields");
-        Self::new("431 Request Header Fields Too Large", "", line)
+        Self::new(Reason::HeadTooLarge, "", line)
     }
 
-    /// There is no room, or no page, at the moment; `why` says which.
-    pub fn unavailable(why: impl fmt::Display) -> Self {
-        let line = format!("{why}; try again in a while");
-        Self::new("503 Service Unavailable", "Retry-After: 5\r\n", line)
+    /// There is no place.
+    pub fn full(full: Full) -> Self {
+        let reason = match full {
+            Full::Everywhere => Reason::Full,
+            Full::Here => Reason::FullForAddress,
+            Full::Stopping => Reason::Stopping,
+        };
+        Self::unavailable(reason, full)
+    }
+
+    /// The page side does not answer.
+    pub fn no_page() -> Self {
+        Self::unavailable(Reason::NoPage, "the page cannot be had")
     }
 
     /// The system gives no thread to serve a connection in.
     pub fn no_thread() -> Self {
-        Self::unavailable("the system has no thread to spare")
+        Self::unavailable(Reason::NoThread, "the system has no thread to spare")
+    }
+
+    /// It does not go at the moment; `why` says what.
+    fn unavailable(reason: Reason, why: impl fmt::Display) -> Self {
+        Self::new(reason, "Retry-After: 5\r\n", format!("{why}; try again in a while"))
+    }
+
+    /// Why, as the metrics count it.
+    pub fn reason(&self) -> Reason {
+        self.reason
     }
 
     /// The whole response.
     pub fn response(&self) -> Vec<u8> {
-        let Refusal { status, fields, line } = self;
-        format!(
-            "HTTP/1.1 {status}\r\n{fields}Content-Type: text/plain; charset=utf-8\r\n\
-             Content-Length: {}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\
-             Connection: close\r\n\r\n{line}\n",
-            line.len() + 1
-        )
-        .into_bytes()
+        let Refusal { reason, fields, line } = self;
+        let status = reason.status();
+        let body = format!("{line}\n");
+        Reply { status, fields, content_type: PLAIN, body: body.as_bytes() }.response(false)
     }
 
     /// Logs it as an answer to `peer`: for an operator who wonders why somebody is not let in.
@@ -107,6 +219,6 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.status, self.line)
+        write!(f, "{}: {}", self.reason.status(), self.line)
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -12,16 +13,22 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::access::Access;
+use crate::admin::Admin;
 use crate::assembly::Assembly;
-use crate::config::{Config, INBOX};
+use crate::budget::{Budget, Capacity};
+use crate::config::{ADMIN_PLACES, AdminListen, Config};
+use crate::conn::Conn;
 use crate::doorman::Doorman;
 use crate::drain::Drain;
 use crate::event::Event;
-use crate::gate::Gate;
+use crate::gate::{Gate, Site};
 use crate::http::Page;
 use crate::hub::Hub;
 use crate::listener::{self, Listener};
+use crate::machine;
+use crate::metrics::Metrics;
 use crate::places::Places;
+use crate::queues::Queues;
 use crate::refusal::Refusal;
 use crate::session::{Host, Session};
 use crate::workers::Workers;
@@ -31,7 +38,10 @@ use crate::workers::Workers;
 pub struct Server {
     socket: TcpListener,
     address: SocketAddr,
+    /// Where health and metrics alone are found.
+    admin: Option<(TcpListener, SocketAddr)>,
     config: Config,
+    budget: Budget,
     stop: (Sender<Notice>, Receiver<Notice>),
 }
 
@@ -50,11 +60,29 @@ enum Notice {
 
 /// Why the server does not start, or stopped by itself: what was tried, and what to do.
 #[derive(Debug)]
-pub struct ServerError(String);
+pub struct ServerError {
+    line: String,
+    is_about_settings: bool,
+}
+
+impl ServerError {
+    fn settings(line: String) -> Self {
+        ServerError { line, is_about_settings: true }
+    }
+
+    fn other(line: String) -> Self {
+        ServerError { line, is_about_settings: false }
+    }
+
+    /// Whether other settings would help, and not another state of the system.
+    pub fn is_about_settings(&self) -> bool {
+        self.is_about_settings
+    }
+}
 
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.line)
     }
 }
 
@@ -67,19 +95,29 @@ impl Server {
     /// Listens where `config` says. Connections wait until the server runs.
     ///
     /// # Errors
-    /// When the settings do not fit each other or the address cannot be had.
+    /// When the settings do not fit each other or an address cannot be had.
     pub fn bind(config: Config) -> Result<Server, ServerError> {
-        config.check().map_err(ServerError)?;
-        let socket = TcpListener::bind(config.listen)
-            .and_then(|socket| listener::prepare(&socket).map(|()| socket))
-            .map_err(|error| cannot_listen(config.listen, &error))?;
-        let address = socket.local_addr().map_err(|error| cannot_listen(config.listen, &error))?;
-        Ok(Server { socket, address, config, stop: unbounded() })
+        config.check().map_err(ServerError::settings)?;
+        let budget = Budget::new(&config.limits, raise_descriptor_limit(), machine::memory())
+            .map_err(ServerError::settings)?;
+        let (socket, address) = listen(config.listen, "--listen", budget.socket_buffer)?;
+        let admin = match config.admin {
+            AdminListen::At(address) => {
+                Some(listen(address, "--admin-listen", budget.socket_buffer)?)
+            }
+            AdminListen::WithTheRoom | AdminListen::Off => None,
+        };
+        Ok(Server { socket, address, admin, config, budget, stop: unbounded() })
     }
 
     /// Where the server listens; the port that the system chose, if it was to choose.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where health and metrics are found, if they have an address of their own.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|(_, address)| *address)
     }
 
     /// Something to stop the server with.
@@ -95,24 +133,27 @@ impl Server {
     /// When the system gives no thread to start with, or a thread failed that the server cannot
     /// do without.
     pub fn run(self) -> Result<(), ServerError> {
-        let Server { socket, address, config, stop: (notices, news) } = self;
+        let Server { socket, address, admin: admin_socket, config, budget, stop } = self;
+        let (notices, news) = stop;
         let limits = config.limits;
-        let capacity = limits.capacity(raise_descriptor_limit());
+        let capacity = budget.capacity;
         if let Some(wanted) = limits.max_clients.filter(|wanted| *wanted > capacity.clients) {
             log::warn!(
                 "only {} clients of --max-clients {wanted} fit the descriptor limit; raise it with ulimit -n",
                 capacity.clients
             );
         }
-        let start = |what, error: io::Error| ServerError(format!("cannot start {what}: {error}"));
-        let places = Places::new(capacity);
+        let start =
+            |what, error: io::Error| ServerError::other(format!("cannot start {what}: {error}"));
+        let metrics = Arc::new(Metrics::new());
         let (page, page_thread) =
             Page::start(limits.max_message).map_err(|error| start("the page side", error))?;
         let (drain, drain_thread) =
-            Drain::start().map_err(|error| start("the drain thread", error))?;
-        let (inbox, events) = bounded(INBOX);
-        let hub_thread = spawn("hub", &notices, move || Hub::new().run(&events))?;
-        let (doorman, refuse) = Doorman::new();
+            Drain::start(metrics.clone()).map_err(|error| start("the drain thread", error))?;
+        let (inbox, events) = bounded(budget.inbox);
+        let counts = metrics.clone();
+        let hub_thread = spawn("hub", &notices, move || Hub::new().run(&events, &counts))?;
+        let (doorman, refuse) = Doorman::new(metrics.clone());
         let doorman_thread = spawn("doorman", &notices, refuse)?;
 
         let (alive, all_ended) = bounded::<Infallible>(0);
@@ -120,17 +161,20 @@ impl Server {
             limits: limits.clone(),
             echo: config.echo,
             inbox: inbox.clone(),
-            assembly: Assembly::new(16),
+            assembly: Assembly::new(budget.slots),
         };
         let sessions = Workers::new("client", alive.clone(), move |session: Session| {
             session.run(&host);
         });
+        let admin = Admin { metrics: metrics.clone(), inbox: inbox.clone(), page: page.clone() };
+        let admin = Arc::new(admin);
+        let access = Access::new(&config.allow_origin, &config.allow_host);
         let gate = Gate {
-            access: Access::new(&config.allow_origin, &config.allow_host),
             limits: limits.clone(),
-            page: page.clone(),
+            site: Some(Site { access, page: page.clone() }),
+            admin: (config.admin == AdminListen::WithTheRoom).then(|| admin.clone()),
         };
-        let gates = Workers::new("gate", alive, move |conn| {
+        let gates = Workers::new("gate", alive.clone(), move |conn| {
             if let Some(session) = gate.admit(conn) {
                 if let Err((session, error)) = sessions.serve(session) {
                     log::warn!("no thread for {}: {error}", session.conn.peer);
@@ -138,23 +182,32 @@ impl Server {
                 }
             }
         });
-        let (stop_accepting, stop) =
-            UnixStream::pair().map_err(|error| start("accepting", error))?;
-        let listener = Listener { socket, stop, places: places.clone(), gates, drain, doorman };
-        let accept_thread = spawn("accept", &notices, move || listener.run())?;
+        let queues = Arc::new(Queues::new(budget.queues));
+        let office = Office { drain, queues, doorman, metrics: metrics.clone() };
+        let front = office.open("accept", &notices, socket, capacity, gates)?;
         log::info!("serving on {address}: {} clients at most", capacity.clients);
+        log::info!("memory at most: {budget}");
+        let admin_gate = Gate { limits: limits.clone(), site: None, admin: Some(admin) };
+        // What it takes is gone afterwards, also if there is no such address.
+        let open_admin = move |(socket, address)| {
+            let gates = Workers::new("admin", alive, move |conn| drop(admin_gate.admit(conn)));
+            let capacity = Capacity { clients: 0, clients_per_ip: 0, front: ADMIN_PLACES };
+            let front = office.open("admin accept", &notices, socket, capacity, gates)?;
+            log::info!("health and metrics at {address}");
+            Ok(front)
+        };
+        let admin_front = admin_socket.map(open_admin).transpose()?;
 
         let result = match news.recv() {
-            Ok(Notice::Ended(name)) => {
-                Err(ServerError(format!("the {name} thread failed, and nothing goes without it")))
-            }
+            Ok(Notice::Ended(name)) => Err(ServerError::other(format!(
+                "the {name} thread failed, and nothing goes without it"
+            ))),
             Ok(Notice::Stop) | Err(_) => Ok(()),
         };
 
         log::info!("stopping: everybody gets close code 1001");
-        drop(stop_accepting);
-        join(accept_thread);
-        places.close();
+        metrics.stop();
+        let places = front.close();
         // Behind everything that has been said, so that it still goes out.
         let (done, room_is_told) = bounded(0);
         let _ = inbox.send(Event::Shutdown { done });
@@ -166,6 +219,14 @@ impl Server {
             let left = places.wait_until_empty(LAST_MOMENT);
             log::warn!("some did not leave in time and were cut off ({left} are still there)");
         }
+        // Until here whoever watches can see it stop.
+        if let Some(front) = admin_front {
+            let places = front.close();
+            places.stop();
+            if places.wait_until_empty(LAST_MOMENT) > 0 {
+                places.cut();
+            }
+        }
         page.stop();
         // Only a thread that does not come back could still hold one of these.
         if all_ended.recv_timeout(LAST_MOMENT) == Err(RecvTimeoutError::Disconnected) {
@@ -175,6 +236,60 @@ impl Server {
         }
         log::info!("stopped");
         result
+    }
+}
+
+/// What all listeners share.
+struct Office {
+    drain: Drain<Arc<Conn>>,
+    queues: Arc<Queues>,
+    doorman: Doorman,
+    metrics: Arc<Metrics>,
+}
+
+/// A socket whose connections are accepted by a thread.
+struct Front {
+    places: Places,
+    /// Dropping it ends the thread.
+    stop: UnixStream,
+    thread: JoinHandle<()>,
+}
+
+impl Office {
+    /// Accepts what comes to `socket` in a thread of this `name`.
+    fn open(
+        &self,
+        name: &'static str,
+        notices: &Sender<Notice>,
+        socket: TcpListener,
+        capacity: Capacity,
+        gates: Workers<Arc<Conn>>,
+    ) -> Result<Front, ServerError> {
+        let (stop, told) = UnixStream::pair()
+            .map_err(|error| ServerError::other(format!("cannot start accepting: {error}")))?;
+        let places = Places::new(capacity);
+        let listener = Listener {
+            socket,
+            stop: told,
+            places: places.clone(),
+            gates,
+            drain: self.drain.clone(),
+            queues: self.queues.clone(),
+            doorman: self.doorman.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let thread = spawn(name, notices, move || listener.run())?;
+        Ok(Front { places, stop, thread })
+    }
+}
+
+impl Front {
+    /// Nobody is let in any more. Those who are in have these places.
+    fn close(self) -> Places {
+        drop(self.stop);
+        join(self.thread);
+        self.places.close();
+        self.places
     }
 }
 
@@ -206,7 +321,7 @@ fn spawn(
             let _tell = tell;
             run();
         })
-        .map_err(|error| ServerError(format!("cannot start the {name} thread: {error}")))
+        .map_err(|error| ServerError::other(format!("cannot start the {name} thread: {error}")))
 }
 
 /// A thread that panicked has said so, and the server ends anyway.
@@ -223,14 +338,28 @@ fn raise_descriptor_limit() -> usize {
     current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
-fn cannot_listen(address: SocketAddr, error: &io::Error) -> ServerError {
+/// A socket that listens where `flag` says, and where that is. Its connections have the kernel's
+/// buffers set to `buffer` bytes.
+fn listen(
+    address: SocketAddr,
+    flag: &str,
+    buffer: usize,
+) -> Result<(TcpListener, SocketAddr), ServerError> {
+    TcpListener::bind(address)
+        .and_then(|socket| {
+            listener::prepare(&socket, buffer)?;
+            let address = socket.local_addr()?;
+            Ok((socket, address))
+        })
+        .map_err(|error| cannot_listen(address, flag, &error))
+}
+
+fn cannot_listen(address: SocketAddr, flag: &str, error: &io::Error) -> ServerError {
     let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => "another program has it; give another one with --listen",
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 are for root; give another one with --listen"
-        }
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address; see --listen",
-        _ => "see --listen",
+        io::ErrorKind::AddrInUse => "another program has it; give another one with",
+        io::ErrorKind::PermissionDenied => "ports below 1024 are for root; give another one with",
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address; see",
+        _ => "see",
     };
-    ServerError(format!("cannot listen on {address}: {error}; {hint}"))
+    ServerError::other(format!("cannot listen on {address}: {error}; {hint} {flag}"))
 }

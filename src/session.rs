@@ -18,6 +18,7 @@ use crate::config::{ANSWER_BUFFER, Echo, Limits, READ_BUFFER};
 use crate::conn::{Conn, ConnOutbox};
 use crate::deadline;
 use crate::event::{Event, Key};
+use crate::metrics::Leaving;
 use crate::outbox::{Bounds, Outbox};
 use crate::pace::Pace;
 use crate::stream::{Answer, Stream};
@@ -82,6 +83,7 @@ impl Session {
     pub fn run(self, host: &Host) {
         let Host { limits, echo, inbox, assembly } = host;
         let Session { conn, endpoint, response, received } = self;
+        conn.metrics.received(received.len());
         let bounds = Bounds {
             max_queue: limits.max_queue,
             catch_up: limits.catch_up,
@@ -99,10 +101,12 @@ impl Session {
         }
         let end = match endpoint {
             Endpoint::Echo => {
+                let visit = conn.metrics.echo.begin();
                 outbox.open();
                 let end = client.read_all(|stream, message| {
                     stream.answer(|out| answer_echo(*echo, &message, out))
                 });
+                visit.end(leaving(&end, &outbox));
                 match client.last_word(&end) {
                     Some(frame) => outbox.close(&frame),
                     None => outbox.cut(),
@@ -110,6 +114,7 @@ impl Session {
                 end
             }
             Endpoint::Room(id) => {
+                let visit = conn.metrics.room.begin();
                 // Before the response goes out: whoever has it hears what is said from then on.
                 let member = Member::join(conn.place.key(), id, &outbox, inbox);
                 outbox.open();
@@ -118,6 +123,7 @@ impl Session {
                     member.say(text);
                     Ok(())
                 });
+                visit.end(leaving(&end, &outbox));
                 member.leave(client.last_word(&end));
                 end
             }
@@ -133,6 +139,18 @@ impl Session {
         if !matches!(end, End::Lost(_)) {
             deadline::wait_for_end(&conn.stream, Instant::now() + limits.close_timeout);
         }
+    }
+}
+
+/// Why a client is gone, as the metrics count it.
+fn leaving(end: &End, outbox: &ConnOutbox) -> Leaving {
+    match end {
+        _ if outbox.evicted() => Leaving::TooSlow,
+        End::Fault(farewell, _) => (*farewell).into(),
+        // The peer closed or ended the connection because it was told to.
+        _ if outbox.link().metrics.is_stopping() => Leaving::Stopping,
+        End::Closed(_) => Leaving::Closed,
+        End::Lost(_) => Leaving::Lost,
     }
 }
 
@@ -211,9 +229,8 @@ impl<S: Answer> Client<S> {
     /// The last frames that the client gets: answers that have not been sent, and a close frame.
     /// None if it would not take them.
     fn last_word(&mut self, end: &End) -> Option<Vec<u8>> {
-        match end {
-            End::Lost(_) => return None,
-            End::Closed(_) | End::Fault(..) => {}
+        if matches!(end, End::Lost(_)) {
+            return None;
         }
         let mut frames = self.stream.take_answers();
         if let End::Fault(farewell, _) = end {
@@ -287,7 +304,7 @@ impl<'a> Member<'a> {
     }
 
     fn say(&self, text: Utf8Bytes) {
-        self.tell(Event::Broadcast { key: self.key, text });
+        self.tell(Event::Broadcast { key: self.key, text, heard: Instant::now() });
     }
 
     fn leave(mut self, farewell: Option<Vec<u8>>) {

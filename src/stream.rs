@@ -42,6 +42,8 @@ pub struct Stream {
     /// Whole frames, sent before the thread waits for the client: answers to what came together
     /// leave together.
     answers: Vec<u8>,
+    /// How many of them are echoes.
+    echoes: u32,
     ping_interval: Duration,
     ping_timeout: Duration,
     /// A ping is under way; how many bytes the client had taken late at the time.
@@ -70,6 +72,7 @@ impl Stream {
             slot: None,
             long_has_ended: false,
             answers: Vec::new(),
+            echoes: 0,
             ping_interval,
             ping_timeout,
             pinged: None,
@@ -80,10 +83,12 @@ impl Stream {
     fn receive(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let mut socket = &self.outbox.link().stream;
         if let Some(ahead) = &mut self.ahead {
-            ahead.fill(&mut socket)?;
+            let filled = ahead.fill(&mut socket)?;
+            self.outbox.link().metrics.received(filled);
             return Ok(ahead.take(bytes));
         }
         let read = socket.read(bytes)?;
+        self.outbox.link().metrics.received(read);
         // A small rest of the buffer is filled by one who says little, too.
         if read == bytes.len() && read >= READ_BUFFER / 2 {
             self.ahead = Some(Ahead::of(Vec::new()));
@@ -145,11 +150,27 @@ impl Stream {
         self.pinged = Some(caught_up);
         Ok(())
     }
+
+    fn send_if_many(&mut self) {
+        if self.answers.len() >= ANSWER_BUFFER {
+            self.send_answers();
+        }
+    }
+
+    /// Counts the answers, which are about to be sent: together, since others count at the same
+    /// place.
+    fn count_answers(&mut self) {
+        let echoes = std::mem::take(&mut self.echoes);
+        self.outbox.link().metrics.answered(echoes, self.answers.len());
+    }
 }
 
 impl Answer for Stream {
     fn answer<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        write(&mut self.answers)
+        let before = self.answers.len();
+        let result = write(&mut self.answers);
+        self.echoes += u32::from(self.answers.len() > before);
+        result
     }
 
     fn end_message(&mut self) -> bool {
@@ -157,13 +178,12 @@ impl Answer for Stream {
         if was_long {
             self.slot = None;
         }
-        if self.answers.len() >= ANSWER_BUFFER {
-            self.send_answers();
-        }
+        self.send_if_many();
         was_long
     }
 
     fn take_answers(&mut self) -> Vec<u8> {
+        self.count_answers();
         std::mem::take(&mut self.answers)
     }
 
@@ -171,6 +191,7 @@ impl Answer for Stream {
         if self.answers.is_empty() {
             return;
         }
+        self.count_answers();
         self.outbox.send(&self.answers);
         self.answers.clear();
         self.answers.shrink_to(ANSWER_BUFFER / 4);
@@ -199,7 +220,8 @@ impl Read for Stream {
 
 impl Write for Stream {
     fn write(&mut self, frames: &[u8]) -> io::Result<usize> {
-        self.answer(|answers| answers.extend_from_slice(frames));
+        self.answers.extend_from_slice(frames);
+        self.send_if_many();
         Ok(frames.len())
     }
 

@@ -95,6 +95,10 @@ impl Link for Arc<Socket> {
     fn watch(outbox: &Client) {
         outbox.link().drain.watch(outbox.clone());
     }
+
+    fn queue_changed(&self, _: usize, _: usize) {}
+
+    fn relieve(&self) {}
 }
 
 impl Bell<Arc<Socket>> for Arc<Ringer> {
@@ -173,7 +177,7 @@ fn run_client(bounds: Bounds, room: &'static [usize], talk: fn(&Client)) -> Stat
     let world = Arc::new(World::default());
     let (drain, newly_behind) = Drain::new(Arc::new(Ringer(world.clone())));
     let sleeper = Sleeper(world.clone());
-    let drain_thread = thread::spawn(move || run(&newly_behind, &sleeper));
+    let drain_thread = thread::spawn(move || run(&newly_behind, &sleeper, &Metrics::new()));
     let outbox =
         Outbox::new(Arc::new(Socket { world: world.clone(), drain }), RESPONSE.to_vec(), bounds);
     let peer_world = world.clone();

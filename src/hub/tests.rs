@@ -120,7 +120,7 @@ fn the_hub_ends_when_nobody_can_speak_to_it() {
     sender.send(join(1, 1, &a)).unwrap();
     sender.send(say(1, "x")).unwrap();
     drop(sender);
-    Hub::new().run(&inbox);
+    Hub::new().run(&inbox, &Metrics::new());
     assert_eq!(a.got(), frames(&["1: x"]));
 }
 

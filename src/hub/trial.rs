@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use tungstenite::Utf8Bytes;
 
@@ -63,7 +64,7 @@ pub fn join(key: Key, id: i64, outbox: &Arc<Recorder>) -> Event<Recorder> {
 }
 
 pub fn say(key: Key, text: &str) -> Event<Recorder> {
-    Event::Broadcast { key, text: Utf8Bytes::from(text) }
+    Event::Broadcast { key, text: Utf8Bytes::from(text), heard: Instant::now() }
 }
 
 pub fn go(key: Key, farewell: Option<&[u8]>) -> Event<Recorder> {
@@ -126,6 +127,7 @@ pub fn run(bytes: &[u8]) -> (usize, usize) {
     }
     hub.flush();
     check(&witness.got(), &guests, stopped);
+    check_counts(&hub.tally, guests.iter().map(|guest| &guest.outbox).chain([&witness]));
     (said, guests.len())
 }
 
@@ -153,6 +155,14 @@ fn check(order: &[u8], guests: &[Guest], stopped: bool) {
             assert!(left_at.is_some(), "{id} is gone without a reason");
         }
     }
+}
+
+/// What was counted is what everybody got.
+fn check_counts<'a>(tally: &Tally, outboxes: impl Iterator<Item = &'a Arc<Recorder>>) {
+    let got: Vec<_> = outboxes.map(|outbox| outbox.got()).collect();
+    assert_eq!(tally.bytes, got.iter().map(Vec::len).sum::<usize>() as u64);
+    assert_eq!(tally.deliveries, got.iter().map(|got| parse(got).len()).sum::<usize>() as u64);
+    assert_eq!(tally.messages, tally.heard.len() as u64);
 }
 
 /// Who speaks and what is said, or that somebody left, for each frame.

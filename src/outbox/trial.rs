@@ -14,6 +14,8 @@ pub struct Socket {
     pub half_closed: AtomicUsize,
     pub cut: AtomicUsize,
     watched: AtomicUsize,
+    held: AtomicUsize,
+    relieved: AtomicUsize,
 }
 
 impl Link for Arc<Socket> {
@@ -42,6 +44,14 @@ impl Link for Arc<Socket> {
 
     fn watch(outbox: &Arc<Outbox<Self>>) {
         outbox.link().watched.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn queue_changed(&self, before: usize, after: usize) {
+        assert_eq!(self.held.swap(after, Ordering::Relaxed), before);
+    }
+
+    fn relieve(&self) {
+        self.relieved.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -136,6 +146,7 @@ pub fn run(bytes: &[u8]) -> End {
                 let late = Instant::now() + BOUNDS.catch_up + BOUNDS.close_timeout;
                 tend(&outbox, &mut watched_before, late);
             }
+            14 if choices.roll(32) == 0 => outbox.give_up(),
             15 if choices.roll(32) == 0 => {
                 if choices.roll(2) == 0 {
                     outbox.cut();
@@ -155,6 +166,9 @@ pub fn run(bytes: &[u8]) -> End {
         assert!(waits == 0 || !is_open || state.watched, "something waits and nobody watches");
         let is_told = socket.watched() > watched_before || state.phase == Phase::Closed;
         assert!(!is_open || !state.watched || is_told, "nobody was told");
+        let memory = state.backlog.memory();
+        drop(state);
+        assert_eq!(socket.held.load(Ordering::Relaxed), memory, "the memory is not known");
     }
     socket.allow(1 << 20);
     outbox.tend(Instant::now());

@@ -259,6 +259,8 @@ fn an_address_that_cannot_be_had_is_one_line_and_exit_code_1() {
     let address = program.address.to_string();
     fails(&mut roomd(&["--listen", &address]), 1, &[&address, "in use", "--listen"]);
     fails(&mut roomd(&["--listen", "192.0.2.1:8000"]), 1, &["192.0.2.1:8000", "--listen"]);
+    let admin = ["--listen", "127.0.0.1:0", "--admin-listen", &address];
+    fails(&mut roomd(&admin), 1, &[&address, "in use", "--admin-listen"]);
     assert_eq!(program.ask(get("/", "")).status, 200);
 }
 
@@ -453,6 +455,35 @@ fn few_descriptors_mean_few_places() {
         members.pop().expect("a client").leave();
         eventually("the place of the one who left", || try_join(1000));
     }
+}
+
+/// Whoever watches at an address of its own learns how it is while nobody else gets in.
+#[test]
+fn health_is_told_while_all_places_are_taken() {
+    let mut command = Command::new("sh");
+    let script = "ulimit -n 100 && exec \"$0\" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0";
+    command.env_clear().args(["-c", script, ROOMD]);
+    let program = Program::of(&mut command);
+    let place = program.line("health and metrics at ");
+    let admin = place.rsplit(' ').next().and_then(|place| place.parse().ok());
+    let ask = |path: &str| {
+        let mut peer = Peer::connect(admin.expect("an address"));
+        peer.send(get(path, ""));
+        peer.response()
+    };
+    let full = "roomd_refusals_total{status=\"503\",reason=\"full\"} ";
+    let mut crowd = Vec::new();
+    eventually("a crowd that takes all places", || {
+        crowd.push(program.connect());
+        ask("/metrics")
+            .text()
+            .lines()
+            .find_map(|line| line.strip_prefix(full))
+            .filter(|n| *n != "0")
+            .map(drop)
+    });
+    let healthy = ask("/healthz");
+    assert_eq!((healthy.status, healthy.text()), (200, "ok\n"));
 }
 
 /// The descriptors run out while it serves: those who are there talk on, and whoever comes is

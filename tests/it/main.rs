@@ -31,6 +31,9 @@ mod limits;
 /// Clients from elsewhere: what loopback can't show, in a network of the test's own.
 mod network;
 
+/// What the server says about itself, and where.
+mod metrics;
+
 /// The end of a server.
 mod stop;
 

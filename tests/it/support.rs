@@ -22,6 +22,7 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct TestServer {
     address: SocketAddr,
+    admin_address: Option<SocketAddr>,
     stopper: Stopper,
     result: Receiver<Result<(), ServerError>>,
 }
@@ -40,17 +41,23 @@ impl TestServer {
         set(&mut config);
         let server = Server::bind(config).expect("a port");
         let (address, stopper) = (server.local_addr(), server.stopper());
+        let admin_address = server.admin_addr();
         let (ended, result) = bounded(1);
         thread::Builder::new()
             .name("server".into())
             // The receiver is gone when the test has failed already.
             .spawn(move || drop(ended.send(server.run())))
             .expect("a thread");
-        TestServer { address, stopper, result }
+        TestServer { address, admin_address, stopper, result }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where health and metrics are, if they are at an address of their own.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     pub fn stop(&self) {

@@ -1,0 +1,133 @@
+//! What whoever operates the server may ask: whether it works, and what it has counted.
+
+use std::sync::Arc;
+
+use crate::config::HEALTH_PATIENCE;
+use crate::event;
+use crate::exposition;
+use crate::http::Page;
+use crate::metrics::Metrics;
+use crate::process::Process;
+use crate::reply::{PLAIN, Reply};
+use crate::session::Inbox;
+
+/// Answers the two questions.
+pub struct Admin {
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// The inbox of the hub, which is asked whether it lives.
+    pub inbox: Inbox,
+    /// The HTTP side, which is asked as well.
+    pub page: Page,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// `/healthz`: does it work?
+    Health,
+    /// `/metrics`: what has it counted?
+    Metrics,
+}
+
+/// What there is where nothing but this is served.
+pub const PATHS: &str = "the paths are /healthz and /metrics";
+
+impl Asked {
+    /// What a path asks, if anything.
+    pub fn of(path: &str) -> Option<Self> {
+        match path {
+            "/healthz" => Some(Asked::Health),
+            "/metrics" => Some(Asked::Metrics),
+            _ => None,
+        }
+    }
+}
+
+impl Admin {
+    /// The whole response.
+    pub fn response(&self, asked: Asked, head_only: bool) -> Vec<u8> {
+        let (status, content_type, body) = match asked {
+            Asked::Health => match self.health() {
+                Ok(()) => ("200 OK", PLAIN, "ok\n".into()),
+                Err(why) => {
+                    log::warn!("not healthy: {why}");
+                    ("503 Service Unavailable", PLAIN, format!("{why}\n"))
+                }
+            },
+            Asked::Metrics => {
+                let text = self.metrics.text(self.inbox.len(), &Process::ask());
+                ("200 OK", exposition::CONTENT_TYPE, text)
+            }
+        };
+        Reply { status, fields: "", content_type, body: body.as_bytes() }.response(head_only)
+    }
+
+    /// Asks the hub and the page.
+    ///
+    /// # Errors
+    /// Who does not answer.
+    fn health(&self) -> Result<(), &'static str> {
+        if self.metrics.is_stopping() {
+            return Err("the server stops");
+        }
+        let hub = event::answers(&self.inbox, HEALTH_PATIENCE);
+        let page = self.page.answers(HEALTH_PATIENCE);
+        match (hub, page) {
+            (true, true) => Ok(()),
+            (false, true) => Err("the hub does not answer"),
+            (true, false) => Err("the page does not answer"),
+            (false, false) => Err("neither the hub nor the page answers"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use crossbeam_channel::bounded;
+
+    use super::*;
+    use crate::hub::Hub;
+
+    /// A hub that runs as long as there is an inbox, or one that hangs: nobody reads what it gets.
+    fn admin(hub_lives: bool) -> Admin {
+        let (inbox, events) = bounded(1);
+        let metrics = Arc::new(Metrics::new());
+        let (page, _) = Page::start(1).unwrap();
+        let counts = metrics.clone();
+        thread::spawn(move || {
+            if hub_lives {
+                Hub::new().run(&events, &counts);
+            } else {
+                thread::park();
+            }
+        });
+        Admin { metrics, inbox, page }
+    }
+
+    #[track_caller]
+    fn says(admin: &Admin, status: &str, line: &str) {
+        let response = String::from_utf8(admin.response(Asked::Health, false)).unwrap();
+        assert!(response.starts_with(&format!("HTTP/1.1 {status}")), "{response}");
+        assert!(response.ends_with(&format!("\r\n\r\n{line}\n")), "{response}");
+    }
+
+    #[test]
+    fn who_does_not_answer_is_named() {
+        let healthy = admin(true);
+        says(&healthy, "200 OK", "ok");
+        healthy.page.stop();
+        says(&healthy, "503 ", "the page does not answer");
+        let hanging = admin(false);
+        // The first question is taken by the inbox and gets no answer, the next one is not even.
+        says(&hanging, "503 ", "the hub does not answer");
+        let metrics = String::from_utf8(hanging.response(Asked::Metrics, false)).unwrap();
+        assert!(metrics.contains("\nroomd_hub_queue_depth 1\n"), "{metrics}");
+        hanging.page.stop();
+        says(&hanging, "503 ", "neither the hub nor the page answers");
+        hanging.metrics.stop();
+        says(&hanging, "503 ", "the server stops");
+    }
+}

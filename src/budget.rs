@@ -1,0 +1,302 @@
+//! How many of everything there may be, so that all of it fits the memory and the descriptors.
+//!
+//! What clients can make the server hold is bounded by `--max-memory`. It is counted as if all of
+//! it were held at once: each connection with its thread, its buffers and the kernel's, and beside
+//! them what they share: the queues of those who are behind, messages on their way to the room, and
+//! long messages that come in. The numbers of an ordinary moment are a tenth of these.
+
+use std::fmt::{self, Write};
+
+use crate::config::{
+    DESCRIPTORS_KEPT, FRONT, INBOX, LONG_MESSAGE, Limits, MAX_CLIENTS, READ_AHEAD, SLOTS,
+    SOCKET_BUFFER, SOCKET_BUFFER_MIN,
+};
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// The memory when nobody says otherwise: this, or a quarter of what there is if that is less.
+const DEFAULT: usize = 256 * MIB;
+
+/// The program without connections: what it touches of itself and of the C library, its own
+/// threads, the page, one batch, and whoever looks at the metrics.
+const PROGRAM: usize = 2 * MIB;
+
+/// A thread in the kernel: its stack (16 KiB) and what describes it.
+const THREAD: usize = 24 * KIB;
+
+/// The pages that the deepest calls touch of a thread's stack; see [`crate::config::STACK`].
+const TOUCHED_STACK: usize = 16 * KIB;
+
+/// A socket in the kernel, without what is in its buffers.
+const SOCKET: usize = 4 * KIB;
+
+/// On the heap: what is read ahead, a message that is not long, and all that describes a client.
+const HEAP: usize = READ_AHEAD + LONG_MESSAGE + 2 * KIB;
+
+const CONNECTION: usize = THREAD + TOUCHED_STACK + SOCKET + HEAP;
+
+/// The kernel doubles what a buffer is set to, and there is one for each direction.
+const fn kernel_buffers(each: usize) -> usize {
+    2 * 2 * each
+}
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Clients.
+    pub clients: usize,
+    /// Clients from one address.
+    pub clients_per_ip: usize,
+    /// Connections that are not clients: requests that are read, pages that are sent.
+    pub front: usize,
+}
+
+/// What the memory is for.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    /// Bytes, for all of it.
+    pub memory: usize,
+    /// Connections.
+    pub capacity: Capacity,
+    /// Bytes that one of the kernel's buffers of a connection is set to.
+    pub socket_buffer: usize,
+    /// Events that wait for the hub; each may be a message of the greatest length.
+    pub inbox: usize,
+    /// Long messages that come in at the same time.
+    pub slots: usize,
+    /// Bytes that wait for all clients together.
+    pub queues: usize,
+    max_message: usize,
+}
+
+impl Budget {
+    /// What `limits` allow when the system allows `descriptors` and has `memory`.
+    ///
+    /// # Errors
+    /// When it does not fit: the settings and the arithmetic.
+    pub fn new(
+        limits: &Limits,
+        descriptors: usize,
+        memory: Option<usize>,
+    ) -> Result<Budget, String> {
+        if let Some(given) = limits.max_memory {
+            return Budget::of(limits, descriptors, given)
+                .map_err(|wanted| wanted.refusal(limits, descriptors, "--max-memory"));
+        }
+        let most = memory.map_or(DEFAULT, |memory| memory / 4);
+        let mut given = most.min(DEFAULT);
+        loop {
+            match Budget::of(limits, descriptors, given) {
+                Ok(budget) => return Ok(budget),
+                // Who wants more clients than usual, and has the memory, need not say it twice.
+                Err(_) if given < most => given = (given + given / 8).min(most),
+                Err(wanted) => {
+                    let name = "a quarter of the memory of this machine or cgroup,";
+                    return Err(wanted.refusal(limits, descriptors, name));
+                }
+            }
+        }
+    }
+
+    /// What fits `memory`; if that is not what was wanted, all that was.
+    fn of(limits: &Limits, descriptors: usize, memory: usize) -> Result<Budget, Budget> {
+        let Limits { max_message, max_queue, max_clients_per_ip, .. } = *limits;
+        let rest = memory.saturating_sub(PROGRAM);
+        let mut budget = Budget {
+            memory,
+            capacity: Capacity { clients: 0, clients_per_ip: max_clients_per_ip, front: 0 },
+            socket_buffer: SOCKET_BUFFER_MIN,
+            inbox: (rest / 16 / max_message).clamp(4, INBOX),
+            slots: (rest / 16 / (2 * max_message)).clamp(1, SLOTS),
+            queues: (rest / 8).max(max_queue),
+            max_message,
+        };
+        // Of the descriptors, clients get three quarters at most.
+        let places = descriptors.saturating_sub(DESCRIPTORS_KEPT).max(2);
+        let wanted = limits.max_clients.unwrap_or(MAX_CLIENTS).min(places - places.div_ceil(4));
+        budget.capacity.clients = wanted;
+        budget.capacity.front = (rest / 8 / budget.connection()).clamp(4, FRONT);
+        let others = budget.sum() - wanted * budget.connection();
+        let for_clients = memory.saturating_sub(others);
+        let for_each = (for_clients / wanted).saturating_sub(CONNECTION);
+        let buffer = for_each / kernel_buffers(KIB) * KIB;
+        let fitting = for_clients / budget.connection();
+        if fitting == 0 || limits.max_clients.is_some() && fitting < wanted {
+            return Err(budget);
+        }
+        budget.capacity.clients = fitting.min(wanted);
+        budget.socket_buffer = buffer.clamp(SOCKET_BUFFER_MIN, SOCKET_BUFFER);
+        // What the clients leave is for more requests.
+        budget.capacity.front = 0;
+        let front = memory.saturating_sub(budget.sum()) / budget.connection();
+        budget.capacity.front = front.min(FRONT).min(places - budget.capacity.clients);
+        Ok(budget)
+    }
+
+    /// A connection, be it a client or not.
+    fn connection(&self) -> usize {
+        CONNECTION + kernel_buffers(self.socket_buffer)
+    }
+
+    fn sum(&self) -> usize {
+        PROGRAM
+            + self.queues
+            + self.inbox * self.max_message
+            + self.slots * 2 * self.max_message
+            + (self.capacity.front + self.capacity.clients) * self.connection()
+    }
+
+    /// Why it does not fit `memory`, which is called `name`, and what would.
+    fn refusal(&self, limits: &Limits, descriptors: usize, name: &str) -> String {
+        let fits = |memory: &usize| Budget::of(limits, descriptors, *memory).is_ok();
+        let enough = (1..1 << 20).map(|mib| mib * MIB).find(fits);
+        let mut line = format!(
+            "{name} {} is not enough for --max-clients {}, --max-message {} and --max-queue {}: \
+             it takes {self}",
+            Size(self.memory),
+            self.capacity.clients,
+            limits.max_message,
+            limits.max_queue,
+        );
+        if let Some(enough) = enough {
+            let _ = write!(line, "; give --max-memory {}, or fewer clients", Size(enough));
+        }
+        line
+    }
+}
+
+/// The arithmetic.
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} for the program, {} for queues, {} for {} messages on their way to the room, \
+             {} for {} long ones that come in, {} for {} clients and {} requests of {} each: {}",
+            Size(PROGRAM),
+            Size(self.queues),
+            Size(self.inbox * self.max_message),
+            self.inbox,
+            Size(self.slots * 2 * self.max_message),
+            self.slots,
+            Size((self.capacity.clients + self.capacity.front) * self.connection()),
+            self.capacity.clients,
+            self.capacity.front,
+            Size(self.connection()),
+            Size(self.sum()),
+        )
+    }
+}
+
+/// A number of bytes as a person reads it.
+struct Size(usize);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes % MIB == 0 => write!(f, "{}M", bytes / MIB),
+            bytes if bytes < MIB => write!(f, "{}K", bytes.div_ceil(KIB)),
+            bytes => write!(f, "{:.1}M", bytes as f64 / MIB as f64),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLENTY: usize = 1 << 20;
+
+    fn budget(limits: &Limits, memory: usize) -> Budget {
+        Budget::new(limits, PLENTY, Some(memory)).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn a_large_machine_has_room_for_the_usual() {
+        let budget = budget(&Limits::default(), 64 << 30);
+        assert_eq!(budget.memory, DEFAULT);
+        assert_eq!(budget.capacity.clients, MAX_CLIENTS);
+        assert_eq!(budget.socket_buffer, SOCKET_BUFFER);
+        assert!(budget.capacity.front > 600, "{budget}");
+        assert!(budget.inbox > 200 && budget.slots > 100, "{budget}");
+    }
+
+    #[test]
+    fn a_small_machine_has_fewer_clients() {
+        let small = budget(&Limits::default(), 32 * MIB);
+        assert_eq!(small.memory, 8 * MIB);
+        assert!((50..100).contains(&small.capacity.clients), "{small}");
+        let smallest = budget(&Limits::default(), 14 * MIB);
+        assert!((2..30).contains(&smallest.capacity.clients), "{smallest}");
+    }
+
+    #[test]
+    fn all_of_it_fits() {
+        for memory in (3 * MIB..600 * MIB).step_by(MIB / 3) {
+            for max_message in [1, 1000, 65_536, 1 << 20] {
+                for max_clients in [None, Some(1), Some(100), Some(2000)] {
+                    for descriptors in [64, 1024, PLENTY] {
+                        let limits = Limits {
+                            max_message,
+                            max_clients,
+                            max_queue: (256 * KIB).max(max_message + KIB),
+                            max_memory: Some(memory),
+                            ..Limits::default()
+                        };
+                        match Budget::new(&limits, descriptors, None) {
+                            Ok(budget) => {
+                                let Capacity { clients, front, .. } = budget.capacity;
+                                assert!(budget.sum() <= memory, "{budget}");
+                                assert!(clients > 0 && front > 0, "{budget}");
+                                assert!(clients <= max_clients.unwrap_or(MAX_CLIENTS));
+                                assert!(
+                                    clients + front + DESCRIPTORS_KEPT
+                                        <= descriptors.max(DESCRIPTORS_KEPT + 2)
+                                );
+                            }
+                            Err(line) => assert!(line.contains("--max-memory"), "{line}"),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_what_would() {
+        let mut limits =
+            Limits { max_memory: Some(8 * MIB), max_clients: Some(1000), ..Limits::default() };
+        let line = Budget::new(&limits, PLENTY, None).expect_err("that is too many");
+        for part in ["--max-memory 8M", "--max-clients 1000", "1000 clients and"] {
+            assert!(line.contains(part), "{line} lacks {part}");
+        }
+        let enough = line.split("give --max-memory ").nth(1).expect("what would do");
+        let enough = enough.split('M').next().and_then(|mib| mib.parse::<usize>().ok());
+        limits.max_memory = enough.map(|mib| mib * MIB);
+        assert!(Budget::new(&limits, PLENTY, None).is_ok(), "{line}");
+        limits.max_memory = enough.map(|mib| (mib - 1) * MIB);
+        assert!(Budget::new(&limits, PLENTY, None).is_err(), "{line}");
+    }
+
+    #[test]
+    fn who_asks_for_many_clients_gets_the_memory_for_them() {
+        let limits = Limits { max_clients: Some(10_000), ..Limits::default() };
+        let many = budget(&limits, 64 << 30);
+        assert_eq!(many.capacity.clients, 10_000);
+        assert!(many.memory > DEFAULT && many.memory < 6 * DEFAULT, "{many}");
+        let line = Budget::new(&limits, PLENTY, Some(1 << 30)).expect_err("that is too many");
+        assert!(line.starts_with("a quarter of the memory"), "{line}");
+    }
+
+    #[test]
+    fn places_follow_from_the_descriptors() {
+        let places = |max_clients, descriptors| {
+            let limits = Limits { max_clients, ..Limits::default() };
+            let budget = Budget::new(&limits, descriptors, None).expect("it fits");
+            (budget.capacity.clients, budget.capacity.front)
+        };
+        assert_eq!(places(None, 1024), (708, 236));
+        assert_eq!(places(Some(10), 1024), (10, 934));
+        assert_eq!(places(None, 64), (1, 1));
+    }
+}

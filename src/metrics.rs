@@ -1,0 +1,356 @@
+//! What the server counts about itself.
+//!
+//! Whoever counts does so where it happens, and pays for no more than an addition: sessions count
+//! what comes once for a client or for a read, and the hub, which sends every message to everybody,
+//! counts in numbers of its own ([`Tally`]) and hands them over once a batch.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::exposition::Exposition;
+use crate::process::Process;
+use crate::refusal::Reason;
+use crate::wire::Farewell;
+
+/// All counts of one server.
+#[derive(Debug)]
+pub struct Metrics {
+    started: SystemTime,
+    stopping: AtomicBool,
+    /// The clients of the room.
+    pub room: Visits,
+    /// The clients of the echo.
+    pub echo: Visits,
+    refusals: [AtomicU64; Reason::ALL.len()],
+    evictions: AtomicU64,
+    received_bytes: AtomicU64,
+    echoed: AtomicU64,
+    answered_bytes: AtomicU64,
+    behind: AtomicU64,
+    hub: HubCounts,
+}
+
+/// The clients of one endpoint: how many have come, and why they have gone.
+#[derive(Debug, Default)]
+pub struct Visits {
+    joins: AtomicU64,
+    leaves: [AtomicU64; Leaving::ALL.len()],
+}
+
+/// A client's being here. It is counted as a leave however it ends.
+#[derive(Debug)]
+pub struct Visit<'a> {
+    visits: &'a Visits,
+    leaving: Leaving,
+}
+
+/// Why a client is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    /// It said goodbye.
+    Closed,
+    /// The connection broke.
+    Lost,
+    /// It did not answer a ping.
+    Silent,
+    /// It read too slowly.
+    TooSlow,
+    /// It sent too long a message.
+    TooLong,
+    /// It sent a binary message.
+    Binary,
+    /// It sent text that is not UTF-8.
+    NotUtf8,
+    /// It broke the protocol.
+    Protocol,
+    /// The server stops.
+    Stopping,
+    /// Its thread panicked, which is a fault of the server.
+    Failed,
+}
+
+/// What the hub counts, since the beginning.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Messages that were said in the room.
+    pub messages: u64,
+    /// Messages and notices that clients were sent, each for each client.
+    pub deliveries: u64,
+    /// Bytes of those, in frames.
+    pub bytes: u64,
+    /// Buffers of frames that were made for everybody.
+    pub batches: u64,
+    /// When the messages of this batch came.
+    pub heard: Vec<Instant>,
+}
+
+/// What the hub has counted. It alone writes here, so it stores and need not add, and the line of
+/// the processor's cache that it writes to is not the one that the sessions do.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct HubCounts {
+    messages: AtomicU64,
+    deliveries: AtomicU64,
+    bytes: AtomicU64,
+    batches: AtomicU64,
+    /// How many messages were done within each of [`BOUNDS`], and those beyond.
+    took: [AtomicU64; BOUNDS.len() + 1],
+    took_nanoseconds: AtomicU64,
+}
+
+/// From fast to far too slow, in microseconds.
+const BOUNDS: [u64; 16] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 5_000_000,
+];
+
+/// About as long as the text is.
+const TEXT_BYTES: usize = 8 * 1024;
+
+impl Metrics {
+    /// Nothing has happened yet.
+    pub fn new() -> Self {
+        Metrics {
+            started: SystemTime::now(),
+            stopping: AtomicBool::new(false),
+            room: Visits::default(),
+            echo: Visits::default(),
+            refusals: Default::default(),
+            evictions: AtomicU64::new(0),
+            received_bytes: AtomicU64::new(0),
+            echoed: AtomicU64::new(0),
+            answered_bytes: AtomicU64::new(0),
+            behind: AtomicU64::new(0),
+            hub: HubCounts::default(),
+        }
+    }
+
+    /// The server stops: who leaves from now on leaves because of that.
+    pub fn stop(&self) {
+        self.stopping.store(true, Relaxed);
+    }
+
+    /// Whether the server stops.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    /// Somebody was refused.
+    pub fn refused(&self, reason: Reason) {
+        add(&self.refusals[reason as usize], 1);
+    }
+
+    /// A client was given up because it reads too slowly.
+    pub fn evicted(&self) {
+        add(&self.evictions, 1);
+    }
+
+    /// So many bytes came from a client.
+    pub fn received(&self, bytes: usize) {
+        add(&self.received_bytes, bytes as u64);
+    }
+
+    /// Echoes, and other answers of a session, are sent.
+    pub fn answered(&self, echoes: u32, bytes: usize) {
+        add(&self.echoed, echoes.into());
+        add(&self.answered_bytes, bytes as u64);
+    }
+
+    /// So many clients are behind now.
+    pub fn are_behind(&self, clients: usize) {
+        self.behind.store(clients as u64, Relaxed);
+    }
+
+    /// The hub has sent a batch, and counted. For the hub's thread alone.
+    pub fn hub_counted(&self, tally: &mut Tally) {
+        let HubCounts { messages, deliveries, bytes, batches, took, took_nanoseconds } = &self.hub;
+        messages.store(tally.messages, Relaxed);
+        deliveries.store(tally.deliveries, Relaxed);
+        bytes.store(tally.bytes, Relaxed);
+        batches.store(tally.batches, Relaxed);
+        if tally.heard.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut nanoseconds = took_nanoseconds.load(Relaxed);
+        for heard in tally.heard.drain(..) {
+            let time = now.saturating_duration_since(heard);
+            nanoseconds += time.as_nanos() as u64;
+            let count = &took[bucket(time)];
+            count.store(count.load(Relaxed) + 1, Relaxed);
+        }
+        took_nanoseconds.store(nanoseconds, Relaxed);
+    }
+
+    /// All counts in Prometheus' text format, with what others know: how many events wait for the
+    /// hub, and what the system says of the `process`.
+    pub fn text(&self, queue_depth: usize, process: &Process) -> String {
+        let mut text = Exposition::with_capacity(TEXT_BYTES);
+        text.gauge("roomd_build_info", "Always 1; the label says which roomd this is.")
+            .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+        self.clients(&mut text);
+        self.traffic(&mut text, queue_depth);
+        let mut refusals = text.counter("roomd_refusals_total", "Requests that were refused.");
+        for (reason, count) in Reason::ALL.iter().zip(&self.refusals) {
+            let labels = [("status", reason.code()), ("reason", reason.label())];
+            refusals.sample(&labels, count.load(Relaxed));
+        }
+        let since = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        text.gauge("process_start_time_seconds", "When the server started, in Unix time.")
+            .is(since.as_secs_f64());
+        of_process(&mut text, process);
+        text.into_text()
+    }
+
+    fn clients(&self, text: &mut Exposition) {
+        // Who leaves meanwhile is counted as here, and never as less than nobody.
+        let leaves = [&self.room, &self.echo].map(Visits::leaves);
+        let joins = [&self.room, &self.echo].map(|visits| visits.joins.load(Relaxed));
+        let mut here = text.gauge("roomd_clients", "Clients that are connected.");
+        for (n, endpoint) in ENDPOINTS.iter().enumerate() {
+            let gone: u64 = leaves[n].iter().sum();
+            here.sample(&[("endpoint", endpoint)], joins[n].saturating_sub(gone));
+        }
+        let mut family = text.counter("roomd_joins_total", "Clients that have come.");
+        for (endpoint, joins) in ENDPOINTS.iter().zip(joins) {
+            family.sample(&[("endpoint", endpoint)], joins);
+        }
+        let mut family =
+            text.counter("roomd_leaves_total", "Clients whose session has ended, and why.");
+        for (endpoint, leaves) in ENDPOINTS.iter().zip(leaves) {
+            for (leaving, count) in Leaving::ALL.iter().zip(leaves) {
+                let labels = [("endpoint", *endpoint), ("reason", leaving.label())];
+                family.sample(&labels, count);
+            }
+        }
+        text.gauge("roomd_clients_behind", "Clients for whom something waits to be sent.")
+            .is(self.behind.load(Relaxed));
+        let help = "Clients that were given up with 1013 because they read too slowly.";
+        text.counter("roomd_evictions_total", help).is(self.evictions.load(Relaxed));
+    }
+
+    fn traffic(&self, text: &mut Exposition, queue_depth: usize) {
+        let HubCounts { messages, deliveries, bytes, batches, took, took_nanoseconds } = &self.hub;
+        let help = "Messages from clients: said in the room, or echoed.";
+        let mut family = text.counter("roomd_messages_received_total", help);
+        for (endpoint, count) in ENDPOINTS.iter().zip([messages, &self.echoed]) {
+            family.sample(&[("endpoint", endpoint)], count.load(Relaxed));
+        }
+        let help = "Messages and notices of the room that clients were sent, each for each client.";
+        text.counter("roomd_deliveries_total", help).is(deliveries.load(Relaxed));
+        let help = "Bytes from clients behind their handshakes.";
+        text.counter("roomd_received_bytes_total", help).is(self.received_bytes.load(Relaxed));
+        let help = "Bytes of messages, notices and answers for clients, sent or waiting.";
+        text.counter("roomd_sent_bytes_total", help)
+            .is(bytes.load(Relaxed) + self.answered_bytes.load(Relaxed));
+        let help = "Buffers in which the room's messages were sent to everybody.";
+        text.counter("roomd_batches_total", help).is(batches.load(Relaxed));
+        text.gauge("roomd_hub_queue_depth", "Events that wait for the hub.").is(queue_depth);
+        text.histogram(
+            "roomd_message_seconds",
+            "From having a message of the room to having sent it to everybody.",
+            BOUNDS.iter().map(|bound| Duration::from_micros(*bound).as_secs_f64()),
+            &took.each_ref().map(|count| count.load(Relaxed)),
+            Duration::from_nanos(took_nanoseconds.load(Relaxed)).as_secs_f64(),
+        );
+    }
+}
+
+/// The endpoints' labels, the room's first.
+const ENDPOINTS: [&str; 2] = ["room", "echo"];
+
+impl Visits {
+    /// A client is here.
+    pub fn begin(&self) -> Visit<'_> {
+        add(&self.joins, 1);
+        Visit { visits: self, leaving: Leaving::Failed }
+    }
+
+    fn leaves(&self) -> [u64; Leaving::ALL.len()] {
+        self.leaves.each_ref().map(|count| count.load(Relaxed))
+    }
+}
+
+impl Visit<'_> {
+    /// The client is gone.
+    pub fn end(mut self, leaving: Leaving) {
+        self.leaving = leaving;
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        add(&self.visits.leaves[self.leaving as usize], 1);
+    }
+}
+
+impl Leaving {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Leaving; 10] = [
+        Leaving::Closed,
+        Leaving::Lost,
+        Leaving::Silent,
+        Leaving::TooSlow,
+        Leaving::TooLong,
+        Leaving::Binary,
+        Leaving::NotUtf8,
+        Leaving::Protocol,
+        Leaving::Stopping,
+        Leaving::Failed,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Leaving::Closed => "closed",
+            Leaving::Lost => "lost",
+            Leaving::Silent => "silent",
+            Leaving::TooSlow => "too_slow",
+            Leaving::TooLong => "too_long",
+            Leaving::Binary => "binary",
+            Leaving::NotUtf8 => "not_utf8",
+            Leaving::Protocol => "protocol",
+            Leaving::Stopping => "stopping",
+            Leaving::Failed => "failed",
+        }
+    }
+}
+
+impl From<Farewell> for Leaving {
+    fn from(farewell: Farewell) -> Self {
+        match farewell {
+            Farewell::Stopping => Leaving::Stopping,
+            Farewell::Binary => Leaving::Binary,
+            Farewell::NotUtf8 => Leaving::NotUtf8,
+            Farewell::Protocol => Leaving::Protocol,
+            Farewell::TooLong(_) => Leaving::TooLong,
+            Farewell::TooSlow | Farewell::Unfinished => Leaving::TooSlow,
+            Farewell::Silent(_) => Leaving::Silent,
+        }
+    }
+}
+
+fn of_process(text: &mut Exposition, process: &Process) {
+    let Process { cpu, resident, mapped, threads, descriptors, max_descriptors } = process;
+    text.counter("process_cpu_seconds_total", "Time of the processor.").is(cpu.as_secs_f64());
+    for (name, help, value) in [
+        ("process_resident_memory_bytes", "Memory that is really there.", *resident),
+        ("process_virtual_memory_bytes", "Addresses that are taken.", *mapped),
+        ("process_threads", "Threads.", *threads),
+        ("process_open_fds", "Descriptors that are open.", *descriptors),
+        ("process_max_fds", "Descriptors that may be open.", *max_descriptors),
+    ] {
+        if let Some(value) = value {
+            text.gauge(name, help).is(value);
+        }
+    }
+}
+
+fn add(count: &AtomicU64, more: u64) {
+    count.fetch_add(more, Relaxed);
+}
+
+/// Which of the counts a time belongs to.
+fn bucket(time: Duration) -> usize {
+    let nanoseconds = time.as_nanos() as u64;
+    BOUNDS.iter().position(|bound| nanoseconds <= bound * 1_000).unwrap_or(BOUNDS.len())
+}

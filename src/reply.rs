@@ -1,0 +1,35 @@
+//! A short response of our own: what is neither the page nor a WebSocket.
+
+/// What is answered. The connection ends with it, and nobody keeps a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply<'a> {
+    /// Code and words: `404 Not Found`.
+    pub status: &'a str,
+    /// Whole lines, beside those that every reply has.
+    pub fields: &'a str,
+    /// Of the body.
+    pub content_type: &'a str,
+    /// As it is.
+    pub body: &'a [u8],
+}
+
+/// The content type of a line for people.
+pub const PLAIN: &str = "text/plain; charset=utf-8";
+
+impl Reply<'_> {
+    /// The whole response; to a HEAD request (`head_only`) without the body, whose length is told
+    /// all the same.
+    pub fn response(&self, head_only: bool) -> Vec<u8> {
+        let Reply { status, fields, content_type, body } = self;
+        let mut response = format!(
+            "HTTP/1.1 {status}\r\n{fields}Content-Type: {content_type}\r\nContent-Length: {}\r\n\
+             Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
+            body.len()
+        )
+        .into_bytes();
+        if !head_only {
+            response.extend_from_slice(body);
+        }
+        response
+    }
+}
