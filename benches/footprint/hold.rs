@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::flood::Flood;
 use crate::measure::{self, LENGTH};
-use crate::probe::Reading;
 
 const MEGABYTES: usize = 32;
 const CLIENTS: usize = 50;
@@ -17,32 +16,29 @@ pub fn run(binary: &str, time: Duration) -> Result<(), String> {
     let (mut probe, address) = measure::machine(Path::new(binary), MEGABYTES, "--rate 0")?;
     let at_start = probe.read()?;
     let mut load = measure::load(address);
-    load.open(CLIENTS, |client| format!("/ws/{client}"))?;
+    measure::enter(&mut load, CLIENTS)?;
     let mut flood = Flood::new(CLIENTS, SENDERS, WINDOW, LENGTH);
     let readings = measure::watch(&mut probe, || {
         flood.keep_up(&mut load, time)?;
         flood.finish(&mut load)
     })?;
-    let after = probe.read()?;
 
-    let left: Result<Vec<f64>, String> = readings.iter().map(|r| r.kb("MemAvailable")).collect();
-    let least = left?.into_iter().fold(f64::INFINITY, f64::min);
+    let (mut least, mut most) = (f64::INFINITY, 0.0);
+    for reading in readings {
+        least = f64::min(least, reading.kb("MemAvailable")?);
+        most = f64::max(most, reading.kb("Rss")?);
+    }
     println!(
-        "{CLIENTS} clients in a machine of {MEGABYTES} MB: {SENDERS} said {} messages in {} s, and all heard each once, in one order",
+        "{CLIENTS} clients, {SENDERS} of whom said {} messages in {} s: all heard each once, in one order",
         flood.said(),
         time.as_secs(),
     );
-    let line = |when: &str, reading: &Reading| {
-        let [left, of, resident, most] =
-            ["MemAvailable", "MemTotal", "Rss", "VmHWM"].map(|name| reading.kb(name));
-        println!(
-            "{when}: {} kB left of {}; roomd has {} kB, at most {}",
-            left?, of?, resident?, most?
-        );
-        Ok::<(), String>(())
-    };
-    line("before", &at_start)?;
-    line("after", &after)?;
-    println!("meanwhile: at least {least} kB left");
+    println!(
+        "of {MEGABYTES} MB the kernel leaves {} kB to all; of those were free before anybody came {} kB, \
+         under the flood at least {least} kB; roomd had {} kB, and {most} kB",
+        at_start.kb("MemTotal")?,
+        at_start.kb("MemAvailable")?,
+        at_start.kb("Rss")?,
+    );
     Ok(())
 }
