@@ -14,8 +14,9 @@ use crate::probe::{Probe, Reading};
 
 const IDLE: usize = 1000;
 const BUSY: usize = 100;
-/// How many messages each client has under way that is busy, and how long they are.
-const WINDOW: usize = 4;
+/// How many messages each client has under way that is busy, and how long they are. With more,
+/// what waits for a load that is slow would be measured too.
+const WINDOW: usize = 1;
 pub const LENGTH: usize = 64;
 const TALK: Duration = Duration::from_secs(4);
 /// So often all wait until all have heard everything, so that nobody falls behind, however slow

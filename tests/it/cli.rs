@@ -18,17 +18,17 @@ use crate::support::{
 const ROOMD: &str = env!("CARGO_BIN_EXE_roomd");
 
 /// The program, while it serves. Dropping it ends it.
-struct Program {
+pub struct Program {
     process: Child,
-    address: SocketAddr,
-    greeting: String,
+    pub address: SocketAddr,
+    pub greeting: String,
     log: Receiver<String>,
     /// It does not run as the user of the tests.
     is_nobodys: bool,
 }
 
 /// The program as it is about to be started: no setting comes from this test's environment.
-fn roomd(args: &[&str]) -> Command {
+pub fn roomd(args: &[&str]) -> Command {
     let mut command = started_by(&[], ROOMD);
     command.env_clear().args(args);
     command
@@ -37,12 +37,12 @@ fn roomd(args: &[&str]) -> Command {
 impl Program {
     /// Starts it on a port of its own.
     #[track_caller]
-    fn start(args: &[&str]) -> Self {
+    pub fn start(args: &[&str]) -> Self {
         Self::of(roomd(args).args(["--listen", "127.0.0.1:0"]))
     }
 
     #[track_caller]
-    fn of(command: &mut Command) -> Self {
+    pub fn of(command: &mut Command) -> Self {
         let mut process =
             command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a process");
         let stderr = BufReader::new(process.stderr.take().expect("a pipe"));
@@ -72,7 +72,7 @@ impl Program {
 
     /// The next line of standard error that has this `part`.
     #[track_caller]
-    fn line(&self, part: &str) -> String {
+    pub fn line(&self, part: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut before = Vec::new();
         loop {
@@ -86,7 +86,7 @@ impl Program {
 
     /// All lines until the end of the program.
     #[track_caller]
-    fn lines_to_the_end(&self) -> Vec<String> {
+    pub fn lines_to_the_end(&self) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;
         let mut lines = Vec::new();
         while let Ok(line) = self.log.recv_deadline(deadline) {
@@ -97,33 +97,33 @@ impl Program {
     }
 
     #[track_caller]
-    fn connect(&self) -> Peer {
+    pub fn connect(&self) -> Peer {
         Peer::connect(self.address)
     }
 
     #[track_caller]
-    fn join(&self, id: i64) -> Client {
+    pub fn join(&self, id: i64) -> Client {
         self.connect().upgrade(&format!("/ws/{id}"))
     }
 
     #[track_caller]
-    fn ask(&self, request: impl AsRef<[u8]>) -> Response {
+    pub fn ask(&self, request: impl AsRef<[u8]>) -> Response {
         let mut peer = self.connect();
         peer.send(request);
         peer.response()
     }
 
-    fn pid(&self) -> Pid {
+    pub fn pid(&self) -> Pid {
         Pid::from_child(&self.process)
     }
 
     #[track_caller]
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("it runs");
     }
 
     #[track_caller]
-    fn ends(&mut self) -> ExitStatus {
+    pub fn ends(&mut self) -> ExitStatus {
         eventually("the end of the program", || self.process.try_wait().expect("a process"))
     }
 
@@ -187,7 +187,7 @@ fn run(command: &mut Command) -> Output {
 
 /// The program fails with this exit code and one line that has these parts.
 #[track_caller]
-fn fails(command: &mut Command, code: i32, parts: &[&str]) {
+pub fn fails(command: &mut Command, code: i32, parts: &[&str]) {
     let output = run(command);
     let said = String::from_utf8(output.stderr).expect("text");
     assert_eq!(output.status.code(), Some(code), "{said}");

@@ -34,6 +34,9 @@ mod network;
 /// What the server says about itself, and where.
 mod metrics;
 
+/// The memory that all clients share, when there is little of it.
+mod memory;
+
 /// The end of a server.
 mod stop;
 
