@@ -28,7 +28,7 @@ endif
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test model soak fuzz autobahn audit test-needs screenshots bench bench-peers bench-10k lint fmt doc install uninstall clean
+.PHONY: help run build test model soak fuzz autobahn audit test-needs screenshots bench bench-peers bench-10k lint fmt doc manual dist dist-check msrv install uninstall clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -116,6 +116,22 @@ fmt: ## format the code
 
 doc: ## build the documentation of the code
 	$(CARGO) doc --locked --no-deps --document-private-items
+
+manual: ## make the man page and the shells' completions anew, in docs
+	MANUAL=write $(CARGO) test --locked --lib args::manual
+
+# For which processors `make dist` packs.
+PROCESSORS ?= x86_64 aarch64 armv7
+
+dist: ## pack static programs for x86_64, aarch64 and armv7 (or PROCESSORS), in target/dist
+	dist/pack $(PROCESSORS)
+
+dist-check: ## pack what is committed twice, in two folders, and compare the bytes
+	dist/check $(PROCESSORS)
+
+msrv: ## check that the oldest Rust that is promised, 1.85, still builds it
+	dist/toolchain
+	PATH="$(CURDIR)/target/toolchain/bin:$$PATH" cargo check --locked --no-default-features --target-dir target/msrv
 
 install: build ## install into $(DESTDIR)$(PREFIX)/bin
 	install -Dm755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/roomd

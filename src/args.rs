@@ -10,6 +10,9 @@ use lexopt::Arg;
 
 use crate::config::{AdminListen, Config};
 
+#[cfg(test)]
+mod manual;
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Command {
@@ -28,6 +31,9 @@ struct Flag {
     help: &'static str,
     set: fn(&mut Config, &str) -> Result<(), Refused>,
 }
+
+/// What `--version` says: of which source, for what, by which compiler.
+const VERSION: &str = concat!("roomd ", env!("CARGO_PKG_VERSION"), " (", env!("ROOMD_BUILD"), ")");
 
 /// What a flag would have accepted.
 type Refused = &'static str;
@@ -211,9 +217,7 @@ pub fn parse(
         match arg {
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Print(help())),
             Arg::Short('V') | Arg::Long("version") => {
-                return Ok(Command::Print(
-                    concat!("roomd ", env!("CARGO_PKG_VERSION"), "\n").into(),
-                ));
+                return Ok(Command::Print(format!("{VERSION}\n")));
             }
             Arg::Long(name) => {
                 let Some(flag) = FLAGS.iter().find(|flag| flag.name == name) else {
@@ -460,6 +464,8 @@ mod tests {
         assert!(FLAGS.iter().all(|flag| help.contains(flag.name) && help.contains(flag.help)));
         assert!(help.lines().all(|line| line.len() <= 100), "{help}");
         let Ok(Command::Print(version)) = run(&["-V"], &[]) else { panic!("no version") };
-        assert_eq!(version.trim(), concat!("roomd ", env!("CARGO_PKG_VERSION")));
+        let start = concat!("roomd ", env!("CARGO_PKG_VERSION"), " (");
+        assert!(version.starts_with(start) && version.ends_with(")\n"), "{version}");
+        assert!(version.contains("rustc 1."), "{version}");
     }
 }

@@ -319,7 +319,7 @@ fn help_and_version_go_to_standard_output() {
     for (flag, parts) in [
         ("--help", &["Usage: roomd", "--listen", "127.0.0.1:8000", "--max-queue", "ROOMD_"][..]),
         ("-h", &["Usage: roomd"]),
-        ("--version", &[concat!("roomd ", env!("CARGO_PKG_VERSION"), "\n")]),
+        ("--version", &[concat!("roomd ", env!("CARGO_PKG_VERSION"), " ("), ", rustc 1.", ")\n"]),
         ("-V", &["roomd "]),
     ] {
         let output = run(&mut roomd(&[flag]));

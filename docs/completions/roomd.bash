@@ -1,0 +1,17 @@
+# bash completion for roomd; made from the table in src/args.rs by `make manual`
+_roomd() {
+    local word=${COMP_WORDS[COMP_CWORD]} flag=${COMP_WORDS[COMP_CWORD - 1]} words=
+    # --flag=value comes as three words.
+    if [[ $word == = ]]; then
+        word=
+    elif [[ $flag == = ]]; then
+        flag=${COMP_WORDS[COMP_CWORD - 2]}
+    fi
+    case $flag in
+        --log-level) words='off error warn info debug trace' ;;
+        --listen | --admin-listen | --max-memory | --max-clients | --max-clients-per-ip | --max-message | --max-queue | --rate | --ping-interval | --ping-timeout | --head-timeout | --allow-origin | --allow-host) ;;
+        *) words='--listen --admin-listen --max-memory --max-clients --max-clients-per-ip --max-message --max-queue --rate --ping-interval --ping-timeout --head-timeout --allow-origin --allow-host --log-level --help --version' ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+}
+complete -F _roomd roomd

@@ -1,0 +1,18 @@
+# fish completion for roomd; made from the table in src/args.rs by `make manual`
+complete -c roomd -f
+complete -c roomd -l listen -x -d 'where to listen; [::]:8000 opens the room to the network'
+complete -c roomd -l admin-listen -x -d 'where /healthz and /metrics are found, and nothing else; off: nowhere'
+complete -c roomd -l max-memory -x -d 'what clients can make the server hold in all; how many there may be follows from it'
+complete -c roomd -l max-clients -x -d 'clients at once; the next one gets 503'
+complete -c roomd -l max-clients-per-ip -x -d 'clients at once from one address (IPv6: one /64); loopback is exempt'
+complete -c roomd -l max-message -x -d 'bytes in a message; a longer one closes its sender with 1009'
+complete -c roomd -l max-queue -x -d 'bytes that may wait for a client that reads slowly; then it is closed with 1013'
+complete -c roomd -l rate -x -d 'messages a second from a client before it is slowed down, twice that in a burst; 0 is off'
+complete -c roomd -l ping-interval -x -d 'a client that is silent for this long is pinged'
+complete -c roomd -l ping-timeout -x -d 'and closed when nothing comes back for this long'
+complete -c roomd -l head-timeout -x -d 'for a request head in all (at most 8 KiB and 64 headers); then 408'
+complete -c roomd -l allow-origin -x -d 'other pages that may connect: https://chat.example, or * for all; repeat or list with commas'
+complete -c roomd -l allow-host -x -d 'other names of the server: chat.example, or * for all; repeat or list with commas'
+complete -c roomd -l log-level -x -a 'off error warn info debug trace' -d 'off, error, warn, info, debug or trace, to standard error'
+complete -c roomd -s h -l help -d 'print what there is'
+complete -c roomd -s V -l version -d 'print the version'
