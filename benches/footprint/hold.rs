@@ -13,7 +13,8 @@ const WINDOW: usize = 16;
 
 pub fn run(binary: &str, time: Duration) -> Result<(), String> {
     // As it comes, but that nobody is slowed down.
-    let (mut probe, address) = measure::machine(Path::new(binary), MEGABYTES, "--rate 0 --max-memory 8M")?;
+    let (mut probe, address) =
+        measure::machine(Path::new(binary), MEGABYTES, "--rate 0 --max-memory 8M")?;
     let at_start = probe.read()?;
     let mut load = measure::load(address);
     measure::enter(&mut load, CLIENTS)?;

@@ -196,7 +196,7 @@ fn the_room_is_told_once_however_a_client_leaves() {
         }),
         ("binary message", |mut client| client.send(frame(BINARY, "x"))),
         ("protocol error", |mut client| client.send(UNMASKED)),
-        ("too long a message", |mut client| client.send(header(TEXT, MAX_MESSAGE as u64 + 1))),
+        ("too long a message", |mut client| client.send(header(TEXT, MAX_MESSAGE + 1))),
     ];
     let (server, mut watcher) = room();
     for (id, (way, leave)) in (10..).zip(ways) {

@@ -460,9 +460,8 @@ fn few_descriptors_mean_few_places() {
 /// Whoever watches at an address of its own learns how it is while nobody else gets in.
 #[test]
 fn health_is_told_while_all_places_are_taken() {
-    let mut command = Command::new("sh");
-    let script = "ulimit -n 100 && exec \"$0\" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0";
-    command.env_clear().args(["-c", script, ROOMD]);
+    let mut command = started_by(&["sh", "-c", "ulimit -n 100 && exec \"$@\"", "sh"], ROOMD);
+    command.env_clear().args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
     let program = Program::of(&mut command);
     let place = program.line("health and metrics at ");
     let admin = place.rsplit(' ').next().and_then(|place| place.parse().ok());

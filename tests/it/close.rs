@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::support::{
     BINARY, CLOSE, Client, MAX_MESSAGE, PING, PONG, TEXT, TestServer, UNMASKED, close, frame,
-    header, left, says,
+    huge_header, left, says,
 };
 
 /// FIN and an opcode of which RFC 6455 says nothing.
@@ -122,7 +122,7 @@ fn what_is_announced_as_too_long_is_1009_at_once() {
     for len in [MAX_MESSAGE as u64 + 1, 1 << 32, (1 << 63) - 1] {
         let server = TestServer::start();
         let mut client = server.join(1);
-        client.send(header(TEXT, len));
+        client.send(huge_header(TEXT, len));
         client.send([0; 4]);
         client.is_closed_with(1009);
     }

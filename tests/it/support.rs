@@ -439,14 +439,19 @@ impl Frame {
 pub fn frame(first: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
     const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
     let payload = payload.as_ref();
-    let mut out = header(first, payload.len() as u64);
+    let mut out = header(first, payload.len());
     out.extend_from_slice(&MASK);
     out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     out
 }
 
 /// The header of a masked frame, without the mask.
-pub fn header(first: u8, len: u64) -> Vec<u8> {
+pub fn header(first: u8, len: usize) -> Vec<u8> {
+    huge_header(first, len as u64)
+}
+
+/// The same with a length that need not fit this processor's memory.
+pub fn huge_header(first: u8, len: u64) -> Vec<u8> {
     const MASKED: u8 = 0x80;
     let mut out = vec![first];
     match len {
@@ -585,11 +590,7 @@ fn read_frame(bytes: &[u8]) -> Option<(Frame, usize)> {
         0 => usize::from(second),
         _ => rest.get(..extended)?.iter().fold(0, |len, byte| len << 8 | usize::from(*byte)),
     };
-    assert_eq!(
-        header(first, len as u64).len(),
-        2 + extended,
-        "a length of {len} is told in few bytes"
-    );
+    assert_eq!(header(first, len).len(), 2 + extended, "a length of {len} is told in few bytes");
     let payload = rest.get(extended..extended + len)?;
     Some((Frame { first, payload: payload.into() }, 2 + extended + len))
 }
