@@ -12,6 +12,7 @@ FUZZ_SECONDS ?= 900
 FUZZ_TARGETS ?= head session hub outbox
 SOAK_SECONDS ?= 300
 SEED ?= 1
+ARM_SECONDS ?= 60
 # A command for `make autobahn`.
 AUTOBAHN ?=
 
@@ -30,10 +31,10 @@ endif
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test model soak fuzz autobahn test-systemd test-openrc audit test-needs screenshots bench bench-peers bench-10k lint fmt doc manual dist dist-check msrv install uninstall clean
+.PHONY: help run build test model soak fuzz autobahn test-arm test-arm-vm test-systemd test-openrc audit test-needs screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## serve the room on http://localhost:8000/ (ARGS='--listen [::]:8000' for the network)
 	@exec $(BINARY) $(ARGS)
@@ -150,6 +151,29 @@ dist-check: ## pack what is committed twice, in two folders, and compare the byt
 msrv: ## check that the oldest Rust that is promised, 1.85, still builds it
 	dist/toolchain
 	PATH="$(CURDIR)/target/toolchain/bin:$$PATH" cargo check --locked --no-default-features --target-dir target/msrv
+
+test-arm: ## run the tests on armv7 and aarch64, emulated, and the program in a small armv7 machine
+	tests/arm/qemu-user armv7 aarch64
+	$(MAKE) test-arm-vm
+
+# Whoever talks to the server and measures is built for this machine.
+FOOTPRINT := $(CARGO) bench --locked --profile dev --bench footprint --
+X86_64 := target/cross/x86_64-unknown-linux-musl/release/roomd
+ARMV7 := target/cross/armv7-unknown-linux-musleabihf/release/roomd
+
+test-arm-vm: ## flood a room in an armv7 machine of 32 MB for ARM_SECONDS (60)
+	dist/cargo armv7 build --release --bin roomd
+	$(FOOTPRINT) hold $(ARMV7) $(ARM_SECONDS)
+
+footprint: ## measure what the program and its clients take, for docs/footprint.tsv and the README
+	dist/cargo x86_64 build --release --bin roomd
+	dist/cargo armv7 build --release --bin roomd
+	$(FOOTPRINT) update $(X86_64) $(ARMV7)
+
+footprint-check: ## check that nothing takes a tenth more than docs/footprint.tsv says
+	dist/cargo x86_64 build --release --bin roomd
+	dist/cargo armv7 build --release --bin roomd
+	$(FOOTPRINT) check $(X86_64) $(ARMV7)
 
 # What goes where, as MODE:SOURCE:TARGET. A source that is not there is left out. An uninstall removes
 # the same targets. Which service it is follows from the service manager of this machine.

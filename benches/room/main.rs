@@ -13,6 +13,7 @@ use options::Options;
 mod bench;
 mod cpu;
 mod descriptors;
+mod flood;
 mod floor;
 mod frame;
 mod load;

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, getuid, kill_process};
 
 use crate::support::{
     Client, MAX_MESSAGE, PATIENCE, Peer, Response, TEXT, UNMASKED, UPGRADE, close, eventually,
-    frame, get, left, says,
+    frame, get, left, says, started_by,
 };
 
 /// Where this was built.
@@ -29,7 +29,7 @@ pub struct Program {
 
 /// The program as it is about to be started: no setting comes from this test's environment.
 pub fn roomd(args: &[&str]) -> Command {
-    let mut command = Command::new(ROOMD);
+    let mut command = started_by(&[], ROOMD);
     command.env_clear().args(args);
     command
 }
@@ -347,8 +347,10 @@ fn the_log_tells_what_an_operator_wants_to_know() {
     let mut client = program.join(-7);
     let joined = program.line("#-7 joins");
     assert!(joined.contains("INFO") && joined.contains("127.0.0.1:"), "{joined}");
-    let day = joined.split('T').next().unwrap_or_default();
-    assert!(day.len() == 10 && joined.contains('Z'), "no UTC time in {joined}");
+    if cfg!(feature = "timestamps") {
+        let day = joined.split('T').next().unwrap_or_default();
+        assert!(day.len() == 10 && joined.contains('Z'), "no UTC time in {joined}");
+    }
     client.says_and_hears(-7, "a secret");
     client.send(close(4000, "bye\n\u{1b}[31m2026-01-01 INFO forged"));
     client.is_closed_with(4000);
@@ -441,10 +443,9 @@ fn a_closed_standard_error_changes_nothing() {
 #[test]
 fn few_descriptors_mean_few_places() {
     for limit in [64, 100] {
-        let mut command = Command::new("sh");
-        let script =
-            format!("ulimit -n {limit} && exec \"$0\" --listen 127.0.0.1:0 --max-clients 500");
-        command.env_clear().args(["-c", &script, ROOMD]);
+        let script = format!("ulimit -n {limit} && exec \"$@\"");
+        let mut command = started_by(&["sh", "-c", &script, "sh"], ROOMD);
+        command.env_clear().args(["--listen", "127.0.0.1:0", "--max-clients", "500"]);
         let program = Program::of(&mut command);
         assert!(program.line("descriptor limit").contains("WARN"));
         let try_join = |id: i64| {
@@ -469,9 +470,8 @@ fn few_descriptors_mean_few_places() {
 /// Whoever watches at an address of its own learns how it is while nobody else gets in.
 #[test]
 fn health_is_told_while_all_places_are_taken() {
-    let mut command = Command::new("sh");
-    let script = "ulimit -n 100 && exec \"$0\" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0";
-    command.env_clear().args(["-c", script, ROOMD]);
+    let mut command = started_by(&["sh", "-c", "ulimit -n 100 && exec \"$@\"", "sh"], ROOMD);
+    command.env_clear().args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
     let program = Program::of(&mut command);
     let place = program.line("health and metrics at ");
     let admin = place.rsplit(' ').next().and_then(|place| place.parse().ok());
@@ -550,7 +550,7 @@ fn the_page_survives_a_lack_of_descriptors() {
 /// No thread is to be had: whoever comes is told so, those who are there talk on.
 #[test]
 fn no_thread_for_another_client_is_503() {
-    let mut command = Command::new("/proc/self/fd/0");
+    let mut command = started_by(&[], "/proc/self/fd/0");
     command.env_clear().args(["--listen", "127.0.0.1:0"]);
     // Opened here, since the user that it runs as may not reach the file by its path.
     command.stdin(File::open(ROOMD).expect("the program"));

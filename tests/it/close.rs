@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::support::{
     BINARY, CLOSE, Client, MAX_MESSAGE, PING, PONG, TEXT, TestServer, UNMASKED, close, frame,
-    header, left, says,
+    huge_header, left, says,
 };
 
 /// FIN and an opcode of which RFC 6455 says nothing.
@@ -119,10 +119,10 @@ fn one_byte_too_long_is_1009() {
 /// The length is enough: the server neither waits for such a message nor makes room for it.
 #[test]
 fn what_is_announced_as_too_long_is_1009_at_once() {
-    for len in [MAX_MESSAGE + 1, 1 << 32, (1 << 63) - 1] {
+    for len in [MAX_MESSAGE as u64 + 1, 1 << 32, (1 << 63) - 1] {
         let server = TestServer::start();
         let mut client = server.join(1);
-        client.send(header(TEXT, len));
+        client.send(huge_header(TEXT, len));
         client.send([0; 4]);
         client.is_closed_with(1009);
     }

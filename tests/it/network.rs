@@ -6,7 +6,7 @@ use std::time::Duration;
 use roomd::greeting::greeting;
 
 use crate::support::{
-    Client, Frame, PATIENCE, Peer, TestServer, UPGRADE, eventually, get, left, says,
+    Client, Frame, PATIENCE, Peer, TestServer, UPGRADE, eventually, get, left, says, started_by,
 };
 
 /// Set in the process that runs in the network of its own.
@@ -20,9 +20,7 @@ fn in_own_network(name: &str, body: impl FnOnce()) {
         ip("link set lo up");
         return body();
     }
-    let output = Command::new("unshare")
-        .arg("-rn")
-        .arg(env::current_exe().expect("this program"))
+    let output = started_by(&["unshare", "-rn"], env::current_exe().expect("this program"))
         .args([&format!("network::{name}"), "--exact", "--nocapture"])
         .env(INSIDE, "1")
         .output()

@@ -1,6 +1,9 @@
+use std::env;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -120,6 +123,21 @@ impl Drop for TestServer {
             other => panic!("the server did not stop well: {other:?}"),
         }
     }
+}
+
+/// Names what runs this build where it is for another processor than this machine's (`make
+/// test-arm`): the kernel would not start such a program by itself.
+const EMULATOR: &str = "ROOMD_TEST_EMULATOR";
+
+/// A program of this build, started by `words`, which come first.
+pub fn started_by(words: &[&str], program: impl AsRef<OsStr>) -> Command {
+    let emulator = env::var_os(EMULATOR);
+    let mut words: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
+    words.extend(emulator.as_deref());
+    words.push(program.as_ref());
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]);
+    command
 }
 
 /// Tries until `attempt` gives something: for what follows soon, but of which no message tells.
@@ -429,6 +447,11 @@ pub fn frame(first: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
 
 /// The header of a masked frame, without the mask.
 pub fn header(first: u8, len: usize) -> Vec<u8> {
+    huge_header(first, len as u64)
+}
+
+/// The same with a length that need not fit this processor's memory.
+pub fn huge_header(first: u8, len: u64) -> Vec<u8> {
     const MASKED: u8 = 0x80;
     let mut out = vec![first];
     match len {
@@ -439,7 +462,7 @@ pub fn header(first: u8, len: usize) -> Vec<u8> {
         }
         _ => {
             out.push(MASKED | 127);
-            out.extend_from_slice(&(len as u64).to_be_bytes());
+            out.extend_from_slice(&len.to_be_bytes());
         }
     }
     out

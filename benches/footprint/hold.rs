@@ -1,0 +1,45 @@
+//! A small machine under a flood: does everybody hear everything, and what memory is left?
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::flood::Flood;
+use crate::measure::{self, LENGTH};
+
+const MEGABYTES: usize = 32;
+const CLIENTS: usize = 50;
+const SENDERS: usize = 4;
+const WINDOW: usize = 16;
+
+pub fn run(binary: &str, time: Duration) -> Result<(), String> {
+    // As it comes, but that nobody is slowed down.
+    let (mut probe, address) =
+        measure::machine(Path::new(binary), MEGABYTES, "--rate 0 --max-memory 8M")?;
+    let at_start = probe.read()?;
+    let mut load = measure::load(address);
+    measure::enter(&mut load, CLIENTS)?;
+    let mut flood = Flood::new(CLIENTS, SENDERS, WINDOW, LENGTH);
+    let readings = measure::watch(&mut probe, || {
+        flood.keep_up(&mut load, time)?;
+        flood.finish(&mut load)
+    })?;
+
+    let (mut least, mut most) = (f64::INFINITY, 0.0);
+    for reading in readings {
+        least = f64::min(least, reading.kb("MemAvailable")?);
+        most = f64::max(most, reading.kb("Rss")?);
+    }
+    println!(
+        "{CLIENTS} clients, {SENDERS} of whom said {} messages in {} s: all heard each once, in one order",
+        flood.said(),
+        time.as_secs(),
+    );
+    println!(
+        "of {MEGABYTES} MB the kernel leaves {} kB to all; of those were free before anybody came {} kB, \
+         under the flood at least {least} kB; roomd had {} kB, and {most} kB",
+        at_start.kb("MemTotal")?,
+        at_start.kb("MemAvailable")?,
+        at_start.kb("Rss")?,
+    );
+    Ok(())
+}
