@@ -117,14 +117,14 @@ impl Budget {
             wide: 0,
             inbox: (rest / 16 / max_message).clamp(4, INBOX),
             slots: (rest / 16 / (2 * max_message)).clamp(1, SLOTS),
-            queues: (rest / 8).max(max_queue),
+            queues: (rest / 6).max(max_queue),
             max_message,
         };
         // Of the descriptors, clients get three quarters at most.
         let places = descriptors.saturating_sub(DESCRIPTORS_KEPT).max(2);
         let wanted = limits.max_clients.unwrap_or(MAX_CLIENTS).min(places - places.div_ceil(4));
         budget.capacity.clients = wanted;
-        budget.capacity.front = (rest / 8 / budget.connection()).clamp(4, FRONT);
+        budget.capacity.front = (rest / 16 / budget.connection()).clamp(4, FRONT);
         let others = budget.sum() - wanted * budget.connection();
         let for_clients = memory.saturating_sub(others);
         let for_each = (for_clients / wanted).saturating_sub(CONNECTION) / 2;
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(budget.memory, DEFAULT);
         assert_eq!(budget.capacity.clients, MAX_CLIENTS);
         assert_eq!(budget.receive_buffer, *RECEIVE_BUFFER.end());
-        assert!(budget.is_ample() && budget.capacity.front > 300, "{budget}");
+        assert!(budget.is_ample() && budget.capacity.front > 150, "{budget}");
         assert!(budget.inbox > 200 && budget.slots > 100, "{budget}");
     }
 

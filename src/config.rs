@@ -202,7 +202,7 @@ pub const ANSWER_BUFFER: usize = 16 * 1024;
 
 /// The kernel's buffer for what comes on a connection, and where memory is short. The kernel doubles
 /// these figures for its own bookkeeping, and would else let them grow to megabytes.
-pub const RECEIVE_BUFFER: RangeInclusive<usize> = 4 * 1024..=16 * 1024;
+pub const RECEIVE_BUFFER: RangeInclusive<usize> = 4 * 1024..=8 * 1024;
 
 /// The kernel's buffer for what a client is sent, until it falls behind.
 pub const SEND_BUFFER: usize = 4 * 1024;
@@ -214,7 +214,7 @@ pub const WIDE_SEND_BUFFER: usize = 64 * 1024;
 /// The kernel is given so many bytes at once, and so many when the buffer is wide.
 pub const PIECE: usize = 8 * 1024;
 /// See [`PIECE`].
-pub const WIDE_PIECE: usize = 16 * 1024;
+pub const WIDE_PIECE: usize = 32 * 1024;
 
 /// Connections that the kernel may hold until they are accepted.
 pub const BACKLOG: i32 = 1024;
