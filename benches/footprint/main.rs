@@ -36,37 +36,37 @@ const HELP: &str = "\
 Says how much memory roomd takes, in one of three ways:
 
   update X86_64 ARMV7   measures both builds, and writes docs/footprint.tsv and the README's table
-  check X86_64 [ARMV7]  measures the first build anew, and of the other one only its size; fails
-                        when a figure has grown by more than 10 % since docs/footprint.tsv
+  check X86_64 ARMV7    measures both anew, and fails when a figure has grown by more than 10 %
+                        since docs/footprint.tsv
   hold ARMV7 SECONDS    boots a machine of 32 MB, floods its room, and says what memory was left
 ";
 
-/// What a figure may have grown by before the check fails.
+/// What a figure may be of what it was before the check fails.
 const GROWTH: f64 = 1.10;
 /// What disturbs a measurement adds to it, so the least of some is nearest to the truth.
 const ROUNDS: usize = 3;
 
 fn main() -> ExitCode {
     descriptors::raise_limit();
-    let words: Result<Vec<String>, _> = words();
-    let words = words.unwrap_or_else(|e| vec![e.to_string()]);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let result = match words.as_slice() {
-        ["update", x86_64, armv7] => update(x86_64, armv7),
-        ["check", x86_64] => check(x86_64, None),
-        ["check", x86_64, armv7] => check(x86_64, Some(armv7)),
-        ["hold", armv7, seconds] => seconds
-            .parse()
-            .map_err(|e| format!("{seconds} is no number of seconds: {e}"))
-            .and_then(|seconds| hold::run(armv7, Duration::from_secs(seconds))),
-        _ => Err(format!("{}\n\n{HELP}", words.join(" "))),
-    };
-    match result {
+    match words().map_err(|e| e.to_string()).and_then(|words| run(&words)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("footprint: {e}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run(words: &[String]) -> Result<(), String> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["update", x86_64, armv7] => update([x86_64, armv7]),
+        ["check", x86_64, armv7] => check([x86_64, armv7]),
+        ["hold", armv7, seconds] => {
+            let seconds = seconds.parse().map_err(|e| format!("SECONDS {seconds}: {e}"))?;
+            hold::run(armv7, Duration::from_secs(seconds))
+        }
+        _ => Err(HELP.to_owned()),
     }
 }
 
@@ -84,40 +84,42 @@ fn words() -> Result<Vec<String>, lexopt::Error> {
     Ok(words)
 }
 
-fn update(x86_64: &str, armv7: &str) -> Result<(), String> {
+fn update(builds: [&str; 2]) -> Result<(), String> {
     let mut table = Table::default();
-    for (column, (place, binary)) in
-        [(Place::Here, x86_64), (Place::Machine, armv7)].iter().enumerate()
-    {
-        for _ in 0..ROUNDS {
-            table.keep_least(column, &measure::all(*place, Path::new(binary))?);
-        }
+    for _ in 0..ROUNDS {
+        measure(&mut table, builds)?;
     }
     table.write()?;
     print!("{}", table.markdown());
     Ok(())
 }
 
-fn check(x86_64: &str, armv7: Option<&str>) -> Result<(), String> {
-    let (before, mut now) = (Table::read()?, Table::default());
-    if let Some(armv7) = armv7 {
-        now.keep_least(1, &[(0, measure::size(Path::new(armv7))?)]);
-    }
-    let mut grown = Vec::new();
+fn check(builds: [&str; 2]) -> Result<(), String> {
+    let before = Table::read()?;
+    before.is_in_readme()?;
+    let (mut now, mut grown) = (Table::default(), Vec::new());
     for _ in 0..ROUNDS {
-        now.keep_least(0, &measure::all(Place::Here, Path::new(x86_64))?);
+        measure(&mut now, builds)?;
         grown = now.grown(&before, GROWTH);
         if grown.is_empty() {
             break;
         }
     }
     print!("{}", now.markdown());
-    before.is_in_readme()?;
     match grown.is_empty() {
         true => Ok(()),
         false => Err(format!(
-            "more than 10 % above docs/footprint.tsv:\n  {}\nIf that is worth it, say so with: make footprint",
+            "more than 10 % above docs/footprint.tsv:\n  {}\n\
+             If that is worth it, say so with: make footprint",
             grown.join("\n  ")
         )),
     }
+}
+
+/// Measures once, and keeps what is less than before.
+fn measure(table: &mut Table, builds: [&str; 2]) -> Result<(), String> {
+    for (column, (place, build)) in [Place::Here, Place::Machine].iter().zip(builds).enumerate() {
+        table.keep_least(column, measure::all(*place, Path::new(build))?);
+    }
+    Ok(())
 }

@@ -11,6 +11,7 @@ use crate::cpu::Cpus;
 use crate::flood::Flood;
 use crate::load::Load;
 use crate::probe::{Probe, Reading};
+use crate::table::Figures;
 
 const IDLE: usize = 1000;
 const BUSY: usize = 100;
@@ -36,24 +37,23 @@ pub enum Place {
     Machine,
 }
 
-/// The figures by their place in [`FIGURES`](crate::FIGURES).
-pub fn all(place: Place, binary: &Path) -> Result<Vec<(usize, f64)>, String> {
-    let mut figures = vec![(0, size(binary)?)];
+/// The figures, in the order of [`FIGURES`](crate::table::FIGURES).
+pub fn all(place: Place, binary: &Path) -> Result<Figures, String> {
+    let bytes = fs::metadata(binary).map_err(|e| format!("{}: {e}", binary.display()))?.len();
 
-    let (mut probe, address) = start(place, binary)?;
-    let mut load = load(address);
-    let start = rest(&mut probe, &mut load)?;
-    figures.extend([(1, start.kb("Rss")?), (2, start.kb("Pss")?)]);
-    let (before, after) = join(&mut probe, &mut load, IDLE)?;
-    figures.push((3, (after.kb("Rss")? - before.kb("Rss")?) / IDLE as f64));
-    if matches!(place, Place::Machine) {
-        figures.push((4, (after.kernel_kb()? - before.kernel_kb()?) / IDLE as f64));
-    }
+    let (mut probe, mut load) = start(place, binary)?;
+    let at_start = rest(&mut probe, &mut load)?;
+    let (one, many) = join(&mut probe, &mut load, IDLE)?;
+    let each = |one: f64, many: f64| (many - one) / IDLE as f64;
+    let idle = each(one.kb("Rss")?, many.kb("Rss")?);
+    let kernel = match place {
+        Place::Here => None,
+        Place::Machine => Some(each(one.kernel_kb()?, many.kernel_kb()?)),
+    };
     drop(probe);
 
-    let (mut probe, address) = self::start(place, binary)?;
-    let mut load = self::load(address);
-    let (before, _) = join(&mut probe, &mut load, BUSY)?;
+    let (mut probe, mut load) = start(place, binary)?;
+    let (one, _) = join(&mut probe, &mut load, BUSY)?;
     let mut flood = Flood::new(BUSY + 1, BUSY + 1, WINDOW, LENGTH);
     let readings = watch(&mut probe, || {
         let begin = Instant::now();
@@ -63,47 +63,37 @@ pub fn all(place: Place, binary: &Path) -> Result<Vec<(usize, f64)>, String> {
         }
         Ok(())
     })?;
-    let most = readings
-        .iter()
-        .map(|reading| reading.kb("Rss"))
-        .try_fold(0.0, |most, kb| Ok::<_, String>(f64::max(most, kb?)))?;
-    figures.push((5, (most - before.kb("Rss")?) / BUSY as f64));
-    Ok(figures)
-}
+    let mut most: f64 = 0.0;
+    for reading in readings {
+        most = most.max(reading.kb("Rss")?);
+    }
+    let busy = (most - one.kb("Rss")?) / BUSY as f64;
 
-/// The size of a file in kB.
-pub fn size(binary: &Path) -> Result<f64, String> {
-    let bytes = fs::metadata(binary).map_err(|e| format!("{}: {e}", binary.display()))?.len();
-    Ok(bytes as f64 / 1024.0)
+    let (resident, share) = (at_start.kb("Rss")?, at_start.kb("Pss")?);
+    let size = bytes as f64 / 1024.0;
+    Ok([Some(size), Some(resident), Some(share), Some(idle), kernel, Some(busy)])
 }
 
 /// Starts a machine or a process of its own, in which nobody is kept from talking or joining.
-fn start(place: Place, binary: &Path) -> Result<(Probe, SocketAddr), String> {
+fn start(place: Place, binary: &Path) -> Result<(Probe, Load), String> {
     const MANY: &str =
         "--rate 0 --log-level warn --max-clients 1100 --max-clients-per-ip 1100 --max-memory 256M";
     match place {
-        Place::Here => here(binary, MANY),
+        Place::Here => {
+            let (program, address) = (binary.display(), free_address());
+            let command = format!("tests/arm/probe {program} --listen {address} {MANY}");
+            Ok((Probe::start(&command)?, load(address)))
+        }
         Place::Machine => machine(binary, MEGABYTES, MANY),
     }
 }
 
-fn here(binary: &Path, arguments: &str) -> Result<(Probe, SocketAddr), String> {
-    let address = free_address();
-    let program = binary.display();
-    let probe = Probe::start(&format!("tests/arm/probe {program} --listen {address} {arguments}"))?;
-    Ok((probe, address))
-}
-
-pub fn machine(
-    binary: &Path,
-    megabytes: usize,
-    arguments: &str,
-) -> Result<(Probe, SocketAddr), String> {
-    let address = free_address();
-    let (program, port) = (binary.display(), address.port());
-    let probe =
-        Probe::start(&format!("tests/arm/machine {program} {megabytes} {port} {arguments}"))?;
-    Ok((probe, address))
+/// Boots a machine in which roomd gets these arguments.
+pub fn machine(binary: &Path, megabytes: usize, arguments: &str) -> Result<(Probe, Load), String> {
+    let (program, address) = (binary.display(), free_address());
+    let port = address.port();
+    let command = format!("tests/arm/machine {program} {megabytes} {port} {arguments}");
+    Ok((Probe::start(&command)?, load(address)))
 }
 
 /// A loopback port that nobody listens on at the moment.
@@ -114,7 +104,7 @@ fn free_address() -> SocketAddr {
 }
 
 /// Clients that leave the CPU to the server while they wait.
-pub fn load(address: SocketAddr) -> Load {
+fn load(address: SocketAddr) -> Load {
     Load::new(address, Cpus { server: 0, load: 0 })
 }
 

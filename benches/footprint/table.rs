@@ -19,8 +19,11 @@ const README: &str = "README.md";
 const BEGIN: &str = "<!-- footprint: made by `make footprint` -->\n";
 const END: &str = "<!-- end of footprint -->";
 
+/// One value for each figure; none for what cannot be told of a build.
+pub type Figures = [Option<f64>; FIGURES.len()];
+
 #[derive(Default, Debug)]
-pub struct Table([[Option<f64>; FIGURES.len()]; COLUMNS.len()]);
+pub struct Table([Figures; COLUMNS.len()]);
 
 impl Table {
     pub fn read() -> Result<Table, String> {
@@ -64,7 +67,8 @@ impl Table {
     }
 
     pub fn markdown(&self) -> String {
-        let mut text = format!("| | {} |\n| --- |{}\n", COLUMNS.join(" | "), " --: |".repeat(2));
+        let mut text =
+            format!("| | {} |\n| --- |{}\n", COLUMNS.join(" | "), " --: |".repeat(COLUMNS.len()));
         for (figure, name) in FIGURES.iter().enumerate() {
             let cells = self.0.map(|column| column[figure].map_or(String::new(), shown));
             text += &format!("| {name} | {} |\n", cells.join(" | "));
@@ -73,10 +77,12 @@ impl Table {
     }
 
     /// Takes over what is less than what there is.
-    pub fn keep_least(&mut self, column: usize, figures: &[(usize, f64)]) {
-        for (figure, value) in figures {
-            let kept = &mut self.0[column][*figure];
-            *kept = Some(kept.map_or(*value, |least| least.min(*value)));
+    pub fn keep_least(&mut self, column: usize, figures: Figures) {
+        for (kept, new) in self.0[column].iter_mut().zip(figures) {
+            *kept = match (*kept, new) {
+                (Some(kept), Some(new)) => Some(kept.min(new)),
+                (kept, new) => kept.or(new),
+            };
         }
     }
 
