@@ -1,4 +1,4 @@
-//! The benchmark's checks fail when they should: a figure says nothing if a message can be lost,
+//! The benchmarks' checks fail when they should: a figure says nothing if a message can be lost,
 //! repeated or altered unnoticed.
 
 #![allow(dead_code)] // The benchmark uses more of these modules than their tests do.
@@ -9,10 +9,13 @@ mod frame;
 mod message;
 #[path = "../benches/room/order.rs"]
 mod order;
+#[path = "../benches/footprint/table.rs"]
+mod table;
 
 use frame::Frame;
 use message::Message;
 use order::{Order, said};
+use table::{FIGURES, Table};
 
 const LENGTH: usize = 64;
 
@@ -108,4 +111,37 @@ fn a_text_that_was_altered_or_never_said_is_an_error() {
     for text in [altered, said(0, &next), said(2, &stranger), b"Client #1 left the chat".to_vec()] {
         assert!(order.hear(0, &text).is_err(), "{}", String::from_utf8_lossy(&text));
     }
+}
+
+#[test]
+fn a_figure_that_has_grown_is_named() {
+    let of = |kb: f64| {
+        let mut table = Table::default();
+        table.keep_least(1, [Some(kb); FIGURES.len()]);
+        table
+    };
+    assert!(of(109.0).grown(&of(100.0), 1.1).is_empty());
+    assert!(of(50.0).grown(&of(100.0), 1.1).is_empty());
+    let grown = of(111.0).grown(&of(100.0), 1.1);
+    assert_eq!(grown.len(), FIGURES.len());
+    assert!(grown[0].contains("armv7") && grown[0].contains("111 (was 100)"), "{grown:?}");
+}
+
+#[test]
+fn the_least_of_some_measurements_is_kept() {
+    let mut table = Table::default();
+    for kb in [7.0, 5.0, 6.0] {
+        table.keep_least(0, [None, Some(kb), None, None, None, None]);
+    }
+    assert!(
+        table.markdown().contains("| resident at start, kB | 5.0 |  |"),
+        "{}",
+        table.markdown()
+    );
+}
+
+/// The table in the README is made from the file that is compared with.
+#[test]
+fn the_readme_has_the_footprint_of_the_file() {
+    Table::read().and_then(|table| table.is_in_readme()).unwrap_or_else(|error| panic!("{error}"));
 }

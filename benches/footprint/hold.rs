@@ -30,13 +30,13 @@ pub fn run(binary: &str, time: Duration) -> Result<(), String> {
         most = f64::max(most, reading.kb("Rss")?);
     }
     println!(
-        "{CLIENTS} clients, {SENDERS} of whom said {} messages in {} s: all heard each once, in one order",
+        "{CLIENTS} clients heard all {} messages that {SENDERS} of them said in {} s, each once, in one order.",
         flood.said(),
         time.as_secs(),
     );
     println!(
-        "of {MEGABYTES} MB the kernel leaves {} kB to all; of those were free before anybody came {} kB, \
-         under the flood at least {least} kB; roomd had {} kB, and {most} kB",
+        "Memory, in kB: of {MEGABYTES} MB the kernel leaves {} to programs; {} were free before \
+         anybody came, and always {least}; roomd had {}, and {most} at most.",
         at_start.kb("MemTotal")?,
         at_start.kb("MemAvailable")?,
         at_start.kb("Rss")?,
