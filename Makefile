@@ -5,6 +5,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # What `make run` passes on: make run ARGS='--listen [::]:8000'
 ARGS ?=
+# What `make build` builds in beside the usual: make build FEATURES=mdns
+FEATURES ?=
 
 FUZZ_SECONDS ?= 900
 FUZZ_TARGETS ?= head session hub outbox
@@ -19,17 +21,17 @@ AUTOBAHN ?=
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE := $(wildcard $(shell $(CC) -print-file-name=libc.a))
 ifneq ($(and $(findstring -linux-gnu,$(HOST)),$(ARCHIVE)),)
-RELEASE := RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked --target $(HOST)
+RELEASE := RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked --features '$(FEATURES)' --target $(HOST)
 BINARY := target/$(HOST)/release/roomd
 else
-RELEASE := $(CARGO) build --release --locked
+RELEASE := $(CARGO) build --release --locked --features '$(FEATURES)'
 BINARY := target/release/roomd
 endif
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test model soak fuzz autobahn audit test-needs screenshots bench bench-peers bench-10k lint fmt doc manual dist dist-check msrv test-arm test-arm-vm footprint footprint-check install uninstall clean
+.PHONY: help run build test model soak fuzz autobahn test-arm test-arm-vm test-systemd test-openrc audit test-needs screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,12 +39,13 @@ help: ## say what there is
 run: build ## serve the room on http://localhost:8000/ (ARGS='--listen [::]:8000' for the network)
 	@exec $(BINARY) $(ARGS)
 
-build: ## build the program, as a static binary where that can be had
+build: ## build the program, as a static binary where that can be had (FEATURES=mdns)
 	$(RELEASE)
 	@echo "built $(BINARY)"
 
 test: test-needs ## run every test, in the browser too; installs what that needs
 	$(CARGO) test --locked
+	$(CARGO) test --locked --features mdns --lib --test it -- mdns
 	$(MAKE) model
 
 model: ## try the orders in which hub, session and drain thread can meet (shuttle)
@@ -66,6 +69,20 @@ autobahn: ## run Autobahn's cases against the session's code (AUTOBAHN=COMMAND, 
 	$(CARGO) build --release --locked --example verbatim
 	target/release/examples/verbatim 127.0.0.1:9001 & trap "kill $$!" EXIT; \
 		sleep 1; $(AUTOBAHN) ws://127.0.0.1:9001/ws
+
+# Not a part of `make test`: they fetch a Debian, and need what not every container may do.
+test-systemd: build ## try what is installed under a real systemd; needs root
+test-openrc: build ## try what is installed under a real OpenRC; needs root
+test-systemd test-openrc:
+	@PATH="$$PATH:/usr/sbin:/sbin"; install=; \
+	command -v debootstrap >/dev/null || install="$$install debootstrap"; \
+	command -v systemd-nspawn >/dev/null || install="$$install systemd-container"; \
+	if [ -n "$$install" ]; then \
+		echo "fetching$$install"; \
+		$(SUDO) apt-get update -qq && \
+		$(SUDO) apt-get install -y -qq --no-install-recommends $$install >/dev/null || exit 1; \
+	fi
+	$(SUDO) tests/services/run $(@:test-%=%) $(BINARY)
 
 audit: ## check licences, sources and known advisories of all dependencies; needs the network
 	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
@@ -109,6 +126,7 @@ bench-10k: build ## measure 10,000 clients in one room
 lint: ## check format, clippy and documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --features mdns --lib --test it -- -D warnings
 	RUSTFLAGS='--cfg fuzzing' $(CARGO) clippy --locked --lib -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 
@@ -157,11 +175,48 @@ footprint-check: ## check that nothing takes a tenth more than docs/footprint.ts
 	dist/cargo armv7 build --release --bin roomd
 	$(FOOTPRINT) check $(X86_64) $(ARMV7)
 
-install: build ## install into $(DESTDIR)$(PREFIX)/bin
-	install -Dm755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/roomd
+# What goes where, as MODE:SOURCE:TARGET. A source that is not there is left out. An uninstall removes
+# the same targets. Which service it is follows from the service manager of this machine.
+INIT ?= $(shell \
+	if [ -d /run/systemd/system ]; then echo systemd; \
+	elif [ -x /sbin/procd ]; then echo procd; \
+	elif [ -d /run/openrc ] || [ -x /sbin/openrc-run ]; then echo openrc; \
+	elif command -v systemctl >/dev/null; then echo systemd; \
+	else echo none; fi)
+SHARE := $(PREFIX)/share
+DOCUMENTS := README.md README.zh-Hant.md SECURITY.md CHANGELOG.md LICENSE
+SERVICE_systemd := $(foreach unit,roomd.service roomd.socket roomd-admin.socket,644:service/$(unit):$(PREFIX)/lib/systemd/system/$(unit))
+SERVICE_openrc := 755:service/roomd.openrc:/etc/init.d/roomd
+SERVICE_procd := 755:service/roomd.procd:/etc/init.d/roomd
+SERVICE_none :=
+INSTALLED = \
+	755:$(BINARY):$(PREFIX)/bin/roomd \
+	644:docs/roomd.1:$(SHARE)/man/man1/roomd.1 \
+	644:docs/completions/roomd.bash:$(SHARE)/bash-completion/completions/roomd \
+	644:docs/completions/_roomd:$(SHARE)/zsh/site-functions/_roomd \
+	644:docs/completions/roomd.fish:$(SHARE)/fish/vendor_completions.d/roomd.fish \
+	$(foreach document,$(DOCUMENTS),644:$(document):$(SHARE)/doc/roomd/$(document)) \
+	$(SERVICE_$(INIT))
 
-uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/roomd
+install: build ## install below DESTDIR and PREFIX, with a service for INIT (systemd, openrc, procd, none)
+	@case "$(INIT)" in systemd|openrc|procd|none) ;; \
+		*) echo "INIT=$(INIT) is not systemd, openrc, procd or none"; exit 2 ;; esac
+	@set -e; for each in $(INSTALLED); do \
+		IFS=:; set -- $$each; unset IFS; target="$(DESTDIR)$$3"; \
+		[ -e "$$2" ] || continue; \
+		install -d "$${target%/*}"; \
+		case $$2 in \
+			service/*) sed 's|/usr/local/bin/|$(PREFIX)/bin/|' "$$2" | install -m "$$1" /dev/stdin "$$target" ;; \
+			*) install -m "$$1" "$$2" "$$target" ;; \
+		esac; \
+		echo "$$target"; \
+	done
+
+uninstall: ## remove what install put there (with the same DESTDIR, PREFIX and INIT)
+	@for each in $(INSTALLED); do \
+		IFS=:; set -- $$each; unset IFS; rm -f "$(DESTDIR)$$3"; \
+	done
+	@rmdir "$(DESTDIR)$(SHARE)/doc/roomd" 2>/dev/null || true
 
 clean: ## remove what was built
 	$(CARGO) clean

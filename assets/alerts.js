@@ -1,4 +1,4 @@
-// Tells a reader who is elsewhere: a number in the title and on the icon, a sound, a notification.
+// Tells a reader who is elsewhere: in the title, on the icon, by sound and notification.
 
 import { wants } from './settings.js';
 
@@ -21,7 +21,7 @@ export function alertTo(name, text) {
 	try {
 		new Notification(name, { body: text.slice(0, 200), tag: 'roomd' }).onclick = () => window.focus();
 	} catch {
-		// Some phones have the name, but for service workers only.
+		// Some phones have it for service workers only.
 	}
 }
 
@@ -45,7 +45,7 @@ function sound() {
 	tone.stop(audio.currentTime + 0.5);
 }
 
-document.addEventListener('visibilitychange', () => {
+addEventListener('visibilitychange', () => {
 	if (document.hidden) return;
 	unread = 0;
 	show();

@@ -1,4 +1,4 @@
-// Where texts are written. A draft is kept at each stroke, until it was handed over.
+// Where texts are written. Each stroke is kept until the text was sent.
 
 import { find, show } from './dom.js';
 import { tab } from './storage.js';
@@ -17,10 +17,10 @@ export function composer(send) {
 		const excess = tooMany(input.value);
 		const isTooLong = excess > 0;
 		tab.set('draft', input.value);
-		input.ariaInvalid = String(isTooLong);
+		input.ariaInvalid = isTooLong;
 		show('hint', isTooLong ? say('tooLong', asNumber(limit)) : '');
 		show('excess', isTooLong ? say('tooMany', asNumber(excess)) : '');
-		// For browsers that can't size a field by its content.
+		// Where the browser can't size a field by its content.
 		input.rows = Math.min(8, input.value.split('\n').length);
 	}
 
@@ -36,7 +36,7 @@ export function composer(send) {
 		}
 	};
 	input.onkeydown = (event) => {
-		// An input method's Enter takes the word it proposes. In Safari only the code 229 tells.
+		// An input method's Enter takes a word. In Safari only the code 229 tells.
 		const composing = event.isComposing || event.keyCode === 229;
 		if (event.key !== 'Enter' || event.shiftKey || composing) return;
 		event.preventDefault();
@@ -53,7 +53,7 @@ export function composer(send) {
 	if (!matchMedia('(pointer: coarse)').matches) input.focus();
 
 	return (isConnected) => {
-		button.ariaDisabled = String(!isConnected);
+		button.ariaDisabled = !isConnected;
 		if (isConnected) changed();
 	};
 }

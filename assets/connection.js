@@ -1,15 +1,16 @@
 // One WebSocket that comes back by itself. Its state is {name: 'connecting' | 'connected' | 'lost' |
 // 'refused' | 'closed', code, reason, retryAt}; without `retryAt` only a person should try again.
 
+import { ask } from './dom.js';
+
 const FIRST_WAIT = 1_000;
 const LONGEST_WAIT = 30_000;
-// So long a connection may take to open and a text to be answered to its sender; and so long it must
-// have held, or a server that accepts and drops would be hammered.
+// To open, and to answer a text; and so long a connection must have held, or a server that accepts
+// and drops would be hammered.
 const PATIENCE = 10_000;
 // Pages never see the server's pings, so silence is only a reason to ask.
 const SILENCE = 25_000;
-const ANSWER = 5_000;
-// Hidden tabs' timers rest a minute. Who rests longer slept, and the server gave up on him.
+// Hidden tabs' timers rest a minute. Who rests longer slept, and was given up.
 const SLEPT = 90_000;
 
 const LOST = 1006;
@@ -56,8 +57,7 @@ export function connect(address, onState, onText) {
 				const refusal = await askWhy(url);
 				if (mine === socket) retryAs(refusal);
 			} else if (code === LOST) lose();
-			else if (isFinal(code)) become({ name: 'closed', code, reason });
-			else retryAs({ name: 'closed', code, reason });
+			else (isFinal(code) ? become : retryAs)({ name: 'closed', code, reason });
 		};
 	}
 
@@ -76,13 +76,13 @@ export function connect(address, onState, onText) {
 
 	const wake = () => (state.retryAt ? open() : check());
 
-	// A page can't ping, but asks for anything at all.
+	// A page can't ping, but it can ask.
 	async function check() {
 		if (!isConnected()) return;
 		const checked = socket;
 		heard = Date.now();
 		try {
-			await fetch(location.pathname, { method: 'HEAD', cache: 'no-store', signal: AbortSignal.timeout(ANSWER) });
+			await ask(location.pathname, { method: 'HEAD' });
 		} catch {
 			if (checked === socket && isConnected()) lose();
 		}
@@ -111,18 +111,18 @@ export function connect(address, onState, onText) {
 
 	addEventListener('online', wake);
 	addEventListener('offline', check);
-	document.addEventListener('visibilitychange', () => document.hidden || wake());
+	addEventListener('visibilitychange', () => document.hidden || wake());
 	addEventListener('pagehide', leave);
 	addEventListener('pageshow', ({ persisted }) => persisted && open());
 	setInterval(tick, 1_000);
 	return { open, send };
 }
 
-// Browsers keep to themselves why a handshake failed, but the address can be asked by HTTP. A POST
-// carries the page's origin, which may be the reason.
+// Browsers don't tell why a handshake failed, but the address can be asked by HTTP: by POST, which
+// carries the page's origin, since that may be why.
 async function askWhy(url) {
 	try {
-		const answer = await fetch(url.replace(/^ws/, 'http'), { method: 'POST', signal: AbortSignal.timeout(ANSWER) });
+		const answer = await ask(url.replace(/^ws/, 'http'), { method: 'POST' });
 		const { status, headers } = answer;
 		const isText = headers.get('content-type')?.startsWith('text/plain');
 		const reason = isText ? (await answer.text()).trim().slice(0, 300) : `HTTP ${status}`;

@@ -1,6 +1,6 @@
-// The page at `/echo`: each text comes straight back, and the time it took is drawn.
+// The page at `/echo`: texts come straight back, and the times are drawn.
 
-import { find, show } from './dom.js';
+import { find, make, show } from './dom.js';
 import { add, follow } from './log.js';
 import { asNumber, say } from './texts.js';
 
@@ -29,6 +29,9 @@ export function echo(connection) {
 		show('unanswered', unanswered);
 	}
 
+	for (const name of ['last', 'median', 'worst', 'unanswered']) {
+		find('facts').append(make('div', {}, make('dt', {}, say(name)), make('dd', { id: name }, '–')));
+	}
 	setInterval(() => !document.hidden && ask(String(counter), false) && (counter += 1), PERIOD);
 
 	return {
@@ -46,7 +49,6 @@ export function echo(connection) {
 			// The plot alone tells of the steady ones.
 			if (isMine) add({ sender: '2', name: say('cameBack', milliseconds(ms)), text: answer });
 		},
-		connected() {},
 		disconnected() {
 			unanswered += waiting.length;
 			for (const _ of waiting) sample(Infinity);

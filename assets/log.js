@@ -1,5 +1,5 @@
-// The list of what was said. It takes entries at any speed, draws once per frame, and follows the
-// newest row unless the reader has scrolled away.
+// What was said. It takes entries at any speed, draws once per frame, and follows the newest row
+// unless the reader has scrolled away.
 
 import { find, show } from './dom.js';
 import { day, message, notice } from './rows.js';
@@ -57,7 +57,7 @@ function draw() {
 	else showJump();
 }
 
-// The first row stays a day: it goes when the next day follows it. What is being read does not move.
+// The first row stays a day, until the next day follows it. What is being read stays where it is.
 function prune() {
 	const { children } = list;
 	const surplus = children.length - MAX_ROWS;
@@ -104,4 +104,4 @@ find('jump').onclick = () => {
 	scroller.focus();
 };
 new ResizeObserver(() => following && follow()).observe(scroller);
-document.addEventListener('visibilitychange', draw);
+addEventListener('visibilitychange', draw);

@@ -1,4 +1,4 @@
-// Puts the page together: the room at `/`, the test of a connection at `/echo`.
+// Puts the page together: the room, or the test of a connection at `/echo`.
 
 import { composer } from './composer.js';
 import { connect } from './connection.js';
@@ -12,7 +12,7 @@ const isEcho = location.pathname.endsWith('/echo');
 const root = document.documentElement;
 root.lang = language;
 root.dataset.page = isEcho ? 'echo' : 'room';
-document.title = say(isEcho ? 'echoTitle' : 'title');
+if (isEcho) document.title = say('echoTitle');
 find('messages').dataset.empty = say(isEcho ? 'echoEmpty' : 'empty');
 for (const element of document.querySelectorAll('[data-text]')) element.textContent = say(element.dataset.text);
 for (const element of document.querySelectorAll('[data-label]')) element.ariaLabel = say(element.dataset.label);
@@ -28,7 +28,7 @@ function onState(state) {
 	const isConnected = state.name === 'connected';
 	showState(state);
 	setConnected(isConnected);
-	if (isConnected) page.connected();
+	if (isConnected) page.connected?.();
 	else if (wasConnected) page.disconnected();
 	wasConnected = isConnected;
 }

@@ -1,12 +1,10 @@
-// A message's text as nodes that say exactly the same. Characters that hide or reorder others get a
-// mark.
+// A message's text as nodes that say the same. What hides or reorders other characters is marked.
 
 import { make } from './dom.js';
 
 // A host is plain ASCII, so that no letter passes for another; a path may have any letters.
 const LINK = String.raw`(?<![a-z0-9+.\-])https?:\/\/(?:[a-z0-9.\-]+|\[[0-9a-f:.]+\])(?::\d+)?(?:[\/?#](?:(?!\p{DI}|\p{M}{17})[\p{L}\p{N}\p{M}\-._~:\/?#\[\]@!$&'\(\)*+,;=%])*)?`;
-// Control and invisible characters, but for those that languages and emoji are written with, in
-// moderate numbers.
+// Control and invisible characters, but for those of languages and emoji, in moderate numbers.
 const UNSEEN = String.raw`([[\p{Cc}\p{DI}\u2028\u2029]--[\n\r\t\u180b-\u180f\u200c-\u200f\ufe00-\ufe0f\u{e0020}-\u{e007f}\u{e0100}-\u{e01ef}]])\1*|[\p{M}\p{DI}]{17,}`;
 const CODE = '```[^]*?```\\n?|`[^`\\n]+`';
 

@@ -2,12 +2,12 @@
 
 import { alertTo } from './alerts.js';
 import { add, follow } from './log.js';
+import './invite.js';
 import { id, onNewId } from './settings.js';
 import { asTime, say } from './texts.js';
 import { confirm, doubt, keep, onSendAgain } from './unsent.js';
 
-// Only a whole frame is a notice, and only the first prefix names the sender: whatever else looks
-// like either was typed by somebody.
+// A notice is a whole frame, and the first prefix names the sender: anything else was typed.
 const NOTICE = /^Client #(-?\d+) left the chat$/;
 const MESSAGE = /^Client #(-?\d+) says: (.*)$/s;
 
@@ -35,7 +35,7 @@ export function room(connection) {
 			const [, leaver] = NOTICE.exec(frame) ?? [];
 			const [, sender, text] = MESSAGE.exec(frame) ?? [];
 			if (!sender) return add({ text: leaver ? say('left', leaver) : frame });
-			// Others may use the same number: mine is only what was sent from here.
+			// Others may have the same number: mine is what was sent from here.
 			const mine = confirm(sender, text);
 			const name = mine ? say('you') : say('client', sender);
 			add({ sender, name, text, mine });

@@ -1,4 +1,4 @@
-// Entries as rows. A row never changes once it is in the list, or a screen reader would say it again.
+// Entries as rows. A row in the list never changes, or a screen reader would say it again.
 
 import { make } from './dom.js';
 import { fill, isBlank } from './richtext.js';
@@ -17,7 +17,7 @@ export function message({ sender, name, text, mine, at }, previous) {
 
 export const notice = ({ text, at }) => make('li', { className: 'notice' }, make('p', {}, text), clock(at));
 
-export const day = ({ at }) => make('li', { className: 'day' }, make('time', { dateTime: at.toISOString() }, asDay(at)));
+export const day = ({ at }) => make('li', { className: 'day' }, clock(at, asDay));
 
 function body(text) {
 	const paragraph = fill(make('p', { className: 'text', dir: 'auto', lang: '' }), text);
@@ -27,4 +27,4 @@ function body(text) {
 	return paragraph;
 }
 
-const clock = (at) => make('time', { dateTime: at.toISOString() }, asTime(at));
+const clock = (at, format = asTime) => make('time', { dateTime: at.toISOString() }, format(at));

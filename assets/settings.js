@@ -1,4 +1,4 @@
-// The reader's number and wishes, and the dialog that changes them.
+// The reader's number and wishes, and the dialog for them.
 
 import { find, show } from './dom.js';
 import { device, tab } from './storage.js';
@@ -20,11 +20,9 @@ export function onNewId(changed) {
 	find('cancel').onclick = () => dialog.close();
 	find('notify').onchange = ask;
 	number.oninput = checkNumber;
-	dialog.onsubmit = (event) => {
-		event.preventDefault();
+	dialog.onsubmit = () => {
 		const chosen = parse(number.value);
 		for (const wish of WISHES) device.set(wish, find(wish).checked ? 'yes' : 'no');
-		dialog.close();
 		if (chosen === current) return;
 		use(chosen);
 		changed();
@@ -47,7 +45,7 @@ function open() {
 	dialog.showModal();
 }
 
-// What is wrong keeps the browser from submitting the form, and it says why.
+// The browser says what is wrong, and submits no form.
 function checkNumber() {
 	number.setCustomValidity(parse(number.value) ? '' : say('numberWrong'));
 }
@@ -61,7 +59,7 @@ function showObstacle() {
 	let obstacle;
 	if (!isSecureContext) obstacle = 'notifyInsecure';
 	else if ((window.Notification?.permission ?? 'denied') === 'denied') obstacle = 'notifyDenied';
-	find('notify').disabled = Boolean(obstacle);
+	find('notify').disabled = obstacle;
 	show('notify-hint', obstacle ? say(obstacle) : '');
 }
 
@@ -71,8 +69,6 @@ function parse(text) {
 	return value === BigInt.asIntN(64, value) ? String(value) : null;
 }
 
-// Plain http has no crypto.randomUUID, but it has this.
 function random() {
-	const [value] = crypto.getRandomValues(new Uint32Array(1));
-	return String(value % RANDOM_BELOW);
+	return String(Math.floor(Math.random() * RANDOM_BELOW));
 }

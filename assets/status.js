@@ -6,20 +6,16 @@ import { say } from './texts.js';
 let shown = {};
 
 export function showState(state) {
-	const retrying = state.name === 'connecting' && (shown.retryAt ?? shown.retrying);
+	const { name, reason, code } = state;
+	const retrying = name === 'connecting' && (shown.retryAt ?? shown.retrying);
 	if (!retrying) {
 		// Between tries the words stay, or a screen reader would say them at each one.
-		show('status', words(state));
-		find('connection').dataset.state = state.name;
-		find('try-now').hidden = state.name.startsWith('connect');
+		show('status', say(name, reason || code || say('refusedUnsaid')));
+		find('connection').dataset.state = name;
+		find('try-now').hidden = name.startsWith('connect');
 	}
 	shown = { ...state, retrying };
 	count();
-}
-
-function words({ name, code, reason }) {
-	const why = { refused: say('refusedUnsaid'), closed: code }[name];
-	return say(name, reason || why);
 }
 
 function count() {

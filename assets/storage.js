@@ -1,5 +1,5 @@
-// What the page remembers. Storage can be forbidden or full; the page then forgets, but works.
-// Behind a proxy, one origin may have several rooms, so keys have the path.
+// What the page remembers, unless storage is forbidden or full. Behind a proxy, one origin may have
+// several rooms, so keys have the path.
 
 function attempt(action) {
 	try {

@@ -1,11 +1,11 @@
-// What was sent but has not come back. After a loss nobody can know whether it was heard, so it is
-// neither dropped nor sent twice: the writer decides.
+// What was sent but has not come back. After a loss nobody knows whether it was heard, so the writer
+// decides what becomes of it.
 
 import { find, make } from './dom.js';
 import { tab } from './storage.js';
 import { say } from './texts.js';
 
-// Most answers come sooner, and would only flicker.
+// Most answers come sooner.
 const WORTH_SHOWING = 1_000;
 
 let entries = JSON.parse(tab.get('unsent') ?? '[]').map((entry) => ({ ...entry, doubtful: true }));
@@ -22,7 +22,7 @@ export function keep(id, text) {
 	setTimeout(show, WORTH_SHOWING);
 }
 
-// Takes out the first entry that this is, and says whether there was one.
+// Takes out the first such entry, and says whether there was one.
 export function confirm(id, text) {
 	const entry = entries.find((entry) => entry.id === id && entry.text === text);
 	if (entry) drop(entry);
@@ -56,4 +56,4 @@ function row(entry) {
 	return make('li', {}, make('p', { dir: 'auto' }, entry.text), ...choices);
 }
 
-const button = (key, onclick) => make('button', { type: 'button', className: 'quiet', onclick }, say(key));
+const button = (key, onclick) => make('button', { className: 'quiet', onclick }, say(key));

@@ -68,7 +68,7 @@ fn is_same(origin: &str, host: &str) -> bool {
 }
 
 /// The host of `HOST:PORT`; an IPv6 address keeps its brackets.
-fn name(authority: &str) -> &str {
+pub fn name(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((name, port))
             if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') =>

@@ -26,6 +26,7 @@ pub enum Command {
 struct Flag {
     /// The flag without its dashes. The variable's name follows from it.
     name: &'static str,
+    /// What it takes, in a word. Empty: it is a switch, which needs no value.
     value: &'static str,
     default: &'static str,
     help: &'static str,
@@ -61,6 +62,26 @@ const FLAGS: &[Flag] = &[
                     address(value).ok_or("ADDRESS:PORT, such as 127.0.0.1:9000, or off")?,
                 ),
             };
+            Ok(())
+        },
+    },
+    Flag {
+        name: "qr",
+        value: "",
+        default: "false",
+        help: "print a QR code of the page's address, for phones on the same network",
+        set: |config, value| {
+            config.qr = switch(value)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "mdns",
+        value: "NAME",
+        default: "none: no announcement",
+        help: "announce the room as http://NAME.local (in a build with FEATURES=mdns)",
+        set: |config, value| {
+            config.mdns = Some(label(value)?.into());
             Ok(())
         },
     },
@@ -223,9 +244,13 @@ pub fn parse(
                 let Some(flag) = FLAGS.iter().find(|flag| flag.name == name) else {
                     return Err(format!("--{name} is not a flag of roomd; see roomd --help"));
                 };
-                let value = parser
-                    .value()
-                    .map_err(|_| format!("--{} needs a value: {}", flag.name, flag.value))?;
+                let value = if flag.value.is_empty() {
+                    parser.optional_value().unwrap_or_else(|| "true".into())
+                } else {
+                    parser
+                        .value()
+                        .map_err(|_| format!("--{} needs a value: {}", flag.name, flag.value))?
+                };
                 flag.apply(&mut config, &format!("--{}", flag.name), value)?;
                 given.push(flag.name);
             }
@@ -253,12 +278,36 @@ impl Flag {
         format!("ROOMD_{}", self.name.to_uppercase().replace('-', "_"))
     }
 
+    /// As it is written on the command line.
+    fn usage(&self) -> String {
+        format!("--{} {}", self.name, self.value).trim_end().into()
+    }
+
     /// Sets the value that `source`, the flag or the variable, gives.
     fn apply(&self, config: &mut Config, source: &str, value: OsString) -> Result<(), String> {
         let value = value.to_string_lossy();
         (self.set)(config, &value)
             .map_err(|accepted| format!("{source}: '{}' is not {accepted}", value.escape_debug()))
     }
+}
+
+fn switch(value: &str) -> Result<bool, Refused> {
+    match value {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err("1, true, 0 or false"),
+    }
+}
+
+/// A part of a host name (RFC 1123), with or without the `.local` that is said behind it.
+fn label(value: &str) -> Result<&str, Refused> {
+    let name = value.strip_suffix(".local").unwrap_or(value);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let is_label = (1..=63).contains(&name.len())
+        && name.bytes().all(plain)
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    if is_label { Ok(name) } else { Err("a name of letters, digits and hyphens, such as boat") }
 }
 
 /// An address and a port. Names are not looked up: that would need a resolver in the binary.
@@ -308,7 +357,7 @@ fn seconds(value: &str) -> Result<Duration, Refused> {
 fn help() -> String {
     let mut out = String::from(
         "roomd: a chat room and message hub on one port\n\n\
-         Usage: roomd [FLAG VALUE]...\n\n\
+         Usage: roomd [FLAG [VALUE]]...\n\n\
          Open http://HOST:PORT/ in a browser to talk, /echo to test the connection. Programs join\n\
          with a WebSocket: /ws/CLIENT_ID is the room, /ws the echo.\n\n\
          Flags, each with a variable ROOMD_FLAG_NAME that it overrides:\n",
@@ -316,8 +365,10 @@ fn help() -> String {
     for flag in FLAGS {
         let _ = write!(
             out,
-            "  --{} {}\n      {}\n      [default: {}]\n",
-            flag.name, flag.value, flag.help, flag.default
+            "  {}\n      {}\n      [default: {}]\n",
+            flag.usage(),
+            flag.help,
+            flag.default
         );
     }
     out.push_str("  -h, --help\n      print this\n  -V, --version\n      print the version\n");
@@ -329,11 +380,7 @@ fn help() -> String {
 fn markdown() -> String {
     let mut out = String::from("| flag | default | |\n| --- | --- | --- |\n");
     for flag in FLAGS {
-        let _ = writeln!(
-            out,
-            "| `--{} {}` | {} | {} |",
-            flag.name, flag.value, flag.default, flag.help
-        );
+        let _ = writeln!(out, "| `{}` | {} | {} |", flag.usage(), flag.default, flag.help);
     }
     out
 }
@@ -368,8 +415,9 @@ mod tests {
 
     #[test]
     fn every_flag_and_its_variable_set_something() {
-        for flag in FLAGS {
+        for flag in FLAGS.iter().filter(|flag| cfg!(feature = "mdns") || flag.name != "mdns") {
             let value = match flag.name {
+                "qr" => "true",
                 "listen" | "admin-listen" => "0.0.0.0:80",
                 "allow-origin" => "https://a.example",
                 "log-level" => "warn",
@@ -377,10 +425,34 @@ mod tests {
                 "max-memory" => "77M",
                 _ => "77",
             };
-            let by_flag = config(&[&format!("--{}", flag.name), value], &[]);
-            let by_variable = config(&[], &[(&flag.variable(), value)]);
+            // Nobody would be told of a room that nobody else can enter.
+            let listen = if flag.name == "mdns" { &["--listen=[::]:80"][..] } else { &[] };
+            let mut args = listen.to_vec();
+            let by_variable = config(&args, &[(&flag.variable(), value)]);
+            let given = format!("--{}={value}", flag.name);
+            args.push(&given);
+            let by_flag = config(&args, &[]);
             assert_ne!(format!("{by_flag:?}"), format!("{:?}", Config::default()), "{}", flag.name);
             assert_eq!(format!("{by_flag:?}"), format!("{by_variable:?}"), "{}", flag.name);
+        }
+    }
+
+    #[test]
+    fn a_switch_needs_no_value() {
+        assert!(config(&["--qr", "--rate", "5"], &[]).qr);
+        assert!(config(&[], &[("ROOMD_QR", "1")]).qr);
+        assert!(!config(&["--qr=0"], &[("ROOMD_QR", "true")]).qr);
+        assert!(!config(&[], &[("ROOMD_QR", "false")]).qr);
+    }
+
+    #[test]
+    fn a_name_is_one_label() {
+        for name in ["boat", "boat.local", "B-2"] {
+            assert_eq!(label(name), Ok(name.trim_end_matches(".local")));
+        }
+        let long = "x".repeat(64);
+        for name in ["", ".local", "-a", "a-", "a.b", "a b", "a_b", "bø", &long] {
+            assert!(label(name).is_err(), "{name}");
         }
     }
 
@@ -417,6 +489,8 @@ mod tests {
             (&["--allow-origin", "chat.example"], &["--allow-origin", "'chat.example'", "SCHEME"]),
             (&["--allow-origin", "http://a/b"], &["--allow-origin", "'http://a/b'"]),
             (&["--log-level", "loud\n"], &["--log-level", r"'loud\n'", "debug"]),
+            (&["--qr=maybe"], &["--qr", "'maybe'", "1, true"]),
+            (&["--qr", "1"], &["'1'", "--help"]),
             (&["--port", "1"], &["--port", "--help"]),
             (&["-x"], &["-x", "--help"]),
             (&["hello"], &["'hello'", "--help"]),
@@ -430,6 +504,20 @@ mod tests {
         }
         let error = run(&[], &[("ROOMD_RATE", "x")]).expect_err("a wrong variable");
         assert!(error.contains("ROOMD_RATE"), "{error}");
+    }
+
+    #[cfg(not(feature = "mdns"))]
+    #[test]
+    fn a_build_that_announces_nothing_says_how_to_get_one() {
+        let error = run(&["--mdns", "boat", "--listen=[::]:80"], &[]).expect_err("a refusal");
+        assert!(error.contains("--mdns boat") && error.contains("FEATURES=mdns"), "{error}");
+    }
+
+    #[cfg(feature = "mdns")]
+    #[test]
+    fn mdns_does_not_announce_a_room_for_this_machine_alone() {
+        let error = run(&["--mdns", "boat"], &[]).expect_err("a refusal");
+        assert!(error.contains("--mdns boat") && error.contains("--listen [::]:8000"), "{error}");
     }
 
     #[test]

@@ -8,8 +8,8 @@
 use std::fmt::{self, Write};
 
 use crate::config::{
-    DESCRIPTORS_KEPT, FRONT, INBOX, LONG_MESSAGE, Limits, MAX_CLIENTS, READ_AHEAD, SLOTS,
-    SOCKET_BUFFER, SOCKET_BUFFER_MIN,
+    DESCRIPTORS_KEPT, FRONT, INBOX, LONG_MESSAGE, Limits, MAX_CLIENTS, PIECE, READ_AHEAD,
+    RECEIVE_BUFFER, SEND_BUFFER, SLOTS, WIDE_PIECE, WIDE_SEND_BUFFER,
 };
 
 const KIB: usize = 1024;
@@ -34,12 +34,14 @@ const SOCKET: usize = 4 * KIB;
 /// On the heap: what is read ahead, a message that is not long, and all that describes a client.
 const HEAP: usize = READ_AHEAD + LONG_MESSAGE + 2 * KIB;
 
-const CONNECTION: usize = THREAD + TOUCHED_STACK + SOCKET + HEAP;
+/// What the kernel may hold of what a client is sent: its buffer, which it doubles, and the piece
+/// with which that gets full.
+const SENDING: usize = 2 * SEND_BUFFER + PIECE;
 
-/// The kernel doubles what a buffer is set to, and there is one for each direction.
-const fn kernel_buffers(each: usize) -> usize {
-    2 * 2 * each
-}
+/// How much more that is when the buffer is wide.
+const WIDER: usize = 2 * WIDE_SEND_BUFFER + WIDE_PIECE - SENDING;
+
+const CONNECTION: usize = THREAD + TOUCHED_STACK + SOCKET + HEAP + SENDING;
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +61,10 @@ pub struct Budget {
     pub memory: usize,
     /// Connections.
     pub capacity: Capacity,
-    /// Bytes that one of the kernel's buffers of a connection is set to.
-    pub socket_buffer: usize,
+    /// Bytes that the kernel's buffer for what comes on a connection is set to.
+    pub receive_buffer: usize,
+    /// Clients whose buffer for what they are sent may be wide.
+    pub wide: usize,
     /// Events that wait for the hub; each may be a message of the greatest length.
     pub inbox: usize,
     /// Long messages that come in at the same time.
@@ -88,14 +92,17 @@ impl Budget {
         let mut given = most.min(DEFAULT);
         loop {
             match Budget::of(limits, descriptors, given) {
-                Ok(budget) => return Ok(budget),
                 // Who wants more clients than usual, and has the memory, need not say it twice.
-                Err(_) if given < most => given = (given + given / 8).min(most),
+                Ok(budget)
+                    if given < most && limits.max_clients.is_some() && !budget.is_ample() => {}
+                Ok(budget) => return Ok(budget),
+                Err(_) if given < most => {}
                 Err(wanted) => {
                     let name = "a quarter of the memory of this machine or cgroup,";
                     return Err(wanted.refusal(limits, descriptors, name));
                 }
             }
+            given = (given + given / 8).min(most);
         }
     }
 
@@ -106,37 +113,45 @@ impl Budget {
         let mut budget = Budget {
             memory,
             capacity: Capacity { clients: 0, clients_per_ip: max_clients_per_ip, front: 0 },
-            socket_buffer: SOCKET_BUFFER_MIN,
+            receive_buffer: *RECEIVE_BUFFER.start(),
+            wide: 0,
             inbox: (rest / 16 / max_message).clamp(4, INBOX),
             slots: (rest / 16 / (2 * max_message)).clamp(1, SLOTS),
-            queues: (rest / 8).max(max_queue),
+            queues: (rest / 6).max(max_queue),
             max_message,
         };
         // Of the descriptors, clients get three quarters at most.
         let places = descriptors.saturating_sub(DESCRIPTORS_KEPT).max(2);
         let wanted = limits.max_clients.unwrap_or(MAX_CLIENTS).min(places - places.div_ceil(4));
         budget.capacity.clients = wanted;
-        budget.capacity.front = (rest / 8 / budget.connection()).clamp(4, FRONT);
+        budget.capacity.front = (rest / 16 / budget.connection()).clamp(4, FRONT);
         let others = budget.sum() - wanted * budget.connection();
         let for_clients = memory.saturating_sub(others);
-        let for_each = (for_clients / wanted).saturating_sub(CONNECTION);
-        let buffer = for_each / kernel_buffers(KIB) * KIB;
+        let for_each = (for_clients / wanted).saturating_sub(CONNECTION) / 2;
         let fitting = for_clients / budget.connection();
         if fitting == 0 || limits.max_clients.is_some() && fitting < wanted {
             return Err(budget);
         }
         budget.capacity.clients = fitting.min(wanted);
-        budget.socket_buffer = buffer.clamp(SOCKET_BUFFER_MIN, SOCKET_BUFFER);
-        // What the clients leave is for more requests.
+        let (least, most) = RECEIVE_BUFFER.into_inner();
+        budget.receive_buffer = (for_each / KIB * KIB).clamp(least, most);
+        // What the clients leave is for wide buffers, and then for more requests.
+        budget.wide = memory.saturating_sub(budget.sum()) / WIDER;
+        budget.wide = budget.wide.min(budget.capacity.clients);
         budget.capacity.front = 0;
         let front = memory.saturating_sub(budget.sum()) / budget.connection();
         budget.capacity.front = front.min(FRONT).min(places - budget.capacity.clients);
         Ok(budget)
     }
 
+    /// Whether a quarter of the clients may fall behind at the same time and still be served well.
+    fn is_ample(&self) -> bool {
+        self.wide >= self.capacity.clients.div_ceil(4)
+    }
+
     /// A connection, be it a client or not.
     fn connection(&self) -> usize {
-        CONNECTION + kernel_buffers(self.socket_buffer)
+        CONNECTION + 2 * self.receive_buffer
     }
 
     fn sum(&self) -> usize {
@@ -144,6 +159,7 @@ impl Budget {
             + self.queues
             + self.inbox * self.max_message
             + self.slots * 2 * self.max_message
+            + self.wide * WIDER
             + (self.capacity.front + self.capacity.clients) * self.connection()
     }
 
@@ -172,7 +188,8 @@ impl fmt::Display for Budget {
         write!(
             f,
             "{} for the program, {} for queues, {} for {} messages on their way to the room, \
-             {} for {} long ones that come in, {} for {} clients and {} requests of {} each: {}",
+             {} for {} long ones that come in, {} for {} clients and {} requests of {} each, \
+             {} for wide buffers of {} who fall behind: {}",
             Size(PROGRAM),
             Size(self.queues),
             Size(self.inbox * self.max_message),
@@ -183,6 +200,8 @@ impl fmt::Display for Budget {
             self.capacity.clients,
             self.capacity.front,
             Size(self.connection()),
+            Size(self.wide * WIDER),
+            self.wide,
             Size(self.sum()),
         )
     }
@@ -216,8 +235,8 @@ mod tests {
         let budget = budget(&Limits::default(), usize::MAX);
         assert_eq!(budget.memory, DEFAULT);
         assert_eq!(budget.capacity.clients, MAX_CLIENTS);
-        assert_eq!(budget.socket_buffer, SOCKET_BUFFER);
-        assert!(budget.capacity.front > 600, "{budget}");
+        assert_eq!(budget.receive_buffer, *RECEIVE_BUFFER.end());
+        assert!(budget.is_ample() && budget.capacity.front > 150, "{budget}");
         assert!(budget.inbox > 200 && budget.slots > 100, "{budget}");
     }
 
@@ -283,7 +302,7 @@ mod tests {
         let limits = Limits { max_clients: Some(10_000), ..Limits::default() };
         let many = budget(&limits, usize::MAX);
         assert_eq!(many.capacity.clients, 10_000);
-        assert!(many.memory > DEFAULT && many.memory < 6 * DEFAULT, "{many}");
+        assert!(many.memory > DEFAULT && many.memory < 8 * DEFAULT, "{many}");
         let line = Budget::new(&limits, PLENTY, Some(1 << 30)).expect_err("that is too many");
         assert!(line.starts_with("a quarter of the memory"), "{line}");
     }

@@ -4,11 +4,12 @@
 //! settings against each other.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::wire;
+use crate::{reach, wire};
 
 /// What a person can set; [`crate::args`] has the flags. A test sets the rest too.
 #[derive(Clone, Debug)]
@@ -23,6 +24,10 @@ pub struct Config {
     pub allow_host: Vec<String>,
     /// What the echo endpoint answers.
     pub echo: Echo,
+    /// Whether the greeting has a QR code of the page's URL.
+    pub qr: bool,
+    /// The name under which the machine is announced to the network, without `.local`.
+    pub mdns: Option<String>,
     /// What is logged.
     pub log_level: LevelFilter,
     /// How much of everything.
@@ -91,6 +96,8 @@ impl Default for Config {
             allow_origin: Vec::new(),
             allow_host: Vec::new(),
             echo: Echo::Tutorial,
+            qr: false,
+            mdns: None,
             log_level: LevelFilter::Info,
             limits: Limits::default(),
         }
@@ -128,6 +135,10 @@ pub const HEAD_BYTES: usize = 8 * 1024;
 /// A request head: this many header fields.
 pub const HEAD_FIELDS: usize = 64;
 
+/// A page's URL, as it comes in a link and its code: long enough for a name and a path, short
+/// enough for a code that a camera reads from a screen and that is no larger than the page's files.
+pub const PAGE_URL_BYTES: usize = 200;
+
 /// Connections that are not clients: requests that are being read, pages that are being sent.
 /// So many that a thousand half-open connections leave room for people.
 pub const FRONT: usize = 1280;
@@ -153,8 +164,9 @@ pub const REFUSALS: usize = 32;
 pub const REFUSAL_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Descriptors that are not connections with a place: standard streams, listeners and wakers, what
-/// page requests need, those that are turned away, and those who ask for health and metrics.
-pub const DESCRIPTORS_KEPT: usize = 16 + 3 * RELAYS + REFUSALS + ADMIN_PLACES;
+/// page requests and mDNS need, those that are turned away, and those who ask for health and metrics.
+pub const DESCRIPTORS_KEPT: usize =
+    16 + 3 * RELAYS + REFUSALS + ADMIN_PLACES + if cfg!(feature = "mdns") { 8 } else { 0 };
 
 /// The burst that [`Limits::rate`] allows, in seconds of it.
 pub const BURST_SECONDS: u32 = 2;
@@ -188,12 +200,21 @@ pub const SLOT_PATIENCE: Duration = Duration::from_secs(1);
 /// before the session would wait for its client.
 pub const ANSWER_BUFFER: usize = 16 * 1024;
 
-/// The kernel's buffers of a connection, which it would else let grow to megabytes. The kernel
-/// doubles the figure for its own bookkeeping. Larger ones deliver no more.
-pub const SOCKET_BUFFER: usize = 16 * 1024;
+/// The kernel's buffer for what comes on a connection, and where memory is short. The kernel doubles
+/// these figures for its own bookkeeping, and would else let them grow to megabytes.
+pub const RECEIVE_BUFFER: RangeInclusive<usize> = 4 * 1024..=8 * 1024;
 
-/// What they are where memory is short.
-pub const SOCKET_BUFFER_MIN: usize = 4 * 1024;
+/// The kernel's buffer for what a client is sent, until it falls behind.
+pub const SEND_BUFFER: usize = 4 * 1024;
+
+/// What it gets then, if there is memory: with a small one, a client that keeps up would seem not
+/// to, since some systems acknowledge late what comes in few large segments.
+pub const WIDE_SEND_BUFFER: usize = 64 * 1024;
+
+/// The kernel is given so many bytes at once, and so many when the buffer is wide.
+pub const PIECE: usize = 8 * 1024;
+/// See [`PIECE`].
+pub const WIDE_PIECE: usize = 32 * 1024;
 
 /// Connections that the kernel may hold until they are accepted.
 pub const BACKLOG: i32 = 1024;
@@ -217,6 +238,9 @@ pub const LOG_RATE: u32 = 200;
 /// How long the end of the program waits for the log to be written.
 pub const LOG_FLUSH: Duration = Duration::from_millis(300);
 
+/// How long a service manager may take to take a notice.
+pub const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long accepting pauses when the system has no descriptor or memory for a connection.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -239,13 +263,28 @@ impl Config {
                  give at least {needed}, so that one message fits"
             ));
         }
-        match self.admin {
-            AdminListen::At(admin) if admin == self.listen && admin.port() != 0 => Err(format!(
-                "--admin-listen {admin} is the address of --listen: give another port, or leave \
-                 it out to have health and metrics beside the room"
-            )),
-            _ => Ok(()),
+        if self.admin == AdminListen::At(self.listen) && self.listen.port() != 0 {
+            return Err(format!(
+                "--admin-listen {} is the address of --listen: give another port, or leave it out \
+                 to have health and metrics beside the room",
+                self.listen
+            ));
         }
+        let Some(name) = &self.mdns else { return Ok(()) };
+        if cfg!(not(feature = "mdns")) {
+            return Err(format!(
+                "--mdns {name} needs a build of roomd with the feature: make build FEATURES=mdns"
+            ));
+        }
+        if reach::is_private(self.listen) {
+            return Err(format!(
+                "--mdns {name} announces the room to others, but --listen {} lets nobody else in: \
+                 give --listen [::]:{} too",
+                self.listen,
+                self.listen.port()
+            ));
+        }
+        Ok(())
     }
 }
 

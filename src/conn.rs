@@ -5,13 +5,15 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use rustix::net::{SendFlags, send};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send, sockopt};
 
+use crate::config::{PIECE, WIDE_PIECE, WIDE_SEND_BUFFER};
 use crate::drain::Drain;
 use crate::metrics::Metrics;
 use crate::outbox::{Link, Outbox};
 use crate::places::{Occupant, Place};
-use crate::queues::Queues;
+use crate::queues::Share;
 use crate::wire::Farewell;
 
 /// An accepted connection. There is one descriptor for it; reading and writing share the socket.
@@ -25,10 +27,19 @@ pub struct Conn {
     pub place: Place,
     /// Who looks after the client when it falls behind.
     pub drain: Drain<Arc<Conn>>,
-    /// What waits for all clients together.
-    pub queues: Arc<Queues>,
+    /// Its part of what waits for all clients together.
+    pub share: Share,
     /// Who counts what becomes of it.
     pub metrics: Arc<Metrics>,
+}
+
+impl Conn {
+    /// Makes the kernel's buffer wide, if there is memory for that.
+    fn widen(&self) -> bool {
+        // If it fails, the connection is as good as before.
+        self.share.widen()
+            && sockopt::set_socket_send_buffer_size(&self.stream, WIDE_SEND_BUFFER).is_ok()
+    }
 }
 
 /// The outbox of a connection.
@@ -81,14 +92,24 @@ impl Occupant for ConnOutbox {
 
 impl Link for Arc<Conn> {
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        // For this call alone: O_NONBLOCK would also hit the thread that reads.
-        let flags = SendFlags::DONTWAIT;
-        loop {
-            match send(&self.stream, bytes, flags) {
-                Err(rustix::io::Errno::INTR) => {}
-                result => return Ok(result?),
+        // For this call alone: O_NONBLOCK would also hit the thread that reads. Linux adds to a
+        // segment that has not left, up to 64 KiB and whatever the buffer's size; the end of a
+        // record ends the segment, so what the kernel holds is the buffer and one piece.
+        let flags = SendFlags::DONTWAIT | SendFlags::EOR;
+        let mut most = if self.share.is_wide() { WIDE_PIECE } else { PIECE };
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let piece = &bytes[sent..bytes.len().min(sent + most)];
+            match send(&self.stream, piece, flags) {
+                Ok(taken) => sent += taken,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if self.widen() => most = WIDE_PIECE,
+                // What the error is about will be said again.
+                Err(_) if sent > 0 => break,
+                Err(error) => return Err(error.into()),
             }
         }
+        Ok(sent)
     }
 
     fn half_close(&self) {
@@ -105,11 +126,11 @@ impl Link for Arc<Conn> {
     }
 
     fn queue_changed(&self, before: usize, after: usize) {
-        self.queues.changed(before, after);
+        self.share.changed(before, after);
     }
 
     fn relieve(&self) {
-        self.queues.relieve(|| self.place.furthest_behind());
+        self.share.relieve(|| self.place.furthest_behind());
     }
 
     fn evicted(&self) {

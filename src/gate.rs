@@ -4,6 +4,7 @@
 //! becomes a session, the page is fetched from the HTTP side, and the rest gets a refusal.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -17,6 +18,7 @@ use crate::conn::Conn;
 use crate::deadline;
 use crate::head::{self, Head};
 use crate::http::{Page, PageRequest};
+use crate::invite;
 use crate::refusal::Refusal;
 use crate::session::{Endpoint, Session};
 use crate::wire;
@@ -40,6 +42,8 @@ pub struct Site {
     pub access: Access,
     /// The HTTP side.
     pub page: Page,
+    /// Where the server listens.
+    pub listening: SocketAddr,
 }
 
 /// What is behind a gate, as far as deciding goes.
@@ -57,6 +61,8 @@ enum Decision {
     Upgrade(Endpoint, Vec<u8>),
     /// The page, or something that belongs to it.
     Page(PageRequest),
+    /// An invitation to the page with this URL; to HEAD, without the body.
+    Invite { page_url: String, head_only: bool },
     /// Health or metrics.
     Admin { asked: Asked, head_only: bool },
     /// A WebSocket's path without a handshake: this, unless a handshake would get another
@@ -91,6 +97,11 @@ impl Gate {
                     self.refuse(&conn, &Refusal::no_page());
                 }
             },
+            Decision::Invite { page_url, head_only } => {
+                if let Some(site) = &self.site {
+                    self.answer(&conn, &invite::response(&page_url, site.listening, head_only));
+                }
+            }
             Decision::Admin { asked, head_only } => {
                 if let Some(admin) = &self.admin {
                     self.answer(&conn, &admin.response(asked, head_only));
@@ -176,6 +187,14 @@ fn route(scope: Scope<'_>, head: &Head<'_>) -> Result<Decision, Refusal> {
     let access = scope.site.ok_or_else(|| Refusal::not_found(admin::PATHS))?;
     if let Some(endpoint) = endpoint(head.path) {
         return of_endpoint(access, head, endpoint);
+    }
+    if head.path == "/invite" {
+        let head_only = is_head(head)?;
+        if !invite::is_page_url(head.query) {
+            let line = "an invitation is asked for as /invite?URL-OF-THE-PAGE";
+            return Err(Refusal::bad_request(line));
+        }
+        return Ok(Decision::Invite { page_url: head.query.into(), head_only });
     }
     if !Page::has(head.path) {
         return Err(Refusal::not_found("the chat is at /"));

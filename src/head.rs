@@ -15,6 +15,8 @@ pub struct Head<'a> {
     pub method: &'a str,
     /// The path without the query.
     pub path: &'a str,
+    /// The query, without its question mark.
+    pub query: &'a str,
     /// Whether the version is HTTP/1.1 (else it is 1.0).
     pub is_http_1_1: bool,
     /// The host asked for, with its port if one is given.
@@ -63,10 +65,11 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head<'_>, usize)>, Refusal> {
 }
 
 fn read<'a>(request: &httparse::Request<'_, 'a>) -> Result<Head<'a>, Refusal> {
-    let (authority, path) = split_target(request.path.unwrap_or_default())?;
+    let (authority, path, query) = split_target(request.path.unwrap_or_default())?;
     let mut head = Head {
         method: request.method.unwrap_or_default(),
         path,
+        query,
         is_http_1_1: request.version == Some(1),
         ..Head::default()
     };
@@ -115,18 +118,19 @@ fn read<'a>(request: &httparse::Request<'_, 'a>) -> Result<Head<'a>, Refusal> {
     Ok(head)
 }
 
-/// Splits a request target into its authority, if it is an absolute URI, and its path (RFC 9112
-/// section 3.2).
-fn split_target(target: &str) -> Result<(Option<&str>, &str), Refusal> {
-    let without_query = target.split(['?', '#']).next().unwrap_or_default();
+/// Splits a request target into its authority, if it is an absolute URI, its path and its query
+/// (RFC 9112 section 3.2).
+fn split_target(target: &str) -> Result<(Option<&str>, &str, &str), Refusal> {
+    let without_fragment = target.split('#').next().unwrap_or_default();
+    let (without_query, query) = without_fragment.split_once('?').unwrap_or((without_fragment, ""));
     if without_query.starts_with('/') || without_query == "*" {
-        return Ok((None, without_query));
+        return Ok((None, without_query, query));
     }
     let Some((_, rest)) = without_query.split_once("://") else {
         return Err(Refusal::bad_request("the request target is neither a path nor a URI"));
     };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    Ok((Some(authority), if path.is_empty() { "/" } else { path }))
+    Ok((Some(authority), if path.is_empty() { "/" } else { path }, query))
 }
 
 #[cfg(test)]
@@ -150,6 +154,7 @@ mod tests {
             Head {
                 method: "GET",
                 path: "/ws/7",
+                query: "x=1",
                 is_http_1_1: true,
                 host: "box:8000",
                 origin: Some("http://box:8000"),
@@ -244,9 +249,9 @@ mod tests {
 
     #[test]
     fn a_target_may_be_a_whole_uri() {
-        let bytes = b"GET http://box:8000/echo?x HTTP/1.1\r\nHost: other\r\n\r\n";
+        let bytes = b"GET http://box:8000/echo?x?y#z HTTP/1.1\r\nHost: other\r\n\r\n";
         let (head, _) = parse(bytes).unwrap().expect("a head");
-        assert_eq!((head.host, head.path), ("box:8000", "/echo"));
+        assert_eq!((head.host, head.path, head.query), ("box:8000", "/echo", "x?y"));
         let bytes = b"GET http://box HTTP/1.1\r\nHost: other\r\n\r\n";
         let (head, _) = parse(bytes).unwrap().expect("a head");
         assert_eq!((head.host, head.path), ("box", "/"));

@@ -47,7 +47,7 @@ const ASSETS: &[Asset] = assets! {
     "text/css; charset=utf-8": "style.css";
     "image/svg+xml": "icon.svg";
     "text/javascript; charset=utf-8":
-        "alerts.js" "composer.js" "connection.js" "dom.js" "echo.js" "log.js" "main.js"
+        "alerts.js" "composer.js" "connection.js" "dom.js" "echo.js" "invite.js" "log.js" "main.js"
         "richtext.js" "room.js" "rows.js" "settings.js" "status.js" "storage.js" "texts.js"
         "unsent.js";
 };

@@ -14,7 +14,9 @@
 pub mod args;
 pub mod budget;
 pub mod config;
+pub mod greeting;
 pub mod logger;
+pub mod supervisor;
 
 mod conn;
 mod deadline;
@@ -30,6 +32,12 @@ mod head;
 mod http;
 mod refusal;
 mod reply;
+
+mod invite;
+#[cfg(feature = "mdns")]
+mod mdns;
+mod qr;
+mod reach;
 
 mod ahead;
 mod assembly;

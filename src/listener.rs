@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::config::{ACCEPT_PAUSE, BACKLOG};
+use crate::config::{ACCEPT_PAUSE, BACKLOG, SEND_BUFFER};
 use crate::conn::Conn;
 use crate::doorman::Doorman;
 use crate::drain::Drain;
@@ -21,20 +21,27 @@ use crate::queues::Queues;
 use crate::refusal::Refusal;
 use crate::workers::Workers;
 
-/// Sets up a socket that listens, and by inheritance the connections that it accepts, whose two
-/// buffers in the kernel are set to `buffer` bytes.
+/// Sets up a socket that listens, and by inheritance the connections that it accepts, where
+/// the kernel's buffer for what comes is set to `receive_buffer` bytes.
 ///
 /// # Errors
 /// What the system says; none is expected of a fresh socket.
-pub fn prepare(socket: &TcpListener, buffer: usize) -> io::Result<()> {
+pub fn prepare(socket: &TcpListener, receive_buffer: usize) -> io::Result<()> {
     use rustix::net::sockopt;
     socket.set_nonblocking(true)?;
     sockopt::set_tcp_nodelay(socket, true)?;
-    sockopt::set_socket_send_buffer_size(socket, buffer)?;
-    sockopt::set_socket_recv_buffer_size(socket, buffer)?;
-    // std listens with a backlog of its own choice; listening again changes it.
-    rustix::net::listen(socket, BACKLOG)?;
+    sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER)?;
+    sockopt::set_socket_recv_buffer_size(socket, receive_buffer)?;
     Ok(())
+}
+
+/// Has the kernel hold more connections until they are accepted: std listens with a backlog of its
+/// own choice, and listening again changes it.
+///
+/// # Errors
+/// What the system says; none is expected of a fresh socket.
+pub fn widen(socket: &TcpListener) -> io::Result<()> {
+    Ok(rustix::net::listen(socket, BACKLOG)?)
 }
 
 /// What the accept loop works with.
@@ -97,9 +104,9 @@ impl Listener {
             Ok(place) => place,
             Err(full) => return self.doorman.refuse(stream, peer, Refusal::full(full)),
         };
-        let (drain, queues) = (self.drain.clone(), self.queues.clone());
+        let (drain, share) = (self.drain.clone(), self.queues.share());
         let metrics = self.metrics.clone();
-        let conn = Arc::new(Conn { stream, peer, place, drain, queues, metrics });
+        let conn = Arc::new(Conn { stream, peer, place, drain, share, metrics });
         if let Err((conn, error)) = self.gates.serve(conn) {
             log::warn!("no thread for {peer}: {error}");
             if let Some(conn) = Arc::into_inner(conn) {

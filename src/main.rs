@@ -1,12 +1,13 @@
 //! The program: reads the command line, sets up the log, serves, and stops on a signal.
 
 use std::env;
-use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::thread;
 
 use roomd::args::{self, Command};
+use roomd::greeting::greeting;
+use roomd::supervisor::{self, Supervisor};
 use roomd::{Config, Server, ServerError, logger};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -32,13 +33,17 @@ fn main() -> ExitCode {
         }
         Err(line) => (ExitCode::from(USAGE), line),
     };
-    say(&format!("roomd: {said}"));
+    say(&format!("roomd: {said}\n"));
     code
 }
 
 fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+    let passed = supervisor::passed()?;
+    let is_passed = passed.room.is_some();
     logger::init(config.log_level).map_err(|error| format!("cannot start the log: {error}"))?;
-    let server = Server::bind(config)?;
+    let names: Vec<String> = config.mdns.iter().map(|name| format!("{name}.local")).collect();
+    let code = config.qr;
+    let mut server = Server::on(passed, config)?;
     let stopper = server.stopper();
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| format!("cannot wait for signals: {error}"))?;
@@ -46,7 +51,14 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let waiting = thread::Builder::new().name("signals".into()).spawn(move || {
         signals.forever().for_each(|_| stopper.stop());
     })?;
-    say(&greeting(server.local_addr()));
+    let colours = io::stderr().is_terminal();
+    say(&greeting(server.local_addr(), &names, is_passed, code, colours));
+    match Supervisor::find(|name| env::var_os(name)) {
+        Ok(Some(supervisor)) => server = server.supervised_by(supervisor),
+        Ok(None) => {}
+        // It can do without.
+        Err(error) => log::warn!("cannot reach the service manager at $NOTIFY_SOCKET: {error}"),
+    }
     let result = server.run();
     handle.close();
     let _ = waiting.join();
@@ -54,26 +66,8 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     Ok(result?)
 }
 
-/// What to open, and who can.
-fn greeting(address: SocketAddr) -> String {
-    let port = address.port();
-    if address.ip().to_canonical().is_loopback() {
-        format!(
-            "roomd: open http://{address}/ (only this machine can reach it; \
-             --listen [::]:{port} opens it to the network)"
-        )
-    } else if address.ip().is_unspecified() {
-        format!(
-            "roomd: open http://localhost:{port}/ here, or port {port} of this machine from \
-             elsewhere (the whole network can reach it)"
-        )
-    } else {
-        format!("roomd: open http://{address}/ (its network can reach it)")
-    }
-}
-
 /// Says something to the person who started the program, even if nothing is logged.
-fn say(line: &str) {
+fn say(lines: &str) {
     // With standard error closed there is nobody to say it to.
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = io::stderr().write_all(lines.as_bytes());
 }

@@ -16,6 +16,9 @@ pub struct Reply<'a> {
 /// The content type of a line for people.
 pub const PLAIN: &str = "text/plain; charset=utf-8";
 
+/// The content type of what the page reads.
+pub const JSON: &str = "application/json";
+
 impl Reply<'_> {
     /// The whole response; to a HEAD request (`head_only`) without the body, whose length is told
     /// all the same.

@@ -26,11 +26,14 @@ use crate::http::Page;
 use crate::hub::Hub;
 use crate::listener::{self, Listener};
 use crate::machine;
+#[cfg(feature = "mdns")]
+use crate::mdns::Announcement;
 use crate::metrics::Metrics;
 use crate::places::Places;
 use crate::queues::Queues;
 use crate::refusal::Refusal;
 use crate::session::{Host, Session};
+use crate::supervisor::{Passed, Supervisor};
 use crate::workers::Workers;
 
 /// A server that listens, and serves once it is [`run`](Server::run).
@@ -42,6 +45,7 @@ pub struct Server {
     admin: Option<(TcpListener, SocketAddr)>,
     config: Config,
     budget: Budget,
+    supervisor: Option<Supervisor>,
     stop: (Sender<Notice>, Receiver<Notice>),
 }
 
@@ -97,17 +101,36 @@ impl Server {
     /// # Errors
     /// When the settings do not fit each other or an address cannot be had.
     pub fn bind(config: Config) -> Result<Server, ServerError> {
+        Server::on(Passed::default(), config)
+    }
+
+    /// Serves on the sockets that were passed, and listens where `config` says only in place of those
+    /// that were not.
+    ///
+    /// # Errors
+    /// When the settings do not fit each other, or an address cannot be had or a socket used.
+    pub fn on(passed: Passed, config: Config) -> Result<Server, ServerError> {
         config.check().map_err(ServerError::settings)?;
         let budget = Budget::new(&config.limits, raise_descriptor_limit(), machine::memory())
             .map_err(ServerError::settings)?;
-        let (socket, address) = listen(config.listen, "--listen", budget.socket_buffer)?;
-        let admin = match config.admin {
-            AdminListen::At(address) => {
-                Some(listen(address, "--admin-listen", budget.socket_buffer)?)
-            }
-            AdminListen::WithTheRoom | AdminListen::Off => None,
+        let buffer = budget.receive_buffer;
+        let (socket, address) = match passed.room {
+            Some(socket) => take(socket, buffer)?,
+            None => listen(config.listen, "--listen", buffer)?,
         };
-        Ok(Server { socket, address, admin, config, budget, stop: unbounded() })
+        let admin = match (passed.admin, config.admin) {
+            (Some(socket), _) => Some(take(socket, buffer)?),
+            (None, AdminListen::At(address)) => Some(listen(address, "--admin-listen", buffer)?),
+            (None, AdminListen::WithTheRoom | AdminListen::Off) => None,
+        };
+        let (supervisor, stop) = (None, unbounded());
+        Ok(Server { socket, address, admin, config, budget, supervisor, stop })
+    }
+
+    /// Has the server tell `supervisor` when it serves, that it lives and when it stops.
+    #[must_use]
+    pub fn supervised_by(self, supervisor: Supervisor) -> Server {
+        Server { supervisor: Some(supervisor), ..self }
     }
 
     /// Where the server listens; the port that the system chose, if it was to choose.
@@ -133,7 +156,8 @@ impl Server {
     /// When the system gives no thread to start with, or a thread failed that the server cannot
     /// do without.
     pub fn run(self) -> Result<(), ServerError> {
-        let Server { socket, address, admin: admin_socket, config, budget, stop } = self;
+        let Server { socket, address, admin: admin_socket, config, budget, supervisor, stop } =
+            self;
         let (notices, news) = stop;
         let limits = config.limits;
         let capacity = budget.capacity;
@@ -153,6 +177,15 @@ impl Server {
         let (inbox, events) = bounded(budget.inbox);
         let counts = metrics.clone();
         let hub_thread = spawn("hub", &notices, move || Hub::new().run(&events, &counts))?;
+        let supervisor = supervisor.map(Arc::new);
+        let (stop_vouching, vouch_until) = bounded(0);
+        let watchdog_thread = match &supervisor {
+            Some(supervisor) if supervisor.watches() => {
+                let (supervisor, inbox) = (supervisor.clone(), inbox.clone());
+                Some(spawn("watchdog", &notices, move || supervisor.watch(&inbox, &vouch_until))?)
+            }
+            _ => None,
+        };
         let (doorman, refuse) = Doorman::new(metrics.clone());
         let doorman_thread = spawn("doorman", &notices, refuse)?;
 
@@ -171,8 +204,9 @@ impl Server {
         let access = Access::new(&config.allow_origin, &config.allow_host);
         let gate = Gate {
             limits: limits.clone(),
-            site: Some(Site { access, page: page.clone() }),
-            admin: (config.admin == AdminListen::WithTheRoom).then(|| admin.clone()),
+            site: Some(Site { access, page: page.clone(), listening: address }),
+            admin: (admin_socket.is_none() && config.admin == AdminListen::WithTheRoom)
+                .then(|| admin.clone()),
         };
         let gates = Workers::new("gate", alive.clone(), move |conn| {
             if let Some(session) = gate.admit(conn) {
@@ -182,10 +216,20 @@ impl Server {
                 }
             }
         });
-        let queues = Arc::new(Queues::new(budget.queues));
+        let queues = Queues::new(budget.queues, budget.wide);
         let office = Office { drain, queues, doorman, metrics: metrics.clone() };
         let front = office.open("accept", &notices, socket, capacity, gates)?;
-        log::info!("serving on {address}: {} clients at most", capacity.clients);
+        #[cfg(feature = "mdns")]
+        let announcement = config
+            .mdns
+            .map(|name| {
+                Announcement::start(&name, address).map_err(|error| {
+                    ServerError::other(format!("cannot announce {name}.local by mDNS: {error}"))
+                })
+            })
+            .transpose()?;
+        let status = format!("serving on {address}: {} clients at most", capacity.clients);
+        log::info!("{status}");
         log::info!("memory at most: {budget}");
         let admin_gate = Gate { limits: limits.clone(), site: None, admin: Some(admin) };
         // What it takes is gone afterwards, also if there is no such address.
@@ -197,6 +241,9 @@ impl Server {
             Ok(front)
         };
         let admin_front = admin_socket.map(open_admin).transpose()?;
+        if let Some(supervisor) = &supervisor {
+            supervisor.ready(&status);
+        }
 
         let result = match news.recv() {
             Ok(Notice::Ended(name)) => Err(ServerError::other(format!(
@@ -205,9 +252,17 @@ impl Server {
             Ok(Notice::Stop) | Err(_) => Ok(()),
         };
 
-        log::info!("stopping: everybody gets close code 1001");
+        let status = "stopping: everybody gets close code 1001";
+        log::info!("{status}");
+        #[cfg(feature = "mdns")]
+        drop(announcement);
         metrics.stop();
+        drop(stop_vouching);
         let places = front.close();
+        // From here on, who connects to a socket that was passed waits for the next run.
+        if let Some(supervisor) = &supervisor {
+            supervisor.stopping(status);
+        }
         // Behind everything that has been said, so that it still goes out.
         let (done, room_is_told) = bounded(0);
         let _ = inbox.send(Event::Shutdown { done });
@@ -230,7 +285,9 @@ impl Server {
         page.stop();
         // Only a thread that does not come back could still hold one of these.
         if all_ended.recv_timeout(LAST_MOMENT) == Err(RecvTimeoutError::Disconnected) {
-            for thread in [hub_thread, drain_thread, doorman_thread, page_thread] {
+            // The watchdog has a sender of the hub's inbox, so it goes first.
+            let threads = [hub_thread, drain_thread, doorman_thread, page_thread];
+            for thread in watchdog_thread.into_iter().chain(threads) {
                 join(thread);
             }
         }
@@ -338,20 +395,36 @@ fn raise_descriptor_limit() -> usize {
     current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
-/// A socket that listens where `flag` says, and where that is. Its connections have the kernel's
-/// buffers set to `buffer` bytes.
+/// A socket that listens where `flag` says, and where that is. The kernel's buffer for what
+/// comes is set to `receive_buffer` bytes.
 fn listen(
     address: SocketAddr,
     flag: &str,
-    buffer: usize,
+    receive_buffer: usize,
 ) -> Result<(TcpListener, SocketAddr), ServerError> {
     TcpListener::bind(address)
         .and_then(|socket| {
-            listener::prepare(&socket, buffer)?;
+            listener::widen(&socket)?;
+            listener::prepare(&socket, receive_buffer)?;
             let address = socket.local_addr()?;
             Ok((socket, address))
         })
         .map_err(|error| cannot_listen(address, flag, &error))
+}
+
+/// A socket that was passed, as [`listen`] gives it; only how many connections wait there is up to
+/// whoever made it.
+fn take(
+    socket: TcpListener,
+    receive_buffer: usize,
+) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let address = listener::prepare(&socket, receive_buffer).and_then(|()| socket.local_addr());
+    match address {
+        Ok(address) => Ok((socket, address)),
+        Err(error) => {
+            Err(ServerError::other(format!("cannot serve on the socket that was passed: {error}")))
+        }
+    }
 }
 
 fn cannot_listen(address: SocketAddr, flag: &str, error: &io::Error) -> ServerError {

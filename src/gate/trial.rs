@@ -52,6 +52,7 @@ fn check(decision: &Decision) {
             let tag = if_none_match.as_deref().unwrap_or_default();
             assert!(!tag.contains(['\r', '\n', '\0']));
         }
+        Decision::Invite { page_url, .. } => assert!(invite::is_page_url(page_url)),
         Decision::Admin { .. } => {}
         Decision::Question(refusal) | Decision::Refuse(refusal) => {
             let response = String::from_utf8(refusal.response()).unwrap();

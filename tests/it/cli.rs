@@ -211,6 +211,16 @@ fn the_first_line_says_what_to_open_and_who_can() {
     assert!(Program::start(&["--log-level", "off"]).address.port() > 0);
 }
 
+#[test]
+fn a_qr_code_that_would_lead_nowhere_is_not_drawn() {
+    let by_flag = Program::start(&["--qr"]);
+    assert!(by_flag.line("QR").contains("nobody else could open"));
+    let by_variable = Program::of(roomd(&["--listen", "127.0.0.1:0"]).env("ROOMD_QR", "true"));
+    assert!(by_variable.line("QR").contains("nobody else could open"));
+    let without = Program::start(&["--log-level", "info"]);
+    assert!(!without.line("").contains("QR"), "nobody asked for one");
+}
+
 /// The program stops well: with exit code 0, soon, and with a last line that says so.
 #[track_caller]
 fn stops(mut program: Program, signal: Signal, mut client: Client) {

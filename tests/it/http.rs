@@ -141,3 +141,41 @@ fn a_browser_loads_everything_at_once() {
         }
     });
 }
+
+#[test]
+fn a_page_gets_the_link_and_the_code_to_invite_others_with() {
+    let server = TestServer::start();
+    let url = "https://chat.example/deep/room/";
+    let path = format!("/invite?{url}");
+    let whole = server.ask(get(&path, ""));
+    assert_eq!(whole.status, 200, "{}", whole.head);
+    assert!(whole.text().starts_with(&format!(r#"{{"url":"{url}","code":"#)), "{}", whole.text());
+    assert_eq!(whole.field("Content-Type"), Some("application/json"));
+    assert_eq!(whole.field("Cache-Control"), Some("no-store"));
+    assert_eq!(whole.field("X-Content-Type-Options"), Some("nosniff"));
+    assert_eq!(whole.field("Access-Control-Allow-Origin"), None);
+    whole.is_complete();
+    let head = server.ask(get(&path, "").replacen("GET", "HEAD", 1));
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!(head.field("Content-Length"), whole.field("Content-Length"));
+    // On loopback, a link to localhost would be of no use to anybody else.
+    let own = server.ask(get(&format!("/invite?http://{}/", server.address()), ""));
+    let flag = format!(r#"{{"flag":"--listen [::]:{}"}}"#, server.address().port());
+    assert_eq!(own.text(), flag);
+}
+
+#[test]
+fn only_a_page_is_invited_to() {
+    let server = TestServer::start();
+    for query in ["", "?", "?javascript:alert(1)", "?http://", "?http://a/\"", "?http://a/?b"] {
+        let response = server.ask(get(&format!("/invite{query}"), ""));
+        response.refuses(400, "/invite?URL");
+    }
+    let long = format!("/invite?http://a/{}", "x".repeat(200));
+    server.ask(get(&long, "")).refuses(400, "/invite?URL");
+    let post = server.ask(get("/invite?http://a/", "").replacen("GET", "POST", 1));
+    post.refuses(405, "Allow");
+    assert_eq!(post.field("Allow"), Some("GET, HEAD"));
+    let foreign = "GET /invite?http://a/ HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+    server.ask(foreign).refuses(403, "--allow-host");
+}

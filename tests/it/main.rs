@@ -43,5 +43,11 @@ mod stop;
 /// The program: its command line, its log and the signals and shortages that it meets.
 mod cli;
 
+/// The program under a service manager: what it is passed, and what it tells.
+mod supervision;
+
+/// What `make install` puts where.
+mod install;
+
 /// The server and the clients that the tests work with.
 mod support;

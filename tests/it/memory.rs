@@ -139,7 +139,7 @@ fn unfinished_messages_do_not_keep_others_from_theirs() {
 #[test]
 fn long_messages_of_many_take_turns() {
     let server = TestServer::with(|config| {
-        config.limits.max_memory = Some(10 << 20);
+        config.limits.max_memory = Some(24 << 20);
         config.limits.rate = 0;
     });
     let mut talkers: Vec<Client> = (0..20).map(|_| server.echo()).collect();

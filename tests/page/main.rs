@@ -8,6 +8,7 @@ mod rig;
 mod alerts;
 mod connection;
 mod everybody;
+mod inviting;
 mod pictures;
 mod reading;
 mod safety;

@@ -128,3 +128,15 @@ fn of_the_echo() {
     page.wait("all answers", "document.querySelectorAll('.message').length === 78");
     keep(&page, "echo");
 }
+
+#[test]
+fn of_the_invitation() {
+    let room = Room::start();
+    let reader = Reader { width: 320, height: 568, ..Reader::default() };
+    let url = format!("http://boat.local:{}/", room.address.port());
+    let page = Page::open_as(&url, &reader);
+    let _clients = talk(&room, &page);
+    page.click("#invite");
+    page.wait("the dialog", "document.querySelector('#invitation').open");
+    keep(&page, "invite");
+}

@@ -213,7 +213,8 @@ fn a_reader_can_scroll_away_from_a_flood_and_come_back() {
 
 #[test]
 fn ten_thousand_messages_leave_the_page_responsive() {
-    let room = Room::start();
+    // On a busy machine the browser may fall behind, which is not what this is about.
+    let room = Room::start_with(|config| config.limits.max_queue = 16 << 20);
     let page = Page::open(&room.url());
     let mut client = room.join(5);
     page.wait("connected", "document.querySelector('[data-state=connected]')");
