@@ -31,7 +31,7 @@ endif
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test model soak fuzz autobahn test-arm test-arm-vm test-systemd test-openrc audit test-needs screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
+.PHONY: help run build test model soak fuzz autobahn test-arm test-arm-vm test-systemd test-openrc test-readme try-readme audit test-needs screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,7 +73,11 @@ autobahn: ## run Autobahn's cases against the session's code (AUTOBAHN=COMMAND, 
 # Not a part of `make test`: they fetch a Debian, and need what not every container may do.
 test-systemd: build ## try what is installed under a real systemd; needs root
 test-openrc: build ## try what is installed under a real OpenRC; needs root
-test-systemd test-openrc:
+test-readme: ## do what the README says for a small host, on a new Debian; needs root
+	$(MAKE) dist PROCESSORS=$(shell uname -m)
+	$(MAKE) try-readme
+try-readme: BINARY = target/dist/roomd-*-$(shell uname -m)-linux.tar.gz
+test-systemd test-openrc try-readme:
 	@PATH="$$PATH:/usr/sbin:/sbin"; install=; \
 	command -v debootstrap >/dev/null || install="$$install debootstrap"; \
 	command -v systemd-nspawn >/dev/null || install="$$install systemd-container"; \
@@ -82,7 +86,7 @@ test-systemd test-openrc:
 		$(SUDO) apt-get update -qq && \
 		$(SUDO) apt-get install -y -qq --no-install-recommends $$install >/dev/null || exit 1; \
 	fi
-	$(SUDO) tests/services/run $(@:test-%=%) $(BINARY)
+	$(SUDO) tests/services/run $(lastword $(subst -, ,$@)) $(BINARY)
 
 audit: ## check licences, sources and known advisories of all dependencies; needs the network
 	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
