@@ -299,9 +299,9 @@ mod tests {
 
     #[test]
     fn who_asks_for_many_clients_gets_the_memory_for_them() {
-        let limits = Limits { max_clients: Some(10_000), ..Limits::default() };
+        let limits = Limits { max_clients: Some(5_000), ..Limits::default() };
         let many = budget(&limits, usize::MAX);
-        assert_eq!(many.capacity.clients, 10_000);
+        assert_eq!(many.capacity.clients, 5_000);
         assert!(many.memory > DEFAULT && many.memory < 8 * DEFAULT, "{many}");
         let line = Budget::new(&limits, PLENTY, Some(1 << 30)).expect_err("that is too many");
         assert!(line.starts_with("a quarter of the memory"), "{line}");
