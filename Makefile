@@ -31,7 +31,7 @@ endif
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test model soak fuzz autobahn test-arm test-arm-vm test-systemd test-openrc test-readme try-readme audit test-needs screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
+.PHONY: help run build test model soak fuzz autobahn test-arm test-arm-vm test-memory test-systemd test-openrc test-readme try-readme audit test-needs screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -168,6 +168,10 @@ ARMV7 := target/cross/armv7-unknown-linux-musleabihf/release/roomd
 test-arm-vm: ## flood a room in an armv7 machine of 32 MB for ARM_SECONDS (60)
 	dist/cargo armv7 build --release --bin roomd
 	$(FOOTPRINT) hold $(ARMV7) $(ARM_SECONDS)
+
+test-memory: ## keep roomd within 8 MB while all stall but four, who flood; and within 30 threads
+	dist/cargo armv7 build --release --bin roomd
+	$(FOOTPRINT) cramped $(ARMV7) $(ARM_SECONDS)
 
 footprint: ## measure what the program and its clients take, for docs/footprint.tsv and the README
 	dist/cargo x86_64 build --release --bin roomd

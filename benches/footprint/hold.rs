@@ -15,7 +15,8 @@ pub fn run(binary: &str, time: Duration) -> Result<(), String> {
     // As it comes, but that nobody is slowed down, and that it may promise 50 clients memory which
     // this machine has only as long as most of them behave.
     let arguments = "--rate 0 --max-memory 8M";
-    let (mut probe, mut load) = measure::machine(Path::new(binary), MEGABYTES, arguments)?;
+    let (mut probe, address) = measure::machine(Path::new(binary), MEGABYTES, arguments, "")?;
+    let mut load = measure::load(address);
     let at_start = probe.read()?;
     measure::enter(&mut load, CLIENTS)?;
     let mut flood = Flood::new(CLIENTS, SENDERS, WINDOW, LENGTH);

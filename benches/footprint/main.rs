@@ -27,18 +27,21 @@ mod message;
 #[path = "../room/order.rs"]
 mod order;
 
+mod cramped;
 mod hold;
 mod measure;
 mod probe;
 mod table;
 
 const HELP: &str = "\
-Says how much memory roomd takes, in one of three ways:
+Says how much memory roomd takes, in one of four ways:
 
   update X86_64 ARMV7   measures both builds, and writes docs/footprint.tsv and the README's table
   check X86_64 ARMV7    measures both anew, and fails when a figure has grown by more than 10 %
                         since docs/footprint.tsv
   hold ARMV7 SECONDS    boots a machine of 32 MB, floods its room, and says what memory was left
+  cramped ARMV7 SECONDS gives it a group of 8 MB in which all stall but four, who flood; and one of
+                        30 threads
 ";
 
 /// What a figure may be of what it was before the check fails.
@@ -62,12 +65,17 @@ fn run(words: &[String]) -> Result<(), String> {
     match words.as_slice() {
         ["update", x86_64, armv7] => update([x86_64, armv7]),
         ["check", x86_64, armv7] => check([x86_64, armv7]),
-        ["hold", armv7, seconds] => {
-            let seconds = seconds.parse().map_err(|e| format!("SECONDS {seconds}: {e}"))?;
-            hold::run(armv7, Duration::from_secs(seconds))
+        ["hold", armv7, seconds] => hold::run(armv7, time(seconds)?),
+        ["cramped", armv7, seconds] => {
+            cramped::memory(armv7, time(seconds)?)?;
+            cramped::threads(armv7)
         }
         _ => Err(HELP.to_owned()),
     }
+}
+
+fn time(seconds: &str) -> Result<Duration, String> {
+    seconds.parse().map(Duration::from_secs).map_err(|e| format!("SECONDS {seconds}: {e}"))
 }
 
 fn words() -> Result<Vec<String>, lexopt::Error> {

@@ -82,18 +82,27 @@ fn start(place: Place, binary: &Path) -> Result<(Probe, Load), String> {
         Place::Here => {
             let (program, address) = (binary.display(), free_address());
             let command = format!("tests/arm/probe {program} --listen {address} {MANY}");
-            Ok((Probe::start(&command)?, load(address)))
+            Ok((Probe::start(&command, "")?, load(address)))
         }
-        Place::Machine => machine(binary, MEGABYTES, MANY),
+        Place::Machine => {
+            let (probe, address) = machine(binary, MEGABYTES, MANY, "")?;
+            Ok((probe, load(address)))
+        }
     }
 }
 
-/// Boots a machine in which roomd gets these arguments.
-pub fn machine(binary: &Path, megabytes: usize, arguments: &str) -> Result<(Probe, Load), String> {
+/// Boots a machine in which roomd gets these arguments, and its group these `limits`: words such as
+/// `memory.max=8M`. Where it is reached.
+pub fn machine(
+    binary: &Path,
+    megabytes: usize,
+    arguments: &str,
+    limits: &str,
+) -> Result<(Probe, SocketAddr), String> {
     let (program, address) = (binary.display(), free_address());
     let port = address.port();
     let command = format!("tests/arm/machine {program} {megabytes} {port} {arguments}");
-    Ok((Probe::start(&command)?, load(address)))
+    Ok((Probe::start(&command, limits)?, address))
 }
 
 /// A loopback port that nobody listens on at the moment.
@@ -104,7 +113,7 @@ fn free_address() -> SocketAddr {
 }
 
 /// Clients that leave the CPU to the server while they wait.
-fn load(address: SocketAddr) -> Load {
+pub fn load(address: SocketAddr) -> Load {
     Load::new(address, Cpus { server: 0, load: 0 })
 }
 

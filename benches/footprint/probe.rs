@@ -22,11 +22,13 @@ pub struct Probe {
 pub struct Reading(Vec<(String, f64)>);
 
 impl Probe {
-    /// Starts a command and waits until roomd says that it can be reached.
-    pub fn start(command: &str) -> Result<Probe, String> {
+    /// Starts a command and waits until roomd says that it can be reached. The `limits` are for a
+    /// machine; see `tests/arm/machine`.
+    pub fn start(command: &str, limits: &str) -> Result<Probe, String> {
         let words: Vec<&str> = command.split(' ').collect();
         let mut process = Command::new(words[0])
             .args(&words[1..])
+            .env("LIMITS", limits)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
