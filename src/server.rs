@@ -32,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::places::Places;
 use crate::queues::Queues;
 use crate::refusal::Refusal;
-use crate::session::{Host, Session};
+use crate::session::{Host, Inbox, Session};
 use crate::supervisor::{Passed, Supervisor};
 use crate::workers::Workers;
 
@@ -156,9 +156,23 @@ impl Server {
     /// When the system gives no thread to start with, or a thread failed that the server cannot
     /// do without.
     pub fn run(self) -> Result<(), ServerError> {
+        let news = self.stop.1.clone();
+        let running = self.start()?;
+        let result = match news.recv() {
+            Ok(Notice::Ended(name)) => Err(ServerError::other(format!(
+                "the {name} thread failed, and nothing goes without it"
+            ))),
+            Ok(Notice::Stop) | Err(_) => Ok(()),
+        };
+        running.stop();
+        result
+    }
+
+    /// Starts the threads, the ones that others rely on first.
+    fn start(self) -> Result<Running, ServerError> {
         let Server { socket, address, admin: admin_socket, config, budget, supervisor, stop } =
             self;
-        let (notices, news) = stop;
+        let (notices, _) = stop;
         let limits = config.limits;
         let capacity = budget.capacity;
         if let Some(wanted) = limits.max_clients.filter(|wanted| *wanted > capacity.clients) {
@@ -244,55 +258,84 @@ impl Server {
         if let Some(supervisor) = &supervisor {
             supervisor.ready(&status);
         }
+        // The watchdog has a sender of the hub's inbox, so it goes first.
+        let threads = [hub_thread, drain_thread, doorman_thread, page_thread];
+        Ok(Running {
+            front,
+            admin_front,
+            inbox,
+            page,
+            metrics,
+            supervisor,
+            stop_vouching,
+            #[cfg(feature = "mdns")]
+            announcement,
+            threads: watchdog_thread.into_iter().chain(threads).collect(),
+            all_ended,
+            stop_timeout: limits.stop_timeout,
+        })
+    }
+}
 
-        let result = match news.recv() {
-            Ok(Notice::Ended(name)) => Err(ServerError::other(format!(
-                "the {name} thread failed, and nothing goes without it"
-            ))),
-            Ok(Notice::Stop) | Err(_) => Ok(()),
-        };
+/// A server whose threads run.
+struct Running {
+    front: Front,
+    admin_front: Option<Front>,
+    inbox: Inbox,
+    page: Page,
+    metrics: Arc<Metrics>,
+    supervisor: Option<Arc<Supervisor>>,
+    /// Dropping it ends the watchdog.
+    stop_vouching: Sender<Infallible>,
+    #[cfg(feature = "mdns")]
+    announcement: Option<Announcement>,
+    /// In the order in which they end.
+    threads: Vec<JoinHandle<()>>,
+    /// Disconnected when no connection has a thread any more.
+    all_ended: Receiver<Infallible>,
+    stop_timeout: Duration,
+}
 
+impl Running {
+    /// Ends them in order: nobody is let in, everybody is told, and what is queued goes out.
+    fn stop(self) {
         let status = "stopping: everybody gets close code 1001";
         log::info!("{status}");
         #[cfg(feature = "mdns")]
-        drop(announcement);
-        metrics.stop();
-        drop(stop_vouching);
-        let places = front.close();
+        drop(self.announcement);
+        self.metrics.stop();
+        drop(self.stop_vouching);
+        let places = self.front.close();
         // From here on, who connects to a socket that was passed waits for the next run.
-        if let Some(supervisor) = &supervisor {
+        if let Some(supervisor) = &self.supervisor {
             supervisor.stopping(status);
         }
-        // Behind everything that has been said, so that it still goes out.
+        // Behind everything that has been said, so that it still goes out. A hub that hangs takes
+        // nothing.
         let (done, room_is_told) = bounded(0);
-        let _ = inbox.send(Event::Shutdown { done });
-        drop(inbox);
+        let _ = self.inbox.send_timeout(Event::Shutdown { done }, LAST_MOMENT);
+        drop(self.inbox);
         let _ = room_is_told.recv_timeout(LAST_MOMENT);
         places.stop();
-        if places.wait_until_empty(limits.stop_timeout) > 0 {
+        if places.wait_until_empty(self.stop_timeout) > 0 {
             places.cut();
             let left = places.wait_until_empty(LAST_MOMENT);
             log::warn!("some did not leave in time and were cut off ({left} are still there)");
         }
         // Until here whoever watches can see it stop.
-        if let Some(front) = admin_front {
+        if let Some(front) = self.admin_front {
             let places = front.close();
             places.stop();
             if places.wait_until_empty(LAST_MOMENT) > 0 {
                 places.cut();
             }
         }
-        page.stop();
+        self.page.stop();
         // Only a thread that does not come back could still hold one of these.
-        if all_ended.recv_timeout(LAST_MOMENT) == Err(RecvTimeoutError::Disconnected) {
-            // The watchdog has a sender of the hub's inbox, so it goes first.
-            let threads = [hub_thread, drain_thread, doorman_thread, page_thread];
-            for thread in watchdog_thread.into_iter().chain(threads) {
-                join(thread);
-            }
+        if self.all_ended.recv_timeout(LAST_MOMENT) == Err(RecvTimeoutError::Disconnected) {
+            self.threads.into_iter().for_each(join);
         }
         log::info!("stopped");
-        result
     }
 }
 
