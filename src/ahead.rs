@@ -41,9 +41,17 @@ impl Ahead {
         taken
     }
 
-    /// Takes back the last of the bytes that were taken.
-    pub fn take_back(&mut self, bytes: usize) {
-        self.waiting.start = self.waiting.start.saturating_sub(bytes);
+    /// Takes back the last of the bytes that were handed on, be it that they were taken from here or
+    /// that nothing waits here.
+    pub fn take_back(&mut self, bytes: &[u8]) {
+        match self.waiting.start.checked_sub(bytes.len()) {
+            Some(start) => {
+                self.bytes[start..self.waiting.start].copy_from_slice(bytes);
+                self.waiting.start = start;
+            }
+            // They never were here.
+            None => *self = Ahead::of(bytes.to_vec()),
+        }
     }
 }
 
@@ -63,8 +71,9 @@ mod tests {
                 break;
             }
             let back = step % 3 * taken / 3;
+            let (kept, back) = out[..taken].split_at(taken - back);
             ahead.take_back(back);
-            let taken = taken - back;
+            let taken = kept.len();
             got.extend_from_slice(&out[..taken]);
         }
         assert_eq!(got, all);

@@ -42,6 +42,7 @@ mod reach;
 mod ahead;
 mod assembly;
 mod framing;
+mod intake;
 mod pace;
 mod session;
 mod stream;

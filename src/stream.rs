@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::ahead::Ahead;
 use crate::assembly::{Assembly, Slot};
-use crate::config::{ANSWER_BUFFER, LONG_MESSAGE, Limits, READ_BUFFER};
-use crate::conn::ConnOutbox;
-use crate::framing::{Framing, Progress};
+use crate::config::{ANSWER_BUFFER, LONG_MESSAGE, Limits};
+use crate::conn::{Conn, ConnOutbox};
+use crate::framing::Progress;
+use crate::intake::Intake;
 use crate::wire;
 
 /// What a session needs of its client's connection, beside reading: answers to what came together
@@ -32,9 +32,7 @@ pub trait Answer: Read + Write {
 /// A client's connection.
 pub struct Stream {
     outbox: Arc<ConnOutbox>,
-    /// There is one while the client sends more than tungstenite's buffer takes at once.
-    ahead: Option<Ahead>,
-    framing: Framing,
+    intake: Intake,
     assembly: Assembly,
     /// Held while a long message comes in.
     slot: Option<Slot>,
@@ -66,8 +64,7 @@ impl Stream {
         outbox.link().stream.set_read_timeout(Some(ping_interval))?;
         Ok(Stream {
             outbox,
-            ahead: (!received.is_empty()).then(|| Ahead::of(received)),
-            framing: Framing::new(LONG_MESSAGE),
+            intake: Intake::new(received, LONG_MESSAGE),
             assembly,
             slot: None,
             long_has_ended: false,
@@ -79,28 +76,11 @@ impl Stream {
         })
     }
 
-    /// Reads from the socket, waiting until its timeout.
-    fn receive(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let mut socket = &self.outbox.link().stream;
-        if let Some(ahead) = &mut self.ahead {
-            let filled = ahead.fill(&mut socket)?;
-            self.outbox.link().metrics.received(filled);
-            return Ok(ahead.take(bytes));
-        }
-        let read = socket.read(bytes)?;
-        self.outbox.link().metrics.received(read);
-        // A small rest of the buffer is filled by one who says little, too.
-        if read == bytes.len() && read >= READ_BUFFER / 2 {
-            self.ahead = Some(Ahead::of(Vec::new()));
-        }
-        Ok(read)
-    }
-
     /// Waits until the client sends something, and not longer than it may be silent.
     fn wait(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.send_answers();
         loop {
-            match self.receive(bytes) {
+            match self.intake.read(&mut Socket(self.outbox.link()), bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.was_silent()?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
@@ -113,16 +93,10 @@ impl Stream {
         }
     }
 
-    /// How many of the `bytes` that have been read may be handed out. Takes back the others, and
-    /// waits for a slot if they begin a long message.
+    /// How many of the `bytes` that have been read may be handed out. Waits for a slot if they begin
+    /// a long message.
     fn pass(&mut self, bytes: &[u8]) -> usize {
-        let passed = self.framing.pass(bytes);
-        let rest = &bytes[passed.bytes..];
-        match &mut self.ahead {
-            Some(ahead) => ahead.take_back(rest.len()),
-            None if rest.is_empty() => {}
-            None => self.ahead = Some(Ahead::of(rest.to_vec())),
-        }
+        let passed = self.intake.pass(bytes);
         match passed.message {
             Progress::Long if self.slot.is_none() => {
                 self.send_answers();
@@ -136,7 +110,7 @@ impl Stream {
 
     /// The client was silent for as long as it may be: pings it, or gives it up.
     fn was_silent(&mut self) -> io::Result<()> {
-        self.ahead = None;
+        self.intake.rest();
         let caught_up = self.outbox.caught_up();
         match self.pinged {
             None => {
@@ -162,6 +136,17 @@ impl Stream {
     fn count_answers(&mut self) {
         let echoes = std::mem::take(&mut self.echoes);
         self.outbox.link().metrics.answered(echoes, self.answers.len());
+    }
+}
+
+/// The reading side of a connection: waits until its timeout, and counts.
+struct Socket<'a>(&'a Conn);
+
+impl Read for Socket<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = (&self.0.stream).read(bytes)?;
+        self.0.metrics.received(read);
+        Ok(read)
     }
 }
 
@@ -207,7 +192,7 @@ impl Read for Stream {
     /// [`io::ErrorKind::TimedOut`] when the client does not answer a ping,
     /// [`io::ErrorKind::OutOfMemory`] when it took too long for a message whose memory others need.
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let read = match self.ahead.as_mut().map_or(0, |ahead| ahead.take(bytes)) {
+        let read = match self.intake.waiting(bytes) {
             0 => self.wait(bytes),
             taken => Ok(taken),
         };

@@ -4,7 +4,8 @@
 use std::io::{Read, Write};
 
 use super::*;
-use crate::framing::{Framing, Progress};
+use crate::framing::Progress;
+use crate::intake::Intake;
 use crate::testing::Dice;
 
 /// Small enough for short inputs to reach it.
@@ -102,20 +103,23 @@ fn frames(mut bytes: &[u8]) -> Vec<&[u8]> {
 
 /// A connection on which bytes come in pieces.
 pub struct Line<'a> {
-    sent: &'a [u8],
-    piece: &'a mut dyn FnMut() -> usize,
-    framing: Framing,
+    pieces: Pieces<'a>,
+    intake: Intake,
     long_has_ended: bool,
     out: Vec<u8>,
     answers: Vec<u8>,
 }
 
+struct Pieces<'a> {
+    sent: &'a [u8],
+    piece: &'a mut dyn FnMut() -> usize,
+}
+
 impl<'a> Line<'a> {
     pub fn new(sent: &'a [u8], piece: &'a mut dyn FnMut() -> usize) -> Self {
         Line {
-            sent,
-            piece,
-            framing: Framing::new(LONG_MESSAGE),
+            pieces: Pieces { sent, piece },
+            intake: Intake::new(Vec::new(), LONG_MESSAGE),
             long_has_ended: false,
             out: Vec::new(),
             answers: Vec::new(),
@@ -123,14 +127,30 @@ impl<'a> Line<'a> {
     }
 }
 
+impl Read for Pieces<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let len = (self.piece)().min(bytes.len()).min(self.sent.len());
+        self.sent.read(&mut bytes[..len])
+    }
+}
+
 impl Read for Line<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.send_answers();
         assert!(!self.long_has_ended, "something is read before a long message is let go of");
-        let len = (self.piece)().min(bytes.len()).min(self.sent.len());
-        let passed = self.framing.pass(&self.sent[..len]);
+        let read = match self.intake.waiting(bytes) {
+            0 => {
+                // As often as not it was silent before.
+                if self.pieces.sent.len() % 2 == 0 {
+                    self.intake.rest();
+                }
+                self.intake.read(&mut self.pieces, bytes)?
+            }
+            waiting => waiting,
+        };
+        let passed = self.intake.pass(&bytes[..read]);
         self.long_has_ended = passed.message == Progress::LongEnds;
-        self.sent.read(&mut bytes[..passed.bytes])
+        Ok(passed.bytes)
     }
 }
 

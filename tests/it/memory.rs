@@ -2,8 +2,8 @@ use std::fs;
 
 use crate::cli::{Program, fails, roomd};
 use crate::support::{
-    Client, Frame, MAX_MESSAGE, Peer, TEXT, TestServer, eventually, frame, header, left, numbered,
-    says,
+    Client, Frame, MAX_MESSAGE, PING, Peer, TEXT, TestServer, eventually, frame, header, left,
+    numbered, says,
 };
 
 /// What a client costs the kernel at most: its thread, its socket and the smallest buffers. The
@@ -171,4 +171,27 @@ fn settings_that_do_not_fit_are_refused_with_the_arithmetic() {
     let enough = enough.split(',').next().expect("a size");
     let program = Program::start(&["--max-clients=1000", &format!("--max-memory={enough}")]);
     assert_eq!(places(&program), 1000);
+}
+
+/// Nothing that comes right behind a long message is lost, however slowly that began.
+#[test]
+fn what_comes_with_the_end_of_a_long_message_is_heard() {
+    let server = TestServer::with(|config| config.limits.rate = 0);
+    let mut client = server.join(1);
+    let mut long = String::new();
+    for n in 0..30 {
+        let part = numbered(n, 200);
+        let first = if n == 0 { TEXT & 0x0f } else { 0 };
+        client.send(frame(first, &part));
+        long.push_str(&part);
+        // Once it is answered, all so far has been read, and it was little each time.
+        client.send(frame(PING, n.to_string()));
+        assert_eq!(client.next("a pong").payload, n.to_string().as_bytes());
+    }
+    let short: Vec<String> = (0..40).map(|n| numbered(n, 30)).collect();
+    let mut rest = frame(0x80, "");
+    rest.extend(short.iter().flat_map(|text| frame(TEXT, text)));
+    client.send(rest);
+    client.hears(&says(1, &long));
+    client.hears_all(short.iter().map(|text| says(1, text)));
 }
