@@ -8,8 +8,8 @@
 use std::fmt::{self, Write};
 
 use crate::config::{
-    DESCRIPTORS_KEPT, FRONT, INBOX, LONG_MESSAGE, Limits, MAX_CLIENTS, PIECE, READ_AHEAD,
-    RECEIVE_BUFFER, SEND_BUFFER, SLOTS, WIDE_PIECE, WIDE_SEND_BUFFER,
+    DESCRIPTORS_KEPT, FRONT, INBOX, LONG_MESSAGE, Limits, MAX_CLIENTS, PIECE, READ_AHEAD, SLOTS,
+    SOCKET_BUFFER, WIDE_PIECE, WIDE_SEND_BUFFER,
 };
 
 const KIB: usize = 1024;
@@ -34,14 +34,16 @@ const SOCKET: usize = 4 * KIB;
 /// On the heap: what is read ahead, a message that is not long, and all that describes a client.
 const HEAP: usize = READ_AHEAD + LONG_MESSAGE + 2 * KIB;
 
-/// What the kernel may hold of what a client is sent: its buffer, which it doubles, and the piece
-/// with which that gets full.
-const SENDING: usize = 2 * SEND_BUFFER + PIECE;
+/// Connections that are not clients, at the least: so many does a browser open to load the page.
+const FRONT_MIN: usize = 6;
 
-/// How much more that is when the buffer is wide.
-const WIDER: usize = 2 * WIDE_SEND_BUFFER + WIDE_PIECE - SENDING;
+const CONNECTION: usize = THREAD + TOUCHED_STACK + SOCKET + HEAP;
 
-const CONNECTION: usize = THREAD + TOUCHED_STACK + SOCKET + HEAP + SENDING;
+/// What the kernel holds of a connection's bytes when its buffers are set to `size`, which it doubles.
+/// What is sent may be a piece more, the one with which the buffer gets full.
+const fn buffered(size: usize) -> usize {
+    2 * size + 2 * size + PIECE
+}
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +63,8 @@ pub struct Budget {
     pub memory: usize,
     /// Connections.
     pub capacity: Capacity,
-    /// Bytes that the kernel's buffer for what comes on a connection is set to.
-    pub receive_buffer: usize,
+    /// Bytes that the kernel's buffers of a connection are set to, one for each direction.
+    pub socket_buffer: usize,
     /// Clients whose buffer for what they are sent may be wide.
     pub wide: usize,
     /// Events that wait for the hub; each may be a message of the greatest length.
@@ -113,30 +115,31 @@ impl Budget {
         let mut budget = Budget {
             memory,
             capacity: Capacity { clients: 0, clients_per_ip: max_clients_per_ip, front: 0 },
-            receive_buffer: *RECEIVE_BUFFER.start(),
+            socket_buffer: *SOCKET_BUFFER.start(),
             wide: 0,
             inbox: (rest / 16 / max_message).clamp(4, INBOX),
             slots: (rest / 16 / (2 * max_message)).clamp(1, SLOTS),
-            queues: (rest / 6).max(max_queue),
+            queues: (rest / 7).max(max_queue),
             max_message,
         };
         // Of the descriptors, clients get three quarters at most.
         let places = descriptors.saturating_sub(DESCRIPTORS_KEPT).max(2);
         let wanted = limits.max_clients.unwrap_or(MAX_CLIENTS).min(places - places.div_ceil(4));
         budget.capacity.clients = wanted;
-        budget.capacity.front = (rest / 16 / budget.connection()).clamp(4, FRONT);
+        budget.capacity.front = (rest / 16 / budget.connection()).clamp(FRONT_MIN, FRONT);
         let others = budget.sum() - wanted * budget.connection();
         let for_clients = memory.saturating_sub(others);
-        let for_each = (for_clients / wanted).saturating_sub(CONNECTION) / 2;
         let fitting = for_clients / budget.connection();
         if fitting == 0 || limits.max_clients.is_some() && fitting < wanted {
             return Err(budget);
         }
         budget.capacity.clients = fitting.min(wanted);
-        let (least, most) = RECEIVE_BUFFER.into_inner();
-        budget.receive_buffer = (for_each / KIB * KIB).clamp(least, most);
+        let (least, most) = SOCKET_BUFFER.into_inner();
+        // The largest with which they all fit.
+        let fits = |size: &usize| CONNECTION + buffered(*size) <= for_clients / wanted;
+        budget.socket_buffer = (least..=most).rev().step_by(KIB).find(fits).unwrap_or(least);
         // What the clients leave is for wide buffers, and then for more requests.
-        budget.wide = memory.saturating_sub(budget.sum()) / WIDER;
+        budget.wide = memory.saturating_sub(budget.sum()) / budget.wider();
         budget.wide = budget.wide.min(budget.capacity.clients);
         budget.capacity.front = 0;
         let front = memory.saturating_sub(budget.sum()) / budget.connection();
@@ -151,7 +154,12 @@ impl Budget {
 
     /// A connection, be it a client or not.
     fn connection(&self) -> usize {
-        CONNECTION + 2 * self.receive_buffer
+        CONNECTION + buffered(self.socket_buffer)
+    }
+
+    /// How much more it is when the buffer for what is sent is wide.
+    fn wider(&self) -> usize {
+        2 * WIDE_SEND_BUFFER + WIDE_PIECE - 2 * self.socket_buffer - PIECE
     }
 
     fn sum(&self) -> usize {
@@ -159,7 +167,7 @@ impl Budget {
             + self.queues
             + self.inbox * self.max_message
             + self.slots * 2 * self.max_message
-            + self.wide * WIDER
+            + self.wide * self.wider()
             + (self.capacity.front + self.capacity.clients) * self.connection()
     }
 
@@ -200,7 +208,7 @@ impl fmt::Display for Budget {
             self.capacity.clients,
             self.capacity.front,
             Size(self.connection()),
-            Size(self.wide * WIDER),
+            Size(self.wide * self.wider()),
             self.wide,
             Size(self.sum()),
         )
@@ -235,7 +243,7 @@ mod tests {
         let budget = budget(&Limits::default(), usize::MAX);
         assert_eq!(budget.memory, DEFAULT);
         assert_eq!(budget.capacity.clients, MAX_CLIENTS);
-        assert_eq!(budget.receive_buffer, *RECEIVE_BUFFER.end());
+        assert_eq!(budget.socket_buffer, *SOCKET_BUFFER.end());
         assert!(budget.is_ample() && budget.capacity.front > 150, "{budget}");
         assert!(budget.inbox > 200 && budget.slots > 100, "{budget}");
     }

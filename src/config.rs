@@ -200,20 +200,20 @@ pub const SLOT_PATIENCE: Duration = Duration::from_secs(1);
 /// before the session would wait for its client.
 pub const ANSWER_BUFFER: usize = 16 * 1024;
 
-/// The kernel's buffer for what comes on a connection, and where memory is short. The kernel doubles
-/// these figures for its own bookkeeping, and would else let them grow to megabytes.
-pub const RECEIVE_BUFFER: RangeInclusive<usize> = 4 * 1024..=8 * 1024;
+/// The kernel's buffers of a connection, one for each direction; the least is for where memory is
+/// short. The kernel doubles these figures for its own bookkeeping, and would else let the buffers
+/// grow to megabytes.
+pub const SOCKET_BUFFER: RangeInclusive<usize> = 4 * 1024..=8 * 1024;
 
-/// The kernel's buffer for what a client is sent, until it falls behind.
-pub const SEND_BUFFER: usize = 4 * 1024;
-
-/// What it gets then, if there is memory: with a small one, a client that keeps up would seem not
-/// to, since some systems acknowledge late what comes in few large segments.
+/// What the one for sending is set to when a client falls behind, if there is memory: with a small
+/// one, a client that keeps up may seem not to.
 pub const WIDE_SEND_BUFFER: usize = 64 * 1024;
 
-/// The kernel is given so many bytes at once, and so many when the buffer is wide.
+/// The kernel is given so many bytes at once. Two of these fit a buffer of the usual size: many
+/// systems acknowledge the second segment at once, and the first one alone only after a while.
 pub const PIECE: usize = 8 * 1024;
-/// See [`PIECE`].
+
+/// The same, where the buffer is wide.
 pub const WIDE_PIECE: usize = 32 * 1024;
 
 /// Connections that the kernel may hold until they are accepted.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::config::{ACCEPT_PAUSE, BACKLOG, SEND_BUFFER};
+use crate::config::{ACCEPT_PAUSE, BACKLOG};
 use crate::conn::Conn;
 use crate::doorman::Doorman;
 use crate::drain::Drain;
@@ -21,17 +21,17 @@ use crate::queues::Queues;
 use crate::refusal::Refusal;
 use crate::workers::Workers;
 
-/// Sets up a socket that listens, and by inheritance the connections that it accepts, where
-/// the kernel's buffer for what comes is set to `receive_buffer` bytes.
+/// Sets up a socket that listens, and by inheritance the connections that it accepts. The
+/// kernel's buffers of those are set to `buffer` bytes.
 ///
 /// # Errors
 /// What the system says; none is expected of a fresh socket.
-pub fn prepare(socket: &TcpListener, receive_buffer: usize) -> io::Result<()> {
+pub fn prepare(socket: &TcpListener, buffer: usize) -> io::Result<()> {
     use rustix::net::sockopt;
     socket.set_nonblocking(true)?;
     sockopt::set_tcp_nodelay(socket, true)?;
-    sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER)?;
-    sockopt::set_socket_recv_buffer_size(socket, receive_buffer)?;
+    sockopt::set_socket_send_buffer_size(socket, buffer)?;
+    sockopt::set_socket_recv_buffer_size(socket, buffer)?;
     Ok(())
 }
 

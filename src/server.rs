@@ -113,7 +113,7 @@ impl Server {
         config.check().map_err(ServerError::settings)?;
         let budget = Budget::new(&config.limits, raise_descriptor_limit(), machine::memory())
             .map_err(ServerError::settings)?;
-        let buffer = budget.receive_buffer;
+        let buffer = budget.socket_buffer;
         let (socket, address) = match passed.room {
             Some(socket) => take(socket, buffer)?,
             None => listen(config.listen, "--listen", buffer)?,
@@ -438,17 +438,17 @@ fn raise_descriptor_limit() -> usize {
     current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
-/// A socket that listens where `flag` says, and where that is. The kernel's buffer for what
-/// comes is set to `receive_buffer` bytes.
+/// A socket that listens where `flag` says, and where that is. The kernel's buffers of its
+/// connections are set to `buffer` bytes.
 fn listen(
     address: SocketAddr,
     flag: &str,
-    receive_buffer: usize,
+    buffer: usize,
 ) -> Result<(TcpListener, SocketAddr), ServerError> {
     TcpListener::bind(address)
         .and_then(|socket| {
             listener::widen(&socket)?;
-            listener::prepare(&socket, receive_buffer)?;
+            listener::prepare(&socket, buffer)?;
             let address = socket.local_addr()?;
             Ok((socket, address))
         })
@@ -457,11 +457,8 @@ fn listen(
 
 /// A socket that was passed, as [`listen`] gives it; only how many connections wait there is up to
 /// whoever made it.
-fn take(
-    socket: TcpListener,
-    receive_buffer: usize,
-) -> Result<(TcpListener, SocketAddr), ServerError> {
-    let address = listener::prepare(&socket, receive_buffer).and_then(|()| socket.local_addr());
+fn take(socket: TcpListener, buffer: usize) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let address = listener::prepare(&socket, buffer).and_then(|()| socket.local_addr());
     match address {
         Ok(address) => Ok((socket, address)),
         Err(error) => {
