@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send, sockopt};
 
 use crate::config::{PIECE, WIDE_PIECE, WIDE_SEND_BUFFER};
+use crate::deadline;
 use crate::drain::Drain;
 use crate::metrics::Metrics;
 use crate::outbox::{Link, Outbox};
@@ -119,6 +120,10 @@ impl Link for Arc<Conn> {
 
     fn cut(&self) {
         let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    fn forget(&self) {
+        deadline::forget(&self.stream);
     }
 
     fn watch(outbox: &Arc<Outbox<Self>>) {

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use rustix::net::{RecvFlags, recv};
+use rustix::net::{RecvFlags, recv, sockopt};
 
 /// Reads what is there, without waiting.
 ///
@@ -59,13 +59,26 @@ pub fn write_last(stream: &TcpStream, bytes: &[u8], deadline: Instant) {
     }
 }
 
-/// Reads on until the peer closes, and forgets what comes. Closing at once instead could make the
-/// kernel reset the connection before the peer has read the last word.
+/// Reads on until the peer closes, and forgets what comes; false if it does not. Closing at once
+/// instead could make the kernel reset the connection before the peer has read the last word.
 // Not inlined: its buffer would deepen the stack of every idle client by a page.
 #[inline(never)]
-pub fn wait_for_end(stream: &TcpStream, deadline: Instant) {
+pub fn wait_for_end(stream: &TcpStream, deadline: Instant) -> bool {
     let mut rest = [0; 1024];
-    while read(stream, &mut rest, deadline).is_ok_and(|read| read > 0) {}
+    loop {
+        match read(stream, &mut rest, deadline) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Has the kernel drop what the peer has not taken once the socket is closed. It would else try on
+/// for minutes and keep the memory.
+pub fn forget(stream: &TcpStream) {
+    // It fails only when the connection is gone already.
+    let _ = sockopt::set_socket_linger(stream, Some(Duration::ZERO));
 }
 
 /// What is left until `deadline`, in what a socket takes for a timeout: whole microseconds, of

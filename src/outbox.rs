@@ -28,6 +28,8 @@ pub trait Link: Sized {
     fn half_close(&self);
     /// Ends the connection in both directions, which also ends a read that waits on it.
     fn cut(&self);
+    /// The peer had its time: what it has not taken may be dropped.
+    fn forget(&self);
     /// Hands the outbox to whoever calls [`Outbox::tend`] when the socket takes more. Called once
     /// until [`Outbox::tend`] has said [`Tended::Done`], and once more if the deadline comes nearer.
     fn watch(outbox: &Arc<Outbox<Self>>);
@@ -222,6 +224,7 @@ impl<L: Link> Outbox<L> {
             self.empty(&mut state);
             self.look_after(state, true);
         } else {
+            self.link.forget();
             self.end(&mut state);
         }
     }
@@ -259,7 +262,10 @@ impl<L: Link> Outbox<L> {
                     self.evict(&mut state);
                     self.empty(&mut state);
                 }
-                Phase::Closing | Phase::Closed => self.end(&mut state),
+                Phase::Closing | Phase::Closed => {
+                    self.link.forget();
+                    self.end(&mut state);
+                }
             }
         }
         match state.phase {

@@ -38,6 +38,10 @@ impl Queues {
     pub fn share(self: &Arc<Self>) -> Share {
         Share { queues: self.clone(), is_wide: AtomicBool::new(false) }
     }
+
+    fn are_too_long(&self) -> bool {
+        self.held.load(Ordering::Relaxed) > self.bound
+    }
 }
 
 impl Share {
@@ -91,12 +95,6 @@ impl Drop for Share {
         if *self.is_wide.get_mut() {
             self.queues.wide.fetch_add(1, Ordering::Relaxed);
         }
-    }
-}
-
-impl Queues {
-    fn are_too_long(&self) -> bool {
-        self.held.load(Ordering::Relaxed) > self.bound
     }
 }
 

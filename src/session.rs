@@ -136,8 +136,9 @@ impl Session {
             Endpoint::Room(id) => log::info!("client #{id} at {} left: {end}", conn.peer),
         }
         drop(client);
-        if !matches!(end, End::Lost(_)) {
-            deadline::wait_for_end(&conn.stream, Instant::now() + limits.close_timeout);
+        let until = Instant::now() + limits.close_timeout;
+        if !matches!(end, End::Lost(_)) && !deadline::wait_for_end(&conn.stream, until) {
+            deadline::forget(&conn.stream);
         }
     }
 }

@@ -92,6 +92,8 @@ impl Link for Arc<Socket> {
         self.world.change(|state| state.cut = true);
     }
 
+    fn forget(&self) {}
+
     fn watch(outbox: &Client) {
         outbox.link().drain.watch(outbox.clone());
     }

@@ -42,6 +42,8 @@ impl Link for Arc<Socket> {
         self.cut.fetch_add(1, Ordering::Relaxed);
     }
 
+    fn forget(&self) {}
+
     fn watch(outbox: &Arc<Outbox<Self>>) {
         outbox.link().watched.fetch_add(1, Ordering::Relaxed);
     }

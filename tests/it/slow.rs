@@ -74,7 +74,19 @@ fn a_reader_that_stalls_for_good_frees_its_place() {
     });
     talker.hears(&says(1, "?"));
     eventually("its place", || server.tries_to_join(3));
+    // Nor does the kernel go on trying to send what it had taken for it.
+    let server_port = format!(":{:04X}", server.address().port());
+    let is_trying = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        words.next().is_some_and(|local| local.ends_with(&server_port))
+            && words.nth(1) == Some(FIN_WAIT_1)
+    };
+    let sockets = std::fs::read_to_string("/proc/net/tcp").expect("the sockets of this system");
+    assert!(!sockets.lines().any(is_trying), "{sockets}");
 }
+
+/// A socket that is closed and has not sent everything, as `/proc/net/tcp` has it.
+const FIN_WAIT_1: &str = "04";
 
 /// The queue may be large enough for what was said: who doesn't catch up in time goes as well.
 #[test]
