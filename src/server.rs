@@ -192,14 +192,6 @@ impl Server {
         let counts = metrics.clone();
         let hub_thread = spawn("hub", &notices, move || Hub::new().run(&events, &counts))?;
         let supervisor = supervisor.map(Arc::new);
-        let (stop_vouching, vouch_until) = bounded(0);
-        let watchdog_thread = match &supervisor {
-            Some(supervisor) if supervisor.watches() => {
-                let (supervisor, inbox) = (supervisor.clone(), inbox.clone());
-                Some(spawn("watchdog", &notices, move || supervisor.watch(&inbox, &vouch_until))?)
-            }
-            _ => None,
-        };
         let (doorman, refuse) = Doorman::new(metrics.clone());
         let doorman_thread = spawn("doorman", &notices, refuse)?;
 
@@ -247,10 +239,11 @@ impl Server {
         log::info!("memory at most: {budget}");
         let admin_gate = Gate { limits: limits.clone(), site: None, admin: Some(admin) };
         // What it takes is gone afterwards, also if there is no such address.
+        let admin_notices = notices.clone();
         let open_admin = move |(socket, address)| {
             let gates = Workers::new("admin", alive, move |conn| drop(admin_gate.admit(conn)));
             let capacity = Capacity { clients: 0, clients_per_ip: 0, front: ADMIN_PLACES };
-            let front = office.open("admin accept", &notices, socket, capacity, gates)?;
+            let front = office.open("admin accept", &admin_notices, socket, capacity, gates)?;
             log::info!("health and metrics at {address}");
             Ok(front)
         };
@@ -258,6 +251,15 @@ impl Server {
         if let Some(supervisor) = &supervisor {
             supervisor.ready(&status);
         }
+        // Its first sign of life comes after that.
+        let (stop_vouching, vouch_until) = bounded(0);
+        let watchdog_thread = match &supervisor {
+            Some(supervisor) if supervisor.watches() => {
+                let (supervisor, inbox) = (supervisor.clone(), inbox.clone());
+                Some(spawn("watchdog", &notices, move || supervisor.watch(&inbox, &vouch_until))?)
+            }
+            _ => None,
+        };
         // The watchdog has a sender of the hub's inbox, so it goes first.
         let threads = [hub_thread, drain_thread, doorman_thread, page_thread];
         Ok(Running {
