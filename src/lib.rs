@@ -43,7 +43,7 @@ mod ahead;
 mod assembly;
 mod framing;
 mod intake;
-mod pace;
+mod rate;
 mod session;
 mod stream;
 

@@ -16,7 +16,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use simple_logger::SimpleLogger;
 
 use crate::config::{LOG_FLUSH, LOG_LINES, LOG_RATE};
-use crate::pace::Pace;
+use crate::rate::Pace;
 
 /// Logs from `level` on. Of the libraries, warnings only: theirs would drown ours.
 ///

@@ -20,7 +20,7 @@ use crate::deadline;
 use crate::event::{Event, Key};
 use crate::metrics::Leaving;
 use crate::outbox::{Bounds, Outbox};
-use crate::pace::Pace;
+use crate::rate::Pace;
 use crate::stream::{Answer, Stream};
 use crate::wire::{self, Farewell};
 
