@@ -10,6 +10,7 @@
 //! The modules are listed in the order in which a connection meets them; ARCHITECTURE.md has the
 //! whole picture.
 #![forbid(unsafe_code)]
+mod wire;
 
 pub mod args;
 pub mod budget;
@@ -55,7 +56,6 @@ mod drain;
 mod outbox;
 mod queues;
 mod sync;
-mod wire;
 
 mod admin;
 mod exposition;
