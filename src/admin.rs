@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::config::HEALTH_PATIENCE;
 use crate::event;
-use crate::exposition;
+use crate::metrics::prometheus;
 use crate::http::Page;
 use crate::metrics::Metrics;
-use crate::process::Process;
+use crate::metrics::process::Process;
 use crate::reply::{PLAIN, Reply};
 use crate::session::Inbox;
 

@@ -10,6 +10,7 @@
 //! The modules are listed in the order in which a connection meets them; ARCHITECTURE.md has the
 //! whole picture.
 #![forbid(unsafe_code)]
+mod metrics;
 mod wire;
 
 pub mod args;
@@ -58,9 +59,6 @@ mod queues;
 mod sync;
 
 mod admin;
-mod exposition;
-mod metrics;
-mod process;
 
 mod server;
 

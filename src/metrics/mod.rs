@@ -4,11 +4,14 @@
 //! what comes once for a client or for a read, and the hub, which sends every message to everybody,
 //! counts in numbers of its own ([`Tally`]) and hands them over once a batch.
 
+pub mod process;
+pub mod prometheus;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::exposition::Exposition;
-use crate::process::Process;
+use crate::metrics::prometheus::Exposition;
+use crate::metrics::process::Process;
 use crate::refusal::Reason;
 use crate::wire::Farewell;
 
