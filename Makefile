@@ -141,7 +141,7 @@ doc: ## build the documentation of the code
 	$(CARGO) doc --locked --no-deps --document-private-items
 
 manual: ## make the man page and the shells' completions anew, in docs
-	MANUAL=write $(CARGO) test --locked --lib args::manual
+	MANUAL=write $(CARGO) test --locked --lib flags::manual
 
 # For which processors `make dist` packs.
 PROCESSORS ?= x86_64 aarch64 armv7

@@ -57,7 +57,7 @@ impl Admin {
             },
             Asked::Metrics => {
                 let text = self.metrics.text(self.inbox.len(), &Process::ask());
-                ("200 OK", exposition::CONTENT_TYPE, text)
+                ("200 OK", prometheus::CONTENT_TYPE, text)
             }
         };
         Reply { status, fields: "", content_type, body: body.as_bytes() }.response(head_only)

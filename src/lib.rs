@@ -10,12 +10,10 @@
 //! The modules are listed in the order in which a connection meets them; ARCHITECTURE.md has the
 //! whole picture.
 #![forbid(unsafe_code)]
+pub mod config;
 mod metrics;
 mod wire;
 
-pub mod args;
-pub mod budget;
-pub mod config;
 pub mod greeting;
 pub mod logger;
 pub mod supervisor;
@@ -24,7 +22,6 @@ mod conn;
 mod deadline;
 mod doorman;
 mod listener;
-mod machine;
 mod places;
 mod workers;
 

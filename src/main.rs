@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::thread;
 
-use roomd::args::{self, Command};
+use roomd::config::flags::{self, Command};
 use roomd::greeting::greeting;
 use roomd::supervisor::{self, Supervisor};
 use roomd::{Config, Server, ServerError, logger};
@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let (code, said) = match args::parse(env::args_os().skip(1), |name| env::var_os(name)) {
+    let (code, said) = match flags::parse(env::args_os().skip(1), |name| env::var_os(name)) {
         Ok(Command::Serve(config)) => match serve(*config) {
             Ok(()) => return ExitCode::SUCCESS,
             Err(error) => {

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::budget::Capacity;
+use crate::config::budget::Capacity;
 use crate::config::FRONT_PER_IP;
 use crate::event::Key;
 

@@ -15,7 +15,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::access::Access;
 use crate::admin::Admin;
 use crate::assembly::Assembly;
-use crate::budget::{Budget, Capacity};
+use crate::config::budget::{Budget, Capacity};
 use crate::config::{ADMIN_PLACES, AdminListen, Config};
 use crate::conn::Conn;
 use crate::doorman::Doorman;
@@ -25,7 +25,7 @@ use crate::gate::{Gate, Site};
 use crate::http::Page;
 use crate::hub::Hub;
 use crate::listener::{self, Listener};
-use crate::machine;
+use crate::config::host_memory;
 #[cfg(feature = "mdns")]
 use crate::mdns::Announcement;
 use crate::metrics::Metrics;
@@ -111,7 +111,7 @@ impl Server {
     /// When the settings do not fit each other, or an address cannot be had or a socket used.
     pub fn on(passed: Passed, config: Config) -> Result<Server, ServerError> {
         config.check().map_err(ServerError::settings)?;
-        let budget = Budget::new(&config.limits, raise_descriptor_limit(), machine::memory())
+        let budget = Budget::new(&config.limits, raise_descriptor_limit(), host_memory::memory())
             .map_err(ServerError::settings)?;
         let buffer = budget.socket_buffer;
         let (socket, address) = match passed.room {

@@ -3,6 +3,10 @@
 //! A reader can audit what the server may use by reading this page. [`Config::check`] holds the
 //! settings against each other.
 
+pub mod budget;
+pub mod flags;
+pub mod host_memory;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -11,7 +15,7 @@ use log::LevelFilter;
 
 use crate::{reach, wire};
 
-/// What a person can set; [`crate::args`] has the flags. A test sets the rest too.
+/// What a person can set; [`crate::config::flags`] has the flags. A test sets the rest too.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where to listen. Port 0 lets the system choose one.
@@ -59,7 +63,7 @@ pub enum Echo {
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Bytes of all that clients can make the server hold. None: what
-    /// [`crate::budget::Budget::new`] finds.
+    /// [`crate::config::budget::Budget::new`] finds.
     pub max_memory: Option<usize>,
     /// Clients at once. None: as many as the memory and the descriptors allow, at most
     /// [`MAX_CLIENTS`].
