@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::access;
 use crate::config::PAGE_URL_BYTES;
-use crate::qr::Code;
-use crate::reach;
+use crate::lan::qr::Code;
+use crate::lan::addresses;
 use crate::reply::{JSON, Reply};
 
 /// Whether this can be the URL of our page, without query and fragment. Nothing in it has to be
@@ -23,7 +23,7 @@ pub fn is_page_url(url: &str) -> bool {
 pub fn response(page_url: &str, listening: SocketAddr, head_only: bool) -> Vec<u8> {
     let body = match link(page_url, listening) {
         Some((url, code)) => format!(r#"{{"url":"{url}","code":"{}"}}"#, code.image()),
-        None if reach::is_private(listening) => {
+        None if addresses::is_private(listening) => {
             format!(r#"{{"flag":"--listen [::]:{}"}}"#, listening.port())
         }
         None => "{}".into(),
@@ -36,7 +36,7 @@ pub fn response(page_url: &str, listening: SocketAddr, head_only: bool) -> Vec<u
 /// the page was opened by a name that means another machine elsewhere.
 fn link(page_url: &str, listening: SocketAddr) -> Option<(String, Code)> {
     let url = if is_loopback(page_url) {
-        reach::urls(listening).into_iter().next()?
+        addresses::urls(listening).into_iter().next()?
     } else {
         page_url.into()
     };

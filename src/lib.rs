@@ -10,11 +10,11 @@
 //! The modules are listed in the order in which a connection meets them; ARCHITECTURE.md has the
 //! whole picture.
 #![forbid(unsafe_code)]
+pub mod lan;
 pub mod config;
 mod metrics;
 mod wire;
 
-pub mod greeting;
 pub mod logger;
 pub mod supervisor;
 
@@ -35,8 +35,6 @@ mod reply;
 mod invite;
 #[cfg(feature = "mdns")]
 mod mdns;
-mod qr;
-mod reach;
 
 mod ahead;
 mod assembly;

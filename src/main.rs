@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use roomd::config::flags::{self, Command};
-use roomd::greeting::greeting;
+use roomd::lan::banner::greeting;
 use roomd::supervisor::{self, Supervisor};
 use roomd::{Config, Server, ServerError, logger};
 use signal_hook::consts::{SIGINT, SIGTERM};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mdns_sd::{DaemonEvent, Error, IfKind, IfPredicate, Receiver, ServiceDaemon, ServiceInfo};
 
-use crate::reach;
+use crate::lan::addresses;
 
 /// Browsers of services list it under this.
 const SERVICE: &str = "_http._tcp.local.";
@@ -37,7 +37,7 @@ impl Announcement {
             &[("path", "/")][..],
         )?
         .enable_addr_auto();
-        let serves = move |ip| reach::is_reached(listening, ip);
+        let serves = move |ip| addresses::is_reached(listening, ip);
         let kind = IfPredicate::new(move |interface| serves(interface.ip()));
         service.set_interfaces(vec![IfKind::Predicate(kind)]);
         let daemon = ServiceDaemon::new()?;

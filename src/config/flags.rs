@@ -540,7 +540,7 @@ mod tests {
     /// To mend it: put what the test says is missing between the README's marks.
     #[test]
     fn the_readme_has_the_same_table() {
-        let readme = include_str!("../README.md");
+        let readme = include_str!("../../README.md");
         let (_, rest) = readme.split_once("<!-- flags").expect("the mark before the table");
         let (table, _) = rest.split_once("<!-- end of flags -->").expect("the mark behind it");
         assert!(table.ends_with(&format!("-->\n{}", markdown())), "it lacks:\n{}", markdown());

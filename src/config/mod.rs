@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::{reach, wire};
+use crate::lan::addresses;
+use crate::wire;
 
 /// What a person can set; [`crate::config::flags`] has the flags. A test sets the rest too.
 #[derive(Clone, Debug)]
@@ -280,7 +281,7 @@ impl Config {
                 "--mdns {name} needs a build of roomd with the feature: make build FEATURES=mdns"
             ));
         }
-        if reach::is_private(self.listen) {
+        if addresses::is_private(self.listen) {
             return Err(format!(
                 "--mdns {name} announces the room to others, but --listen {} lets nobody else in: \
                  give --listen [::]:{} too",

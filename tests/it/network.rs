@@ -3,7 +3,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use roomd::greeting::greeting;
+use roomd::lan::banner::greeting;
 
 use crate::support::{
     Client, Frame, PATIENCE, Peer, TestServer, UPGRADE, eventually, get, left, says, started_by,

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use crate::qr::Code;
-use crate::reach;
+use crate::lan::qr::Code;
+use crate::lan::addresses;
 
 /// The greeting of a server that listens at this address, and answers to these names beside it. Its
 /// socket may have been `passed` to it, whatever the flags say.
@@ -18,7 +18,7 @@ pub fn greeting(
 ) -> String {
     let port = listening.port();
     let note = if passed { "; the socket was passed, so --listen is not used" } else { "" };
-    if reach::is_private(listening) {
+    if addresses::is_private(listening) {
         let hint = format!("; --listen [::]:{port} opens it to the network");
         let hint = if passed { note } else { &hint };
         let mut said =
@@ -28,7 +28,7 @@ pub fn greeting(
         }
         return said;
     }
-    let urls = reach::urls(listening);
+    let urls = addresses::urls(listening);
     let mut said = if !listening.ip().to_canonical().is_unspecified() {
         format!("roomd: open http://{listening}/ (its network can reach it{note})\n")
     } else if urls.is_empty() {
