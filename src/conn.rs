@@ -10,11 +10,11 @@ use rustix::net::{SendFlags, send, sockopt};
 
 use crate::config::{PIECE, WIDE_PIECE, WIDE_SEND_BUFFER};
 use crate::deadline;
-use crate::drain::Drain;
+use crate::outbox::flusher::Drain;
 use crate::metrics::Metrics;
 use crate::outbox::{Link, Outbox};
 use crate::places::{Occupant, Place};
-use crate::queues::Share;
+use crate::outbox::pool::Share;
 use crate::wire::Farewell;
 
 /// An accepted connection. There is one descriptor for it; reading and writing share the socket.

@@ -10,6 +10,7 @@
 //! The modules are listed in the order in which a connection meets them; ARCHITECTURE.md has the
 //! whole picture.
 #![forbid(unsafe_code)]
+mod outbox;
 pub mod lan;
 pub mod config;
 mod metrics;
@@ -47,11 +48,6 @@ mod stream;
 mod event;
 mod hub;
 
-mod backlog;
-mod drain;
-mod outbox;
-mod queues;
-mod sync;
 
 mod admin;
 

@@ -14,10 +14,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::config::{ACCEPT_PAUSE, BACKLOG};
 use crate::conn::Conn;
 use crate::doorman::Doorman;
-use crate::drain::Drain;
+use crate::outbox::flusher::Drain;
 use crate::metrics::Metrics;
 use crate::places::Places;
-use crate::queues::Queues;
+use crate::outbox::pool::Queues;
 use crate::refusal::Refusal;
 use crate::workers::Workers;
 

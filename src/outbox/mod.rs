@@ -5,19 +5,24 @@
 //! 3. It is the only writer of its connection, and takes whole frames; so frames never interleave.
 //! 4. It is bounded in bytes. A client whose queue would grow over the bound is cut off: the queue
 //!    is dropped at a frame boundary and a close frame with code 1013 takes its place. So is the
-//!    one furthest behind when all queues together are too long ([`crate::queues`]).
+//!    one furthest behind when all queues together are too long ([`crate::outbox::pool`]).
 //!
 //! Normally the queue is empty and a send goes straight to the socket. Only a client that fell
-//! behind has a queue; the drain thread ([`crate::drain`]) empties it when the socket takes more.
+//! behind has a queue; the drain thread ([`crate::outbox::flusher`]) empties it when the socket takes more.
 //! The lock makes each send whole; the hub, the session and the drain thread rarely meet at it.
+
+pub mod flusher;
+pub mod pool;
+pub mod queue;
+pub mod sync;
 
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::backlog::Backlog;
-use crate::sync::{Mutex, MutexGuard};
+use crate::outbox::queue::Backlog;
+use crate::outbox::sync::{Mutex, MutexGuard};
 use crate::wire::{self, Farewell};
 
 /// What an outbox needs of the connection that it writes to.
