@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::HEALTH_PATIENCE;
-use crate::event;
+use crate::room::event;
 use crate::metrics::prometheus;
 use crate::http::Page;
 use crate::metrics::Metrics;
@@ -89,7 +89,7 @@ mod tests {
     use crossbeam_channel::bounded;
 
     use super::*;
-    use crate::hub::Hub;
+    use crate::room::hub::Hub;
 
     /// A hub that runs as long as there is an inbox, or one that hangs: nobody reads what it gets.
     fn admin(hub_lives: bool) -> Admin {

@@ -6,7 +6,7 @@ pub use crate::session::trial::run as session;
 
 /// Events in the room.
 pub fn hub(bytes: &[u8]) {
-    crate::hub::trial::run(bytes);
+    crate::room::hub::trial::run(bytes);
 }
 
 /// Sends to one client.

@@ -10,6 +10,7 @@
 //! The modules are listed in the order in which a connection meets them; ARCHITECTURE.md has the
 //! whole picture.
 #![forbid(unsafe_code)]
+mod room;
 mod outbox;
 pub mod lan;
 pub mod config;
@@ -45,8 +46,6 @@ mod rate;
 mod session;
 mod stream;
 
-mod event;
-mod hub;
 
 
 mod admin;

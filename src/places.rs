@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::budget::Capacity;
 use crate::config::FRONT_PER_IP;
-use crate::event::Key;
+use crate::room::event::Key;
 
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

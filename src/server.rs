@@ -20,10 +20,10 @@ use crate::config::{ADMIN_PLACES, AdminListen, Config};
 use crate::conn::Conn;
 use crate::doorman::Doorman;
 use crate::outbox::flusher::Drain;
-use crate::event::Event;
+use crate::room::event::Event;
 use crate::gate::{Gate, Site};
 use crate::http::Page;
-use crate::hub::Hub;
+use crate::room::hub::Hub;
 use crate::listener::{self, Listener};
 use crate::config::host_memory;
 #[cfg(feature = "mdns")]

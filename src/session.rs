@@ -17,7 +17,7 @@ use crate::assembly::Assembly;
 use crate::config::{ANSWER_BUFFER, Echo, Limits, READ_BUFFER};
 use crate::conn::{Conn, ConnOutbox};
 use crate::deadline;
-use crate::event::{Event, Key};
+use crate::room::event::{Event, Key};
 use crate::metrics::Leaving;
 use crate::outbox::{Bounds, Outbox};
 use crate::rate::Pace;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::config::NOTICE_TIMEOUT;
-use crate::event::{Event, answers};
+use crate::room::event::{Event, answers};
 
 /// Sockets that listen already.
 #[derive(Debug, Default)]

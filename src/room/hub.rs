@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use crate::config::{BATCH_BYTES, INBOX};
-use crate::event::{Event, Key};
+use crate::room::event::{Event, Key};
 use crate::metrics::{Metrics, Tally};
 use crate::outbox::{Link, Outbox, Sent};
 use crate::wire::{self, Farewell};
