@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::config::SLOT_PATIENCE;
-use crate::places::Occupant;
+use crate::net::slots::Occupant;
 
 /// All slots.
 #[derive(Clone)]

@@ -10,6 +10,7 @@
 //! The modules are listed in the order in which a connection meets them; ARCHITECTURE.md has the
 //! whole picture.
 #![forbid(unsafe_code)]
+mod net;
 mod room;
 mod outbox;
 pub mod lan;
@@ -20,12 +21,6 @@ mod wire;
 pub mod logger;
 pub mod supervisor;
 
-mod conn;
-mod deadline;
-mod doorman;
-mod listener;
-mod places;
-mod workers;
 
 mod access;
 mod gate;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use crate::config::{HEAD_BYTES, HEAD_FIELDS};
-use crate::places::Full;
+use crate::net::slots::Full;
 use crate::reply::{PLAIN, Reply};
 
 /// An answer other than the page or a WebSocket.

@@ -17,24 +17,24 @@ use crate::admin::Admin;
 use crate::assembly::Assembly;
 use crate::config::budget::{Budget, Capacity};
 use crate::config::{ADMIN_PLACES, AdminListen, Config};
-use crate::conn::Conn;
-use crate::doorman::Doorman;
+use crate::net::conn::Conn;
+use crate::net::doorman::Doorman;
 use crate::outbox::flusher::Drain;
 use crate::room::event::Event;
 use crate::gate::{Gate, Site};
 use crate::http::Page;
 use crate::room::hub::Hub;
-use crate::listener::{self, Listener};
+use crate::net::listener::{self, Listener};
 use crate::config::host_memory;
 #[cfg(feature = "mdns")]
 use crate::mdns::Announcement;
 use crate::metrics::Metrics;
-use crate::places::Places;
+use crate::net::slots::Places;
 use crate::outbox::pool::Queues;
 use crate::refusal::Refusal;
 use crate::session::{Host, Inbox, Session};
 use crate::supervisor::{Passed, Supervisor};
-use crate::workers::Workers;
+use crate::net::threads::Workers;
 
 /// A server that listens, and serves once it is [`run`](Server::run).
 #[derive(Debug)]

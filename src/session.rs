@@ -15,8 +15,8 @@ use tungstenite::{Error, Message, Utf8Bytes, WebSocket};
 
 use crate::assembly::Assembly;
 use crate::config::{ANSWER_BUFFER, Echo, Limits, READ_BUFFER};
-use crate::conn::{Conn, ConnOutbox};
-use crate::deadline;
+use crate::net::conn::{Conn, ConnOutbox};
+use crate::net::deadline;
 use crate::room::event::{Event, Key};
 use crate::metrics::Leaving;
 use crate::outbox::{Bounds, Outbox};

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::assembly::{Assembly, Slot};
 use crate::config::{ANSWER_BUFFER, LONG_MESSAGE, Limits};
-use crate::conn::{Conn, ConnOutbox};
+use crate::net::conn::{Conn, ConnOutbox};
 use crate::framing::Progress;
 use crate::intake::Intake;
 use crate::wire;

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::places::Occupant;
+use crate::net::slots::Occupant;
 
 /// The memory of all queues.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::{REFUSAL_TIMEOUT, REFUSALS};
-use crate::deadline;
+use crate::net::deadline;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 

@@ -9,11 +9,11 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send, sockopt};
 
 use crate::config::{PIECE, WIDE_PIECE, WIDE_SEND_BUFFER};
-use crate::deadline;
+use crate::net::deadline;
 use crate::outbox::flusher::Drain;
 use crate::metrics::Metrics;
 use crate::outbox::{Link, Outbox};
-use crate::places::{Occupant, Place};
+use crate::net::slots::{Occupant, Place};
 use crate::outbox::pool::Share;
 use crate::wire::Farewell;
 

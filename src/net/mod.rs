@@ -1,0 +1,8 @@
+//! TCP connections about which nothing is known yet: accepted, counted, and given a thread.
+
+pub mod conn;
+pub mod deadline;
+pub mod doorman;
+pub mod listener;
+pub mod slots;
+pub mod threads;
