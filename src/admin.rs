@@ -9,7 +9,7 @@ use crate::http::Page;
 use crate::metrics::Metrics;
 use crate::metrics::process::Process;
 use crate::reply::{PLAIN, Reply};
-use crate::session::Inbox;
+use crate::client::session::Inbox;
 
 /// Answers the two questions.
 pub struct Admin {

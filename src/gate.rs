@@ -20,7 +20,7 @@ use crate::head::{self, Head};
 use crate::http::{Page, PageRequest};
 use crate::invite;
 use crate::refusal::Refusal;
-use crate::session::{Endpoint, Session};
+use crate::client::session::{Endpoint, Session};
 use crate::wire;
 
 /// A head is read in pieces of so many bytes; most are one.

@@ -10,6 +10,7 @@
 //! The modules are listed in the order in which a connection meets them; ARCHITECTURE.md has the
 //! whole picture.
 #![forbid(unsafe_code)]
+mod client;
 mod net;
 mod room;
 mod outbox;
@@ -33,13 +34,7 @@ mod invite;
 #[cfg(feature = "mdns")]
 mod mdns;
 
-mod ahead;
-mod assembly;
-mod framing;
-mod intake;
 mod rate;
-mod session;
-mod stream;
 
 
 

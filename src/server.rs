@@ -14,7 +14,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::access::Access;
 use crate::admin::Admin;
-use crate::assembly::Assembly;
+use crate::client::permits::Assembly;
 use crate::config::budget::{Budget, Capacity};
 use crate::config::{ADMIN_PLACES, AdminListen, Config};
 use crate::net::conn::Conn;
@@ -32,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::net::slots::Places;
 use crate::outbox::pool::Queues;
 use crate::refusal::Refusal;
-use crate::session::{Host, Inbox, Session};
+use crate::client::session::{Host, Inbox, Session};
 use crate::supervisor::{Passed, Supervisor};
 use crate::net::threads::Workers;
 

@@ -4,8 +4,8 @@
 use std::io::{Read, Write};
 
 use super::*;
-use crate::framing::Progress;
-use crate::intake::Intake;
+use crate::client::framing::Progress;
+use crate::client::intake::Intake;
 use crate::testing::Dice;
 
 /// Small enough for short inputs to reach it.

@@ -13,7 +13,7 @@ use crossbeam_channel::Sender;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, Utf8Bytes, WebSocket};
 
-use crate::assembly::Assembly;
+use crate::client::permits::Assembly;
 use crate::config::{ANSWER_BUFFER, Echo, Limits, READ_BUFFER};
 use crate::net::conn::{Conn, ConnOutbox};
 use crate::net::deadline;
@@ -21,7 +21,7 @@ use crate::room::event::{Event, Key};
 use crate::metrics::Leaving;
 use crate::outbox::{Bounds, Outbox};
 use crate::rate::Pace;
-use crate::stream::{Answer, Stream};
+use crate::client::stream::{Answer, Stream};
 use crate::wire::{self, Farewell};
 
 /// Where a client connects to.

@@ -3,9 +3,9 @@
 
 use std::io::{self, Read};
 
-use crate::ahead::Ahead;
+use crate::client::ahead::Ahead;
 use crate::config::READ_BUFFER;
-use crate::framing::{Framing, Passed};
+use crate::client::framing::{Framing, Passed};
 
 /// The way of one client's bytes.
 pub struct Intake {
