@@ -1,8 +1,8 @@
 //! What is tried with bytes that nobody chose: by libFuzzer for as long as one likes (`make fuzz`),
 //! and here, for a moment, with the seeds and what comes of changing them.
 
-pub use crate::gate::trial::run as head;
 pub use crate::client::session::trial::run as session;
+pub use crate::http::trial::run as head;
 
 /// Events in the room.
 pub fn hub(bytes: &[u8]) {

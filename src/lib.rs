@@ -11,34 +11,22 @@
 //! whole picture.
 #![forbid(unsafe_code)]
 mod client;
-mod net;
-mod room;
-mod outbox;
-pub mod lan;
 pub mod config;
+mod http;
+pub mod lan;
 mod metrics;
+mod net;
+mod outbox;
+mod room;
 mod wire;
 
 pub mod logger;
 pub mod supervisor;
 
-
-mod access;
-mod gate;
-mod head;
-mod http;
-mod refusal;
-mod reply;
-
-mod invite;
 #[cfg(feature = "mdns")]
 mod mdns;
 
 mod rate;
-
-
-
-mod admin;
 
 mod server;
 

@@ -12,29 +12,29 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::access::Access;
-use crate::admin::Admin;
 use crate::client::permits::Assembly;
+use crate::client::session::{Host, Inbox, Session};
 use crate::config::budget::{Budget, Capacity};
-use crate::config::{ADMIN_PLACES, AdminListen, Config};
-use crate::net::conn::Conn;
-use crate::net::doorman::Doorman;
-use crate::outbox::flusher::Drain;
-use crate::room::event::Event;
-use crate::gate::{Gate, Site};
-use crate::http::Page;
-use crate::room::hub::Hub;
-use crate::net::listener::{self, Listener};
 use crate::config::host_memory;
+use crate::config::{ADMIN_PLACES, AdminListen, Config};
+use crate::http::admin::Admin;
+use crate::http::origin::Access;
+use crate::http::page::Page;
+use crate::http::refusal::Refusal;
+use crate::http::{Gate, Site};
 #[cfg(feature = "mdns")]
 use crate::mdns::Announcement;
 use crate::metrics::Metrics;
+use crate::net::conn::Conn;
+use crate::net::doorman::Doorman;
+use crate::net::listener::{self, Listener};
 use crate::net::slots::Places;
-use crate::outbox::pool::Queues;
-use crate::refusal::Refusal;
-use crate::client::session::{Host, Inbox, Session};
-use crate::supervisor::{Passed, Supervisor};
 use crate::net::threads::Workers;
+use crate::outbox::flusher::Drain;
+use crate::outbox::pool::Queues;
+use crate::room::event::Event;
+use crate::room::hub::Hub;
+use crate::supervisor::{Passed, Supervisor};
 
 /// A server that listens, and serves once it is [`run`](Server::run).
 #[derive(Debug)]

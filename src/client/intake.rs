@@ -4,8 +4,8 @@
 use std::io::{self, Read};
 
 use crate::client::ahead::Ahead;
-use crate::config::READ_BUFFER;
 use crate::client::framing::{Framing, Passed};
+use crate::config::READ_BUFFER;
 
 /// The way of one client's bytes.
 pub struct Intake {

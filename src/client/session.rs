@@ -14,14 +14,14 @@ use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, Utf8Bytes, WebSocket};
 
 use crate::client::permits::Assembly;
+use crate::client::stream::{Answer, Stream};
 use crate::config::{ANSWER_BUFFER, Echo, Limits, READ_BUFFER};
+use crate::metrics::Leaving;
 use crate::net::conn::{Conn, ConnOutbox};
 use crate::net::deadline;
-use crate::room::event::{Event, Key};
-use crate::metrics::Leaving;
 use crate::outbox::{Bounds, Outbox};
 use crate::rate::Pace;
-use crate::client::stream::{Answer, Stream};
+use crate::room::event::{Event, Key};
 use crate::wire::{self, Farewell};
 
 /// Where a client connects to.

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::client::framing::Progress;
+use crate::client::intake::Intake;
 use crate::client::permits::{Assembly, Slot};
 use crate::config::{ANSWER_BUFFER, LONG_MESSAGE, Limits};
 use crate::net::conn::{Conn, ConnOutbox};
-use crate::client::framing::Progress;
-use crate::client::intake::Intake;
 use crate::wire;
 
 /// What a session needs of its client's connection, beside reading: answers to what came together

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use crate::lan::qr::Code;
 use crate::lan::addresses;
+use crate::lan::qr::Code;
 
 /// The greeting of a server that listens at this address, and answers to these names beside it. Its
 /// socket may have been `passed` to it, whatever the flags say.

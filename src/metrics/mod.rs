@@ -10,9 +10,9 @@ pub mod prometheus;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::metrics::prometheus::Exposition;
+use crate::http::refusal::Reason;
 use crate::metrics::process::Process;
-use crate::refusal::Reason;
+use crate::metrics::prometheus::Exposition;
 use crate::wire::Farewell;
 
 /// All counts of one server.

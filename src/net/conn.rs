@@ -9,12 +9,12 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send, sockopt};
 
 use crate::config::{PIECE, WIDE_PIECE, WIDE_SEND_BUFFER};
-use crate::net::deadline;
-use crate::outbox::flusher::Drain;
 use crate::metrics::Metrics;
-use crate::outbox::{Link, Outbox};
+use crate::net::deadline;
 use crate::net::slots::{Occupant, Place};
+use crate::outbox::flusher::Drain;
 use crate::outbox::pool::Share;
+use crate::outbox::{Link, Outbox};
 use crate::wire::Farewell;
 
 /// An accepted connection. There is one descriptor for it; reading and writing share the socket.

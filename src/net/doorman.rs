@@ -7,9 +7,9 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::{REFUSAL_TIMEOUT, REFUSALS};
-use crate::net::deadline;
+use crate::http::refusal::Refusal;
 use crate::metrics::Metrics;
-use crate::refusal::Refusal;
+use crate::net::deadline;
 
 /// Takes connections that are to be refused.
 #[derive(Clone, Debug)]

@@ -12,14 +12,14 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::config::{ACCEPT_PAUSE, BACKLOG};
+use crate::http::refusal::Refusal;
+use crate::metrics::Metrics;
 use crate::net::conn::Conn;
 use crate::net::doorman::Doorman;
-use crate::outbox::flusher::Drain;
-use crate::metrics::Metrics;
 use crate::net::slots::Places;
-use crate::outbox::pool::Queues;
-use crate::refusal::Refusal;
 use crate::net::threads::Workers;
+use crate::outbox::flusher::Drain;
+use crate::outbox::pool::Queues;
 
 /// Sets up a socket that listens, and by inheritance the connections that it accepts. The
 /// kernel's buffers of those are set to `buffer` bytes.

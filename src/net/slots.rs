@@ -10,8 +10,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::config::budget::Capacity;
 use crate::config::FRONT_PER_IP;
+use crate::config::budget::Capacity;
 use crate::room::event::Key;
 
 /// Why there is no place.

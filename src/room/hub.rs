@@ -10,9 +10,9 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use crate::config::{BATCH_BYTES, INBOX};
-use crate::room::event::{Event, Key};
 use crate::metrics::{Metrics, Tally};
 use crate::outbox::{Link, Outbox, Sent};
+use crate::room::event::{Event, Key};
 use crate::wire::{self, Farewell};
 
 /// What the hub needs of a client's sending side. None of it may block.

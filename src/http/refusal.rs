@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use crate::config::{HEAD_BYTES, HEAD_FIELDS};
+use crate::http::response::{PLAIN, Reply};
 use crate::net::slots::Full;
-use crate::reply::{PLAIN, Reply};
 
 /// An answer other than the page or a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]

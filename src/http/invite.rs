@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::access;
 use crate::config::PAGE_URL_BYTES;
-use crate::lan::qr::Code;
+use crate::http::origin;
+use crate::http::response::{JSON, Reply};
 use crate::lan::addresses;
-use crate::reply::{JSON, Reply};
+use crate::lan::qr::Code;
 
 /// Whether this can be the URL of our page, without query and fragment. Nothing in it has to be
 /// escaped in JSON.
@@ -46,7 +46,7 @@ fn link(page_url: &str, listening: SocketAddr) -> Option<(String, Code)> {
 
 /// Whether the host of this URL means whatever machine it is said on.
 fn is_loopback(url: &str) -> bool {
-    let host = access::name(url.split('/').nth(2).unwrap_or_default());
+    let host = origin::name(url.split('/').nth(2).unwrap_or_default());
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     match inner.unwrap_or(&name).parse::<IpAddr>() {

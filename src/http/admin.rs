@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::client::session::Inbox;
 use crate::config::HEALTH_PATIENCE;
-use crate::room::event;
-use crate::metrics::prometheus;
-use crate::http::Page;
+use crate::http::page::Page;
+use crate::http::response::{PLAIN, Reply};
 use crate::metrics::Metrics;
 use crate::metrics::process::Process;
-use crate::reply::{PLAIN, Reply};
-use crate::client::session::Inbox;
+use crate::metrics::prometheus;
+use crate::room::event;
 
 /// Answers the two questions.
 pub struct Admin {

@@ -6,7 +6,7 @@
 use httparse::{EMPTY_HEADER, Error, Status};
 
 use crate::config::{HEAD_BYTES, HEAD_FIELDS};
-use crate::refusal::Refusal;
+use crate::http::refusal::Refusal;
 
 /// A request head, as far as it matters here. It borrows from the bytes that were read.
 #[derive(Debug, Default, PartialEq, Eq)]

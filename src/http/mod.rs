@@ -3,6 +3,14 @@
 //! Nobody gets past here without a complete, bounded, well-formed request. A WebSocket handshake
 //! becomes a session, the page is fetched from the HTTP side, and the rest gets a refusal.
 
+pub mod admin;
+pub mod invite;
+pub mod origin;
+pub mod page;
+pub mod refusal;
+pub mod request;
+pub mod response;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -11,16 +19,15 @@ use std::time::Instant;
 use tungstenite::handshake::server::{create_response, write_response};
 use tungstenite::http::{self as http_types, HeaderName};
 
-use crate::access::Access;
-use crate::admin::{self, Admin, Asked};
+use crate::client::session::{Endpoint, Session};
 use crate::config::{HEAD_BYTES, Limits};
+use crate::http::admin::{Admin, Asked};
+use crate::http::origin::Access;
+use crate::http::page::{Page, PageRequest};
+use crate::http::refusal::Refusal;
+use crate::http::request::Head;
 use crate::net::conn::Conn;
 use crate::net::deadline;
-use crate::head::{self, Head};
-use crate::http::{Page, PageRequest};
-use crate::invite;
-use crate::refusal::Refusal;
-use crate::client::session::{Endpoint, Session};
 use crate::wire;
 
 /// A head is read in pieces of so many bytes; most are one.
@@ -159,7 +166,7 @@ fn hear(
         received.extend_from_slice(&chunk[..read]);
         // A head that drips in is looked at once a line, not once a byte.
         if is_first || chunk[..read].contains(&b'\n') || received.len() == HEAD_BYTES {
-            match head::parse(received) {
+            match request::parse(received) {
                 Ok(Some((head, len))) => return Ok((decide(scope, &head), len)),
                 Ok(None) => {}
                 Err(refusal) => return Ok((Decision::Refuse(refusal), 0)),

@@ -30,13 +30,13 @@ macro_rules! assets {
         &[$($(Asset {
             name: $name,
             content_type: $content_type,
-            bytes: include_bytes!(concat!("../assets/", $name)),
+            bytes: include_bytes!(concat!("../../assets/", $name)),
         }),+),+]
     };
 }
 
 /// The page. It is found at each of [`PAGES`], and decides by its path what it is.
-const INDEX: &[u8] = include_bytes!("../assets/index.html");
+const INDEX: &[u8] = include_bytes!("../../assets/index.html");
 
 const PAGES: &[&str] = &["/", "/echo"];
 
