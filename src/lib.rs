@@ -18,17 +18,15 @@ mod metrics;
 mod net;
 mod outbox;
 mod room;
+mod server;
 mod wire;
 
 pub mod logger;
-pub mod supervisor;
 
 #[cfg(feature = "mdns")]
 mod mdns;
 
 mod rate;
-
-mod server;
 
 #[cfg(all(test, not(fuzzing)))]
 mod fuzzing;
@@ -38,4 +36,5 @@ pub mod fuzzing;
 mod testing;
 
 pub use config::{AdminListen, Config, Echo, Limits};
+pub use server::systemd;
 pub use server::{Server, ServerError, Stopper};

@@ -7,7 +7,7 @@ use std::thread;
 
 use roomd::config::flags::{self, Command};
 use roomd::lan::banner::greeting;
-use roomd::supervisor::{self, Supervisor};
+use roomd::systemd::{self, Supervisor};
 use roomd::{Config, Server, ServerError, logger};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
-    let passed = supervisor::passed()?;
+    let passed = systemd::passed()?;
     let is_passed = passed.room.is_some();
     logger::init(config.log_level).map_err(|error| format!("cannot start the log: {error}"))?;
     let names: Vec<String> = config.mdns.iter().map(|name| format!("{name}.local")).collect();

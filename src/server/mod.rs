@@ -1,5 +1,7 @@
 //! The whole server: binds, starts the threads, and stops them in order.
 
+pub mod systemd;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
@@ -34,7 +36,7 @@ use crate::outbox::flusher::Drain;
 use crate::outbox::pool::Queues;
 use crate::room::event::Event;
 use crate::room::hub::Hub;
-use crate::supervisor::{Passed, Supervisor};
+use crate::server::systemd::{Passed, Supervisor};
 
 /// A server that listens, and serves once it is [`run`](Server::run).
 #[derive(Debug)]
