@@ -23,10 +23,9 @@ mod wire;
 
 pub mod logger;
 
-#[cfg(feature = "mdns")]
-mod mdns;
 
 mod rate;
+mod reasons;
 
 #[cfg(all(test, not(fuzzing)))]
 mod fuzzing;

@@ -41,7 +41,6 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let passed = systemd::passed()?;
     let is_passed = passed.room.is_some();
     logger::init(config.log_level).map_err(|error| format!("cannot start the log: {error}"))?;
-    let names: Vec<String> = config.mdns.iter().map(|name| format!("{name}.local")).collect();
     let code = config.qr;
     let mut server = Server::on(passed, config)?;
     let stopper = server.stopper();
@@ -52,7 +51,7 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
         signals.forever().for_each(|_| stopper.stop());
     })?;
     let colours = io::stderr().is_terminal();
-    say(&greeting(server.local_addr(), &names, is_passed, code, colours));
+    say(&greeting(server.local_addr(), is_passed, code, colours));
     match Supervisor::find(|name| env::var_os(name)) {
         Ok(Some(supervisor)) => server = server.supervised_by(supervisor),
         Ok(None) => {}

@@ -16,13 +16,14 @@ use tungstenite::{Error, Message, Utf8Bytes, WebSocket};
 use crate::client::permits::Assembly;
 use crate::client::stream::{Answer, Stream};
 use crate::config::{ANSWER_BUFFER, Echo, Limits, READ_BUFFER};
-use crate::metrics::Leaving;
+use crate::reasons::LeaveReason;
 use crate::net::conn::{Conn, ConnOutbox};
 use crate::net::deadline;
 use crate::outbox::{Bounds, Outbox};
 use crate::rate::Pace;
 use crate::room::event::{Event, Key};
-use crate::wire::{self, Farewell};
+use crate::reasons::CloseReason;
+use crate::wire;
 
 /// Where a client connects to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +51,7 @@ enum End {
     /// The connection broke, or ended without a close handshake.
     Lost(io::Error),
     /// The client did something that it is closed for.
-    Fault(Farewell, String),
+    Fault(CloseReason, String),
 }
 
 /// What sessions need of the server.
@@ -97,7 +98,7 @@ impl Session {
         let mut client = Client::new(stream, limits);
         let occupant: Weak<ConnOutbox> = Arc::downgrade(&outbox);
         if !conn.place.occupy(occupant) {
-            outbox.close(&Farewell::Stopping.frame());
+            outbox.close(&CloseReason::Stopping.frame());
         }
         let end = match endpoint {
             Endpoint::Echo => {
@@ -144,14 +145,14 @@ impl Session {
 }
 
 /// Why a client is gone, as the metrics count it.
-fn leaving(end: &End, outbox: &ConnOutbox) -> Leaving {
+fn leaving(end: &End, outbox: &ConnOutbox) -> LeaveReason {
     match end {
-        _ if outbox.evicted() => Leaving::TooSlow,
-        End::Fault(farewell, _) => (*farewell).into(),
+        _ if outbox.evicted() => LeaveReason::TooSlow,
+        End::Fault(farewell, _) => farewell.row().2,
         // The peer closed or ended the connection because it was told to.
-        _ if outbox.link().metrics.is_stopping() => Leaving::Stopping,
-        End::Closed(_) => Leaving::Closed,
-        End::Lost(_) => Leaving::Lost,
+        _ if outbox.link().metrics.is_stopping() => LeaveReason::Stopping,
+        End::Closed(_) => LeaveReason::Closed,
+        End::Lost(_) => LeaveReason::Lost,
     }
 }
 
@@ -209,21 +210,21 @@ impl<S: Answer> Client<S> {
     fn end_of(&self, error: Error) -> End {
         match error {
             Error::Io(error) if error.kind() == io::ErrorKind::OutOfMemory => End::Fault(
-                Farewell::Unfinished,
+                CloseReason::Unfinished,
                 "took too long for a message while others waited for memory".into(),
             ),
             Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
-                End::Fault(Farewell::Silent(self.ping_timeout), "did not answer a ping".into())
+                End::Fault(CloseReason::Silent(self.ping_timeout), "did not answer a ping".into())
             }
             Error::Io(error) => End::Lost(error),
             Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)
             | Error::ConnectionClosed
             | Error::AlreadyClosed => End::Lost(io::ErrorKind::ConnectionReset.into()),
             Error::Capacity(_) => {
-                End::Fault(Farewell::TooLong(self.max_message), "sent too long a message".into())
+                End::Fault(CloseReason::TooLong(self.max_message), "sent too long a message".into())
             }
-            Error::Utf8(_) => End::Fault(Farewell::NotUtf8, "sent text that is not UTF-8".into()),
-            error => End::Fault(Farewell::Protocol, format!("broke the protocol ({error})")),
+            Error::Utf8(_) => End::Fault(CloseReason::NotUtf8, "sent text that is not UTF-8".into()),
+            error => End::Fault(CloseReason::Protocol, format!("broke the protocol ({error})")),
         }
     }
 
@@ -286,7 +287,7 @@ fn keep_pace(pace: &mut Option<Pace>, stream: &mut impl Answer) {
 
 impl End {
     fn binary() -> Self {
-        End::Fault(Farewell::Binary, "sent a binary message".into())
+        End::Fault(CloseReason::Binary, "sent a binary message".into())
     }
 }
 

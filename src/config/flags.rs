@@ -76,16 +76,6 @@ const FLAGS: &[Flag] = &[
         },
     },
     Flag {
-        name: "mdns",
-        value: "NAME",
-        default: "none: no announcement",
-        help: "announce the room as http://NAME.local (in a build with FEATURES=mdns)",
-        set: |config, value| {
-            config.mdns = Some(label(value)?.into());
-            Ok(())
-        },
-    },
-    Flag {
         name: "max-memory",
         value: "SIZE",
         default: "a quarter of the memory, at most 256M unless --max-clients needs more",
@@ -299,17 +289,6 @@ fn switch(value: &str) -> Result<bool, Refused> {
     }
 }
 
-/// A part of a host name (RFC 1123), with or without the `.local` that is said behind it.
-fn label(value: &str) -> Result<&str, Refused> {
-    let name = value.strip_suffix(".local").unwrap_or(value);
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    let is_label = (1..=63).contains(&name.len())
-        && name.bytes().all(plain)
-        && !name.starts_with('-')
-        && !name.ends_with('-');
-    if is_label { Ok(name) } else { Err("a name of letters, digits and hyphens, such as boat") }
-}
-
 /// An address and a port. Names are not looked up: that would need a resolver in the binary.
 fn address(value: &str) -> Option<SocketAddr> {
     value.replacen("localhost:", "127.0.0.1:", 1).parse().ok()
@@ -415,7 +394,7 @@ mod tests {
 
     #[test]
     fn every_flag_and_its_variable_set_something() {
-        for flag in FLAGS.iter().filter(|flag| cfg!(feature = "mdns") || flag.name != "mdns") {
+        for flag in FLAGS {
             let value = match flag.name {
                 "qr" => "true",
                 "listen" | "admin-listen" => "0.0.0.0:80",
@@ -425,13 +404,8 @@ mod tests {
                 "max-memory" => "77M",
                 _ => "77",
             };
-            // Nobody would be told of a room that nobody else can enter.
-            let listen = if flag.name == "mdns" { &["--listen=[::]:80"][..] } else { &[] };
-            let mut args = listen.to_vec();
-            let by_variable = config(&args, &[(&flag.variable(), value)]);
-            let given = format!("--{}={value}", flag.name);
-            args.push(&given);
-            let by_flag = config(&args, &[]);
+            let by_variable = config(&[], &[(&flag.variable(), value)]);
+            let by_flag = config(&[&format!("--{}={value}", flag.name)], &[]);
             assert_ne!(format!("{by_flag:?}"), format!("{:?}", Config::default()), "{}", flag.name);
             assert_eq!(format!("{by_flag:?}"), format!("{by_variable:?}"), "{}", flag.name);
         }
@@ -443,17 +417,6 @@ mod tests {
         assert!(config(&[], &[("ROOMD_QR", "1")]).qr);
         assert!(!config(&["--qr=0"], &[("ROOMD_QR", "true")]).qr);
         assert!(!config(&[], &[("ROOMD_QR", "false")]).qr);
-    }
-
-    #[test]
-    fn a_name_is_one_label() {
-        for name in ["boat", "boat.local", "B-2"] {
-            assert_eq!(label(name), Ok(name.trim_end_matches(".local")));
-        }
-        let long = "x".repeat(64);
-        for name in ["", ".local", "-a", "a-", "a.b", "a b", "a_b", "bø", &long] {
-            assert!(label(name).is_err(), "{name}");
-        }
     }
 
     #[test]
@@ -504,20 +467,6 @@ mod tests {
         }
         let error = run(&[], &[("ROOMD_RATE", "x")]).expect_err("a wrong variable");
         assert!(error.contains("ROOMD_RATE"), "{error}");
-    }
-
-    #[cfg(not(feature = "mdns"))]
-    #[test]
-    fn a_build_that_announces_nothing_says_how_to_get_one() {
-        let error = run(&["--mdns", "boat", "--listen=[::]:80"], &[]).expect_err("a refusal");
-        assert!(error.contains("--mdns boat") && error.contains("FEATURES=mdns"), "{error}");
-    }
-
-    #[cfg(feature = "mdns")]
-    #[test]
-    fn mdns_does_not_announce_a_room_for_this_machine_alone() {
-        let error = run(&["--mdns", "boat"], &[]).expect_err("a refusal");
-        assert!(error.contains("--mdns boat") && error.contains("--listen [::]:8000"), "{error}");
     }
 
     #[test]

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::lan::addresses;
 use crate::wire;
 
 /// What a person can set; [`crate::config::flags`] has the flags. A test sets the rest too.
@@ -31,8 +30,6 @@ pub struct Config {
     pub echo: Echo,
     /// Whether the greeting has a QR code of the page's URL.
     pub qr: bool,
-    /// The name under which the machine is announced to the network, without `.local`.
-    pub mdns: Option<String>,
     /// What is logged.
     pub log_level: LevelFilter,
     /// How much of everything.
@@ -102,7 +99,6 @@ impl Default for Config {
             allow_host: Vec::new(),
             echo: Echo::Tutorial,
             qr: false,
-            mdns: None,
             log_level: LevelFilter::Info,
             limits: Limits::default(),
         }
@@ -169,9 +165,9 @@ pub const REFUSALS: usize = 32;
 pub const REFUSAL_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Descriptors that are not connections with a place: standard streams, listeners and wakers, what
-/// page requests and mDNS need, those that are turned away, and those who ask for health and metrics.
+/// page requests need, those that are turned away, and those who ask for health and metrics.
 pub const DESCRIPTORS_KEPT: usize =
-    16 + 3 * RELAYS + REFUSALS + ADMIN_PLACES + if cfg!(feature = "mdns") { 8 } else { 0 };
+    16 + 3 * RELAYS + REFUSALS + ADMIN_PLACES;
 
 /// The burst that [`Limits::rate`] allows, in seconds of it.
 pub const BURST_SECONDS: u32 = 2;
@@ -273,20 +269,6 @@ impl Config {
                 "--admin-listen {} is the address of --listen: give another port, or leave it out \
                  to have health and metrics beside the room",
                 self.listen
-            ));
-        }
-        let Some(name) = &self.mdns else { return Ok(()) };
-        if cfg!(not(feature = "mdns")) {
-            return Err(format!(
-                "--mdns {name} needs a build of roomd with the feature: make build FEATURES=mdns"
-            ));
-        }
-        if addresses::is_private(self.listen) {
-            return Err(format!(
-                "--mdns {name} announces the room to others, but --listen {} lets nobody else in: \
-                 give --listen [::]:{} too",
-                self.listen,
-                self.listen.port()
             ));
         }
         Ok(())

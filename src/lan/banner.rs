@@ -5,13 +5,11 @@ use std::net::SocketAddr;
 use crate::lan::addresses;
 use crate::lan::qr::Code;
 
-/// The greeting of a server that listens at this address, and answers to these names beside it. Its
-/// socket may have been `passed` to it, whatever the flags say.
+/// The greeting of a server that listens at this address. Its socket may have been `passed` to it, whatever the flags say.
 /// With `code`, the first URL for others comes as a QR code too; `colours` says whether the screen
 /// knows colours.
 pub fn greeting(
     listening: SocketAddr,
-    names: &[String],
     passed: bool,
     code: bool,
     colours: bool,
@@ -42,9 +40,6 @@ pub fn greeting(
             "roomd: open http://localhost:{port}/ here{note}; the whole network can open\n{list}"
         )
     };
-    for name in names {
-        said.push_str(&format!("  http://{name}:{port}/\n"));
-    }
     if code {
         match urls.first().and_then(|url| Code::new(url)) {
             Some(code) => said.push_str(&code.text(colours)),
@@ -59,14 +54,14 @@ mod tests {
     use super::*;
 
     fn greeting_at(listening: &str, code: bool) -> String {
-        greeting(listening.parse().expect("an address"), &["boat.local".into()], false, code, false)
+        greeting(listening.parse().expect("an address"), false, code, false)
     }
 
     #[test]
     fn one_address_is_said_once() {
         assert_eq!(
             greeting_at("10.1.2.3:80", false),
-            "roomd: open http://10.1.2.3:80/ (its network can reach it)\n  http://boat.local:80/\n"
+            "roomd: open http://10.1.2.3:80/ (its network can reach it)\n"
         );
     }
 

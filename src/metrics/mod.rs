@@ -10,10 +10,9 @@ pub mod prometheus;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::http::refusal::Reason;
 use crate::metrics::process::Process;
 use crate::metrics::prometheus::Exposition;
-use crate::wire::Farewell;
+use crate::reasons::{LeaveReason, RefusalReason};
 
 /// All counts of one server.
 #[derive(Debug)]
@@ -24,7 +23,7 @@ pub struct Metrics {
     pub room: Visits,
     /// The clients of the echo.
     pub echo: Visits,
-    refusals: [AtomicU64; Reason::ALL.len()],
+    refusals: [AtomicU64; RefusalReason::ALL.len()],
     evictions: AtomicU64,
     received_bytes: AtomicU64,
     echoed: AtomicU64,
@@ -37,39 +36,14 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 pub struct Visits {
     joins: AtomicU64,
-    leaves: [AtomicU64; Leaving::ALL.len()],
+    leaves: [AtomicU64; LeaveReason::ALL.len()],
 }
 
 /// A client's being here. It is counted as a leave however it ends.
 #[derive(Debug)]
 pub struct Visit<'a> {
     visits: &'a Visits,
-    leaving: Leaving,
-}
-
-/// Why a client is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leaving {
-    /// It said goodbye.
-    Closed,
-    /// The connection broke.
-    Lost,
-    /// It did not answer a ping.
-    Silent,
-    /// It read too slowly.
-    TooSlow,
-    /// It sent too long a message.
-    TooLong,
-    /// It sent a binary message.
-    Binary,
-    /// It sent text that is not UTF-8.
-    NotUtf8,
-    /// It broke the protocol.
-    Protocol,
-    /// The server stops.
-    Stopping,
-    /// Its thread panicked, which is a fault of the server.
-    Failed,
+    leaving: LeaveReason,
 }
 
 /// What the hub counts, since the beginning.
@@ -139,7 +113,7 @@ impl Metrics {
     }
 
     /// Somebody was refused.
-    pub fn refused(&self, reason: Reason) {
+    pub fn refused(&self, reason: RefusalReason) {
         add(&self.refusals[reason as usize], 1);
     }
 
@@ -194,8 +168,8 @@ impl Metrics {
         self.clients(&mut text);
         self.traffic(&mut text, queue_depth);
         let mut refusals = text.counter("roomd_refusals_total", "Requests that were refused.");
-        for (reason, count) in Reason::ALL.iter().zip(&self.refusals) {
-            let labels = [("status", reason.code()), ("reason", reason.label())];
+        for (reason, count) in RefusalReason::ALL.iter().zip(&self.refusals) {
+            let labels = [("status", &reason.status()[..3]), ("reason", reason.label())];
             refusals.sample(&labels, count.load(Relaxed));
         }
         let since = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -221,7 +195,7 @@ impl Metrics {
         let mut family =
             text.counter("roomd_leaves_total", "Clients whose session has ended, and why.");
         for (endpoint, leaves) in ENDPOINTS.iter().zip(leaves) {
-            for (leaving, count) in Leaving::ALL.iter().zip(leaves) {
+            for (leaving, count) in LeaveReason::ALL.iter().zip(leaves) {
                 let labels = [("endpoint", *endpoint), ("reason", leaving.label())];
                 family.sample(&labels, count);
             }
@@ -266,17 +240,17 @@ impl Visits {
     /// A client is here.
     pub fn begin(&self) -> Visit<'_> {
         add(&self.joins, 1);
-        Visit { visits: self, leaving: Leaving::Failed }
+        Visit { visits: self, leaving: LeaveReason::Failed }
     }
 
-    fn leaves(&self) -> [u64; Leaving::ALL.len()] {
+    fn leaves(&self) -> [u64; LeaveReason::ALL.len()] {
         self.leaves.each_ref().map(|count| count.load(Relaxed))
     }
 }
 
 impl Visit<'_> {
     /// The client is gone.
-    pub fn end(mut self, leaving: Leaving) {
+    pub fn end(mut self, leaving: LeaveReason) {
         self.leaving = leaving;
     }
 }
@@ -284,51 +258,6 @@ impl Visit<'_> {
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
         add(&self.visits.leaves[self.leaving as usize], 1);
-    }
-}
-
-impl Leaving {
-    /// Every reason, in the order of their numbers.
-    pub const ALL: [Leaving; 10] = [
-        Leaving::Closed,
-        Leaving::Lost,
-        Leaving::Silent,
-        Leaving::TooSlow,
-        Leaving::TooLong,
-        Leaving::Binary,
-        Leaving::NotUtf8,
-        Leaving::Protocol,
-        Leaving::Stopping,
-        Leaving::Failed,
-    ];
-
-    fn label(self) -> &'static str {
-        match self {
-            Leaving::Closed => "closed",
-            Leaving::Lost => "lost",
-            Leaving::Silent => "silent",
-            Leaving::TooSlow => "too_slow",
-            Leaving::TooLong => "too_long",
-            Leaving::Binary => "binary",
-            Leaving::NotUtf8 => "not_utf8",
-            Leaving::Protocol => "protocol",
-            Leaving::Stopping => "stopping",
-            Leaving::Failed => "failed",
-        }
-    }
-}
-
-impl From<Farewell> for Leaving {
-    fn from(farewell: Farewell) -> Self {
-        match farewell {
-            Farewell::Stopping => Leaving::Stopping,
-            Farewell::Binary => Leaving::Binary,
-            Farewell::NotUtf8 => Leaving::NotUtf8,
-            Farewell::Protocol => Leaving::Protocol,
-            Farewell::TooLong(_) => Leaving::TooLong,
-            Farewell::TooSlow | Farewell::Unfinished => Leaving::TooSlow,
-            Farewell::Silent(_) => Leaving::Silent,
-        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::net::slots::{Occupant, Place};
 use crate::outbox::flusher::Drain;
 use crate::outbox::pool::Share;
 use crate::outbox::{Link, Outbox};
-use crate::wire::Farewell;
+use crate::reasons::CloseReason;
 
 /// An accepted connection. There is one descriptor for it; reading and writing share the socket.
 /// Dropping it closes the socket and frees the place.
@@ -75,7 +75,7 @@ impl Occupant for Conn {
 /// A client. The hub has closed those in the room by then, which makes this nothing to them.
 impl Occupant for ConnOutbox {
     fn stop(self: Arc<Self>) {
-        self.close(&Farewell::Stopping.frame());
+        self.close(&CloseReason::Stopping.frame());
     }
 
     fn cut(&self) {

@@ -23,7 +23,8 @@ use std::time::{Duration, Instant};
 
 use crate::outbox::queue::Backlog;
 use crate::outbox::sync::{Mutex, MutexGuard};
-use crate::wire::{self, Farewell};
+use crate::reasons::CloseReason;
+use crate::wire;
 
 /// What an outbox needs of the connection that it writes to.
 pub trait Link: Sized {
@@ -307,7 +308,7 @@ impl<L: Link> Outbox<L> {
         state.evicted = true;
         state.deadline = Instant::now() + self.bounds.close_timeout;
         state.backlog.keep_torn();
-        state.backlog.push(&Farewell::TooSlow.frame());
+        state.backlog.push(&CloseReason::TooSlow.frame());
         self.link.evicted();
     }
 

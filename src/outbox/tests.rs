@@ -89,7 +89,7 @@ fn one_who_is_too_slow_is_cut_short_at_a_frame_boundary() {
         socket.allow(10_000);
         assert!(matches!(outbox.tend(Instant::now()), Tended::Leaving(_)));
         let whole = &batch[..wire::boundary(&batch, sent)];
-        assert_eq!(socket.taken(), [whole, &Farewell::TooSlow.frame()].concat(), "after {sent}");
+        assert_eq!(socket.taken(), [whole, &CloseReason::TooSlow.frame()].concat(), "after {sent}");
         assert_eq!(socket.half_closed.load(Ordering::Relaxed), 1);
     }
 }
@@ -102,7 +102,7 @@ fn a_batch_that_is_larger_than_the_queue_leaves_no_torn_frame() {
     assert_eq!(outbox.send(&batch), Sent::Refused);
     socket.allow(10_000);
     outbox.tend(Instant::now());
-    assert_eq!(socket.taken(), [message(0), Farewell::TooSlow.frame()].concat());
+    assert_eq!(socket.taken(), [message(0), CloseReason::TooSlow.frame()].concat());
 }
 
 #[test]

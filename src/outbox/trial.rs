@@ -159,7 +159,7 @@ pub fn run(bytes: &[u8]) -> End {
             _ => {}
         }
         if outbox.evicted() {
-            last_word.get_or_insert(Farewell::TooSlow.frame());
+            last_word.get_or_insert(CloseReason::TooSlow.frame());
         }
         is_lost |= socket.cut.load(Ordering::Relaxed) > 0;
         let state = outbox.lock();

@@ -13,7 +13,8 @@ use crate::config::{BATCH_BYTES, INBOX};
 use crate::metrics::{Metrics, Tally};
 use crate::outbox::{Link, Outbox, Sent};
 use crate::room::event::{Event, Key};
-use crate::wire::{self, Farewell};
+use crate::reasons::CloseReason;
+use crate::wire;
 
 /// What the hub needs of a client's sending side. None of it may block.
 pub trait Deliver {
@@ -91,7 +92,7 @@ impl<O: Deliver> Hub<O> {
     pub fn handle(&mut self, event: Event<O>) {
         match event {
             Event::Join { outbox, .. } if self.stopping => {
-                outbox.close(&Farewell::Stopping.frame());
+                outbox.close(&CloseReason::Stopping.frame());
             }
             Event::Join { key, id, outbox } => {
                 self.clients.insert(key, Client { id, outbox, since: self.batch.len() });
@@ -127,7 +128,7 @@ impl<O: Deliver> Hub<O> {
             Event::Shutdown { done } => {
                 self.flush();
                 self.stopping = true;
-                let farewell = Farewell::Stopping.frame();
+                let farewell = CloseReason::Stopping.frame();
                 for client in std::mem::take(&mut self.clients).into_values() {
                     client.outbox.close(&farewell);
                 }

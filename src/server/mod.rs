@@ -24,8 +24,6 @@ use crate::http::origin::Access;
 use crate::http::page::Page;
 use crate::http::refusal::Refusal;
 use crate::http::{Gate, Site};
-#[cfg(feature = "mdns")]
-use crate::mdns::Announcement;
 use crate::metrics::Metrics;
 use crate::net::conn::Conn;
 use crate::net::doorman::Doorman;
@@ -227,15 +225,6 @@ impl Server {
         let queues = Queues::new(budget.queues, budget.wide);
         let office = Office { drain, queues, doorman, metrics: metrics.clone() };
         let front = office.open("accept", &notices, socket, capacity, gates)?;
-        #[cfg(feature = "mdns")]
-        let announcement = config
-            .mdns
-            .map(|name| {
-                Announcement::start(&name, address).map_err(|error| {
-                    ServerError::other(format!("cannot announce {name}.local by mDNS: {error}"))
-                })
-            })
-            .transpose()?;
         let status = format!("serving on {address}: {} clients at most", capacity.clients);
         log::info!("{status}");
         log::info!("memory at most: {budget}");
@@ -272,8 +261,6 @@ impl Server {
             metrics,
             supervisor,
             stop_vouching,
-            #[cfg(feature = "mdns")]
-            announcement,
             threads: watchdog_thread.into_iter().chain(threads).collect(),
             all_ended,
             stop_timeout: limits.stop_timeout,
@@ -291,8 +278,6 @@ struct Running {
     supervisor: Option<Arc<Supervisor>>,
     /// Dropping it ends the watchdog.
     stop_vouching: Sender<Infallible>,
-    #[cfg(feature = "mdns")]
-    announcement: Option<Announcement>,
     /// In the order in which they end.
     threads: Vec<JoinHandle<()>>,
     /// Disconnected when no connection has a thread any more.
@@ -305,8 +290,6 @@ impl Running {
     fn stop(self) {
         let status = "stopping: everybody gets close code 1001";
         log::info!("{status}");
-        #[cfg(feature = "mdns")]
-        drop(self.announcement);
         self.metrics.stop();
         drop(self.stop_vouching);
         let places = self.front.close();

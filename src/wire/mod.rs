@@ -3,9 +3,9 @@
 //! Pure functions only. Reading frames is tungstenite's work; writing them is done here, because
 //! the hub wants many whole frames in one buffer and each of them encoded once.
 
-use std::time::Duration;
+use tungstenite::protocol::frame::coding::CloseCode;
 
-pub use tungstenite::protocol::frame::coding::CloseCode;
+use crate::reasons::CloseReason;
 
 /// The longest that [`says`] can make a message: `Client #-9223372036854775808 says: `.
 pub const PREFIX_MAX: usize = 35;
@@ -122,49 +122,11 @@ pub fn client_id(segment: &str) -> Option<i64> {
     segment.parse().ok()
 }
 
-/// Why a client is closed by the server: the close code and the words that go with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Farewell {
-    /// The server stops.
-    Stopping,
-    /// A binary message; the room is text.
-    Binary,
-    /// A text message that is not UTF-8.
-    NotUtf8,
-    /// Something that RFC 6455 forbids.
-    Protocol,
-    /// A message longer than this many bytes.
-    TooLong(usize),
-    /// Its queue is full: it reads too slowly.
-    TooSlow,
-    /// It took too long for a long message while others waited for the memory.
-    Unfinished,
-    /// It was silent and left a ping unanswered for this long.
-    Silent(Duration),
-}
-
-impl Farewell {
+impl CloseReason {
     /// The close frame that says so.
     pub fn frame(self) -> Vec<u8> {
-        match self {
-            Farewell::Stopping => close(CloseCode::Away, "the server stops"),
-            Farewell::Binary => close(CloseCode::Unsupported, "only text messages are taken here"),
-            Farewell::NotUtf8 => close(CloseCode::Invalid, "a text message has to be UTF-8"),
-            Farewell::Protocol => close(CloseCode::Protocol, "this breaks RFC 6455"),
-            Farewell::TooLong(max) => {
-                close(CloseCode::Size, &format!("a message has at most {max} bytes"))
-            }
-            Farewell::TooSlow => {
-                close(CloseCode::Again, "too slow: messages were not read in time")
-            }
-            Farewell::Unfinished => {
-                close(CloseCode::Again, "too slow: a message took too long and others wait")
-            }
-            Farewell::Silent(wait) => close(
-                CloseCode::Error,
-                &format!("no answer to a ping for {} s", wait.as_secs_f32()),
-            ),
-        }
+        let (code, words, _) = self.row();
+        close(code, &words)
     }
 }
 
@@ -172,6 +134,7 @@ impl Farewell {
 mod tests {
     use super::*;
     use std::io::Cursor;
+    use std::time::Duration;
     use tungstenite::Message;
     use tungstenite::protocol::{Role, WebSocket};
 
@@ -239,18 +202,18 @@ mod tests {
 
     #[test]
     fn farewells_have_the_codes_of_the_contract() {
-        let code = |farewell: Farewell| {
+        let code = |farewell: CloseReason| {
             let frame = farewell.frame();
             u16::from_be_bytes([frame[2], frame[3]])
         };
-        assert_eq!(code(Farewell::Stopping), 1001);
-        assert_eq!(code(Farewell::Protocol), 1002);
-        assert_eq!(code(Farewell::Binary), 1003);
-        assert_eq!(code(Farewell::NotUtf8), 1007);
-        assert_eq!(code(Farewell::TooLong(9)), 1009);
-        assert_eq!(code(Farewell::Silent(Duration::from_secs(10))), 1011);
-        assert_eq!(code(Farewell::TooSlow), 1013);
-        assert_eq!(code(Farewell::Unfinished), 1013);
+        assert_eq!(code(CloseReason::Stopping), 1001);
+        assert_eq!(code(CloseReason::Protocol), 1002);
+        assert_eq!(code(CloseReason::Binary), 1003);
+        assert_eq!(code(CloseReason::NotUtf8), 1007);
+        assert_eq!(code(CloseReason::TooLong(9)), 1009);
+        assert_eq!(code(CloseReason::Silent(Duration::from_secs(10))), 1011);
+        assert_eq!(code(CloseReason::TooSlow), 1013);
+        assert_eq!(code(CloseReason::Unfinished), 1013);
     }
 
     #[test]

@@ -33,7 +33,7 @@ struct Heard {
     messages: Vec<Message>,
     end: String,
     /// The farewell of an end that is a fault.
-    farewell: Option<Farewell>,
+    farewell: Option<CloseReason>,
     /// Everything that the client was sent.
     answers: Vec<u8>,
     has_last_word: bool,

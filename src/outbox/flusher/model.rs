@@ -12,7 +12,8 @@ use shuttle::thread;
 
 use super::*;
 use crate::outbox::{Bounds, Sent};
-use crate::wire::{self, Farewell};
+use crate::reasons::CloseReason;
+use crate::wire;
 
 /// What all threads of one run share: the socket and the bell. One lock, since shuttle looks at
 /// what happens between two of its locks anyway.
@@ -253,8 +254,8 @@ fn a_close_frame_is_the_last_word_and_comes_out() {
             let hub = outbox.clone();
             let hub = thread::spawn(move || {
                 hub.send(&message(1, 0));
-                hub.close(&Farewell::Stopping.frame());
-                hub.close(&Farewell::Protocol.frame());
+                hub.close(&CloseReason::Stopping.frame());
+                hub.close(&CloseReason::Protocol.frame());
             });
             outbox.open();
             let taken = (0..2).filter(|n| outbox.send(&message(2, *n)) == Sent::Taken).count();
@@ -272,7 +273,7 @@ fn a_close_frame_is_the_last_word_and_comes_out() {
             drop(state);
             world.news.notify_all();
         });
-        assert_eq!(frames(&state.taken).last(), Some(&Farewell::Stopping.frame()));
+        assert_eq!(frames(&state.taken).last(), Some(&CloseReason::Stopping.frame()));
     });
 }
 
@@ -305,7 +306,7 @@ fn one_who_is_too_slow_gets_whole_frames_and_1013() {
             world.news.notify_all();
         });
         let frames = frames(&state.taken);
-        assert_eq!(frames.last(), Some(&Farewell::TooSlow.frame()));
+        assert_eq!(frames.last(), Some(&CloseReason::TooSlow.frame()));
         let from_hub: Vec<_> = (0..4).map(|n| message(1, n)).collect();
         let heard: Vec<_> = frames.iter().filter(|frame| from_hub.contains(frame)).collect();
         assert!(from_hub.iter().zip(heard).all(|(said, heard)| said == heard), "another order");
@@ -322,7 +323,7 @@ fn one_whose_time_is_up_is_cut_and_forgotten() {
             let hub = outbox.clone();
             let hub = thread::spawn(move || {
                 hub.send(&message(1, 0));
-                hub.close(&Farewell::Stopping.frame());
+                hub.close(&CloseReason::Stopping.frame());
             });
             outbox.open();
             outbox.send(&message(2, 0));

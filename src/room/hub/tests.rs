@@ -108,8 +108,8 @@ fn a_stop_closes_everybody_behind_what_was_said() {
     hub.handle(go(1, None));
     hub.flush();
     assert_eq!(a.got(), frames(&["1: last"]), "and no notices of who leaves");
-    assert_eq!(a.closed_with(), Some(Farewell::Stopping.frame()));
-    assert_eq!(late.closed_with(), Some(Farewell::Stopping.frame()));
+    assert_eq!(a.closed_with(), Some(CloseReason::Stopping.frame()));
+    assert_eq!(late.closed_with(), Some(CloseReason::Stopping.frame()));
     assert_eq!(is_done.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected));
 }
 

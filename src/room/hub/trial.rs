@@ -148,7 +148,7 @@ fn check(order: &[u8], guests: &[Guest], stopped: bool) {
         if !gone.contains(id) {
             assert_eq!(heard_to, order.len(), "{id} misses the end");
             assert_eq!(*left_at, None, "{id} left and nobody was told");
-            assert!(!stopped || last_word == Some(Farewell::Stopping.frame()), "{id} stays");
+            assert!(!stopped || last_word == Some(CloseReason::Stopping.frame()), "{id} stays");
         } else if last_word.is_some() && outbox.room.is_none() {
             assert_eq!(Some(heard_to), *left_at, "{id} heard too much or too little");
         } else if outbox.room.is_none() {

@@ -1,0 +1,158 @@
+//! Why a request is refused, why a client leaves, and why the server closes one: one table each,
+//! from which answers, close frames, log lines and metrics follow.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use tungstenite::protocol::frame::coding::CloseCode;
+
+/// An enum whose variants are rows: the label in the metrics and, for refusals, the status.
+macro_rules! table {
+    (
+        $(#[$doc:meta])*
+        $name:ident;
+        $($(#[$row_doc:meta])* $row:ident: $label:literal $(, $status:literal)?;)+
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$row_doc])* $row),+ }
+
+        impl $name {
+            /// Every row, in the order of the discriminants.
+            pub const ALL: &[$name] = &[$($name::$row),+];
+
+            /// The label in the metrics.
+            pub fn label(self) -> &'static str {
+                match self { $($name::$row => $label),+ }
+            }
+
+            /// The status line without the version, where a row has one: `404 Not Found`.
+            pub fn status(self) -> &'static str {
+                match self { $($name::$row => concat!($($status)?)),+ }
+            }
+        }
+    };
+}
+
+table! {
+    /// Why a request is refused.
+    RefusalReason;
+    /// The request is malformed.
+    BadRequest: "bad_request", "400 Bad Request";
+    /// The `Origin` is another site's.
+    Origin: "origin", "403 Forbidden";
+    /// The `Host` is not a name of this server.
+    Host: "host", "403 Forbidden";
+    /// No such path.
+    NotFound: "not_found", "404 Not Found";
+    /// The path takes other methods.
+    Method: "method", "405 Method Not Allowed";
+    /// The request head did not arrive in time.
+    HeadTimeout: "head_timeout", "408 Request Timeout";
+    /// A plain request to a WebSocket path.
+    NoUpgrade: "no_upgrade", "426 Upgrade Required";
+    /// Another version of WebSocket.
+    Version: "version", "426 Upgrade Required";
+    /// The request head is too large.
+    HeadTooLarge: "head_too_large", "431 Request Header Fields Too Large";
+    /// All connection slots are taken.
+    Full: "full", "503 Service Unavailable";
+    /// The address has as many slots as one address may.
+    FullForAddress: "full_for_address", "503 Service Unavailable";
+    /// The server is stopping.
+    Stopping: "stopping", "503 Service Unavailable";
+    /// The page side does not answer.
+    NoPage: "no_page", "503 Service Unavailable";
+    /// The system gives no thread.
+    NoThread: "no_thread", "503 Service Unavailable";
+}
+
+table! {
+    /// Why a client has left.
+    LeaveReason;
+    /// It sent a close frame.
+    Closed: "closed";
+    /// The connection broke.
+    Lost: "lost";
+    /// It did not answer a ping.
+    Silent: "silent";
+    /// It read too slowly.
+    TooSlow: "too_slow";
+    /// It sent too long a message.
+    TooLong: "too_long";
+    /// It sent a binary message.
+    Binary: "binary";
+    /// It sent text that is not UTF-8.
+    NotUtf8: "not_utf8";
+    /// It broke the protocol.
+    Protocol: "protocol";
+    /// The server stopped.
+    Stopping: "stopping";
+    /// Its thread panicked, which is a fault of the server.
+    Failed: "failed";
+}
+
+/// Why the server closes a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The server stops.
+    Stopping,
+    /// A binary message; the room is text.
+    Binary,
+    /// A text message that is not UTF-8.
+    NotUtf8,
+    /// A violation of RFC 6455.
+    Protocol,
+    /// A message longer than this many bytes.
+    TooLong(usize),
+    /// A slow consumer: it did not read what the room sent.
+    TooSlow,
+    /// A long message that took too long to arrive while others waited for its memory.
+    Unfinished,
+    /// No sign of life for this long after a ping.
+    Silent(Duration),
+}
+
+impl CloseReason {
+    /// The code of the close frame (RFC 6455 section 7.4), its words, and what the metrics count.
+    pub fn row(self) -> (CloseCode, Cow<'static, str>, LeaveReason) {
+        match self {
+            CloseReason::Stopping => {
+                (CloseCode::Away, "the server stops".into(), LeaveReason::Stopping)
+            }
+            CloseReason::Binary => (
+                CloseCode::Unsupported,
+                "only text messages are taken here".into(),
+                LeaveReason::Binary,
+            ),
+            CloseReason::NotUtf8 => (
+                CloseCode::Invalid,
+                "a text message has to be UTF-8".into(),
+                LeaveReason::NotUtf8,
+            ),
+            CloseReason::Protocol => {
+                (CloseCode::Protocol, "this breaks RFC 6455".into(), LeaveReason::Protocol)
+            }
+            CloseReason::TooLong(max) => (
+                CloseCode::Size,
+                format!("a message has at most {max} bytes").into(),
+                LeaveReason::TooLong,
+            ),
+            CloseReason::TooSlow => (
+                CloseCode::Again,
+                "too slow: messages were not read in time".into(),
+                LeaveReason::TooSlow,
+            ),
+            CloseReason::Unfinished => (
+                CloseCode::Again,
+                "too slow: a message took too long and others wait".into(),
+                LeaveReason::TooSlow,
+            ),
+            CloseReason::Silent(wait) => (
+                CloseCode::Error,
+                format!("no answer to a ping for {} s", wait.as_secs_f32()).into(),
+                LeaveReason::Silent,
+            ),
+        }
+    }
+}
