@@ -20,7 +20,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::testing::Dice;
+    use crate::testing::Rng;
 
     /// Inputs that are tried beside the seeds.
     const CHANGED: u64 = 10_000;
@@ -34,7 +34,7 @@ mod tests {
     }
 
     /// Some bytes fewer, others, twice, or from another seed.
-    fn change(bytes: &mut Vec<u8>, seeds: &[Vec<u8>], dice: &mut Dice) {
+    fn change(bytes: &mut Vec<u8>, seeds: &[Vec<u8>], dice: &mut Rng) {
         let at = dice.roll(bytes.len() + 1);
         let end = (at + 1 + dice.roll(8)).min(bytes.len());
         match dice.roll(6) {
@@ -63,7 +63,7 @@ mod tests {
         let seeds = seeds(name);
         seeds.iter().for_each(|seed| target(seed));
         for number in 0..CHANGED {
-            let mut dice = Dice::new(number);
+            let mut dice = Rng::new(number);
             let mut bytes = seeds[dice.roll(seeds.len())].clone();
             for _ in 0..=dice.roll(4) {
                 change(&mut bytes, &seeds, &mut dice);

@@ -23,7 +23,6 @@ mod wire;
 
 pub mod logger;
 
-
 mod rate;
 mod reasons;
 

@@ -7,7 +7,7 @@ use std::thread;
 
 use roomd::config::flags::{self, Command};
 use roomd::lan::banner::greeting;
-use roomd::systemd::{self, Supervisor};
+use roomd::systemd::{self, ServiceManager};
 use roomd::{Config, Server, ServerError, logger};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -52,7 +52,7 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     })?;
     let colours = io::stderr().is_terminal();
     say(&greeting(server.local_addr(), is_passed, code, colours));
-    match Supervisor::find(|name| env::var_os(name)) {
+    match ServiceManager::find(|name| env::var_os(name)) {
         Ok(Some(supervisor)) => server = server.supervised_by(supervisor),
         Ok(None) => {}
         // It can do without.

@@ -10,9 +10,19 @@ use tungstenite::protocol::frame::coding::CloseCode;
 macro_rules! table {
     (
         $(#[$doc:meta])*
-        $name:ident;
-        $($(#[$row_doc:meta])* $row:ident: $label:literal $(, $status:literal)?;)+
+        $name:ident, status;
+        $($(#[$row_doc:meta])* $row:ident: $label:literal, $status:literal;)+
     ) => {
+        table! { $(#[$doc])* $name; $($(#[$row_doc])* $row: $label;)+ }
+
+        impl $name {
+            /// The status line without the version: `404 Not Found`.
+            pub fn status(self) -> &'static str {
+                match self { $($name::$row => $status),+ }
+            }
+        }
+    };
+    ($(#[$doc:meta])* $name:ident; $($(#[$row_doc:meta])* $row:ident: $label:literal;)+) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $name { $($(#[$row_doc])* $row),+ }
@@ -25,18 +35,13 @@ macro_rules! table {
             pub fn label(self) -> &'static str {
                 match self { $($name::$row => $label),+ }
             }
-
-            /// The status line without the version, where a row has one: `404 Not Found`.
-            pub fn status(self) -> &'static str {
-                match self { $($name::$row => concat!($($status)?)),+ }
-            }
         }
     };
 }
 
 table! {
     /// Why a request is refused.
-    RefusalReason;
+    RefusalReason, status;
     /// The request is malformed.
     BadRequest: "bad_request", "400 Bad Request";
     /// The `Origin` is another site's.
@@ -125,11 +130,9 @@ impl CloseReason {
                 "only text messages are taken here".into(),
                 LeaveReason::Binary,
             ),
-            CloseReason::NotUtf8 => (
-                CloseCode::Invalid,
-                "a text message has to be UTF-8".into(),
-                LeaveReason::NotUtf8,
-            ),
+            CloseReason::NotUtf8 => {
+                (CloseCode::Invalid, "a text message has to be UTF-8".into(), LeaveReason::NotUtf8)
+            }
             CloseReason::Protocol => {
                 (CloseCode::Protocol, "this breaks RFC 6455".into(), LeaveReason::Protocol)
             }

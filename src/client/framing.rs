@@ -144,7 +144,7 @@ fn parse(bytes: &[u8]) -> Option<Header> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Dice;
+    use crate::testing::Rng;
 
     const LONG: usize = 200;
 
@@ -171,7 +171,7 @@ mod tests {
     /// nowhere else, and long ones are known when their header has come.
     #[test]
     fn long_messages_end_where_they_end() {
-        let mut dice = Dice::new(7);
+        let mut dice = Rng::new(7);
         for _ in 0..2000 {
             let (mut sent, mut ends) = (Vec::new(), Vec::new());
             for _ in 0..1 + dice.roll(5) {

@@ -1,7 +1,7 @@
 //! Memory for long messages while they come in, which all clients share.
 //!
 //! A message of a few kilobytes costs no more than its client's thread does. For a longer one the
-//! client needs a slot until the hub has it or it is answered. When there is none it waits, which
+//! client needs a permit until the hub has it or it is answered. When there is none it waits, which
 //! slows down the client alone; and who has had one for too long meanwhile gives it up.
 
 use std::collections::BTreeMap;
@@ -9,11 +9,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::config::SLOT_PATIENCE;
-use crate::net::slots::Occupant;
+use crate::net::slots::Closable;
 
-/// All slots.
+/// All permits.
 #[derive(Clone)]
-pub struct Assembly(Arc<Shared>);
+pub struct Permits(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
@@ -29,26 +29,26 @@ struct State {
 
 struct Holder {
     since: Instant,
-    occupant: Arc<dyn Occupant>,
+    occupant: Arc<dyn Closable>,
     is_revoked: bool,
 }
 
 /// Room for one message; freed when dropped.
-pub struct Slot {
-    assembly: Assembly,
+pub struct Permit {
+    permits: Permits,
     number: u64,
 }
 
-impl Assembly {
-    /// So many slots; at least one.
-    pub fn new(slots: usize) -> Self {
-        let state = State { free: slots.max(1), last: 0, taken: BTreeMap::new() };
-        Assembly(Arc::new(Shared { state: Mutex::new(state), freed: Condvar::new() }))
+impl Permits {
+    /// So many permits; at least one.
+    pub fn new(permits: usize) -> Self {
+        let state = State { free: permits.max(1), last: 0, taken: BTreeMap::new() };
+        Permits(Arc::new(Shared { state: Mutex::new(state), freed: Condvar::new() }))
     }
 
-    /// Waits for a slot. Whoever has had one for [`SLOT_PATIENCE`] while others wait is stopped:
+    /// Waits for a permit. Whoever has had one for [`SLOT_PATIENCE`] while others wait is stopped:
     /// `occupant` may be told so later.
-    pub fn slot(&self, occupant: Arc<dyn Occupant>) -> Slot {
+    pub fn permit(&self, occupant: Arc<dyn Closable>) -> Permit {
         let mut state = self.lock();
         while state.free == 0 {
             let now = Instant::now();
@@ -66,7 +66,7 @@ impl Assembly {
         let holder = Holder { since: Instant::now(), occupant, is_revoked: false };
         state.taken.insert(number, holder);
         drop(state);
-        Slot { assembly: self.clone(), number }
+        Permit { permits: self.clone(), number }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -84,21 +84,21 @@ impl State {
     }
 }
 
-impl Slot {
+impl Permit {
     /// Whether its holder has to give it up.
     pub fn is_revoked(&self) -> bool {
-        self.assembly.lock().taken.get(&self.number).is_some_and(|holder| holder.is_revoked)
+        self.permits.lock().taken.get(&self.number).is_some_and(|holder| holder.is_revoked)
     }
 }
 
-impl Drop for Slot {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let mut state = self.assembly.lock();
+        let mut state = self.permits.lock();
         state.free += 1;
-        // The holder outlives its slot, so this is not the end of it.
+        // The holder outlives its permit, so this is not the end of it.
         state.taken.remove(&self.number);
         drop(state);
-        self.assembly.0.freed.notify_one();
+        self.permits.0.freed.notify_one();
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
     #[derive(Default)]
     struct Counted(AtomicUsize);
 
-    impl Occupant for Counted {
+    impl Closable for Counted {
         fn stop(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
@@ -128,36 +128,36 @@ mod tests {
 
     #[test]
     fn whoever_waits_gets_the_slot_that_is_freed() {
-        let assembly = Assembly::new(2);
+        let permits = Permits::new(2);
         let somebody = Arc::new(Counted::default());
-        let (first, second) = (assembly.slot(somebody.clone()), assembly.slot(somebody.clone()));
+        let (first, second) = (permits.permit(somebody.clone()), permits.permit(somebody.clone()));
         let waiting = thread::spawn({
-            let (assembly, somebody) = (assembly.clone(), somebody.clone());
-            move || drop(assembly.slot(somebody))
+            let (permits, somebody) = (permits.clone(), somebody.clone());
+            move || drop(permits.permit(somebody))
         });
         drop(first);
-        waiting.join().expect("it gets a slot");
+        waiting.join().expect("it gets a permit");
         assert!(!second.is_revoked());
         drop(second);
-        assert_eq!(assembly.lock().free, 2);
+        assert_eq!(permits.lock().free, 2);
         assert_eq!(somebody.0.load(Ordering::Relaxed), 0, "nobody was stopped");
     }
 
     #[test]
     fn who_holds_on_to_the_last_slot_is_stopped() {
-        let assembly = Assembly::new(1);
+        let permits = Permits::new(1);
         let (slow, other) = (Arc::new(Counted::default()), Arc::new(Counted::default()));
-        let held = assembly.slot(slow.clone());
+        let held = permits.permit(slow.clone());
         let waiting = thread::spawn({
-            let (assembly, other) = (assembly.clone(), other.clone());
-            move || drop(assembly.slot(other))
+            let (permits, other) = (permits.clone(), other.clone());
+            move || drop(permits.permit(other))
         });
         while !held.is_revoked() {
             thread::yield_now();
         }
         assert_eq!(slow.0.load(Ordering::Relaxed), 1);
         drop(held);
-        waiting.join().expect("it gets the slot");
+        waiting.join().expect("it gets the permit");
         assert_eq!(other.0.load(Ordering::Relaxed), 0);
     }
 }

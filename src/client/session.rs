@@ -13,16 +13,16 @@ use crossbeam_channel::Sender;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, Utf8Bytes, WebSocket};
 
-use crate::client::permits::Assembly;
+use crate::client::permits::Permits;
 use crate::client::stream::{Answer, Stream};
 use crate::config::{ANSWER_BUFFER, Echo, Limits, READ_BUFFER};
-use crate::reasons::LeaveReason;
 use crate::net::conn::{Conn, ConnOutbox};
 use crate::net::deadline;
 use crate::outbox::{Bounds, Outbox};
 use crate::rate::Pace;
-use crate::room::event::{Event, Key};
 use crate::reasons::CloseReason;
+use crate::reasons::LeaveReason;
+use crate::room::event::{Event, Key};
 use crate::wire;
 
 /// Where a client connects to.
@@ -63,7 +63,7 @@ pub struct Host {
     /// The inbox of the hub.
     pub inbox: Inbox,
     /// Memory for long messages.
-    pub assembly: Assembly,
+    pub permits: Permits,
 }
 
 /// The inbox of the hub.
@@ -82,7 +82,7 @@ impl Session {
 
     /// Serves the client until it is gone.
     pub fn run(self, host: &Host) {
-        let Host { limits, echo, inbox, assembly } = host;
+        let Host { limits, echo, inbox, permits } = host;
         let Session { conn, endpoint, response, received } = self;
         conn.metrics.received(received.len());
         let bounds = Bounds {
@@ -91,7 +91,7 @@ impl Session {
             close_timeout: limits.close_timeout,
         };
         let outbox = Outbox::new(conn.clone(), response, bounds);
-        let stream = match Stream::new(outbox.clone(), received, limits, assembly.clone()) {
+        let stream = match Stream::new(outbox.clone(), received, limits, permits.clone()) {
             Ok(stream) => stream,
             Err(error) => return log::debug!("{} left at once: {error}", conn.peer),
         };
@@ -223,7 +223,9 @@ impl<S: Answer> Client<S> {
             Error::Capacity(_) => {
                 End::Fault(CloseReason::TooLong(self.max_message), "sent too long a message".into())
             }
-            Error::Utf8(_) => End::Fault(CloseReason::NotUtf8, "sent text that is not UTF-8".into()),
+            Error::Utf8(_) => {
+                End::Fault(CloseReason::NotUtf8, "sent text that is not UTF-8".into())
+            }
             error => End::Fault(CloseReason::Protocol, format!("broke the protocol ({error})")),
         }
     }

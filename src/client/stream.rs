@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::client::framing::Progress;
 use crate::client::intake::Intake;
-use crate::client::permits::{Assembly, Slot};
+use crate::client::permits::{Permit, Permits};
 use crate::config::{ANSWER_BUFFER, LONG_MESSAGE, Limits};
 use crate::net::conn::{Conn, ConnOutbox};
 use crate::wire;
@@ -33,9 +33,9 @@ pub trait Answer: Read + Write {
 pub struct Stream {
     outbox: Arc<ConnOutbox>,
     intake: Intake,
-    assembly: Assembly,
+    permits: Permits,
     /// Held while a long message comes in.
-    slot: Option<Slot>,
+    permit: Option<Permit>,
     long_has_ended: bool,
     /// Whole frames, sent before the thread waits for the client: answers to what came together
     /// leave together.
@@ -58,15 +58,15 @@ impl Stream {
         outbox: Arc<ConnOutbox>,
         received: Vec<u8>,
         limits: &Limits,
-        assembly: Assembly,
+        permits: Permits,
     ) -> io::Result<Self> {
         let Limits { ping_interval, ping_timeout, .. } = *limits;
         outbox.link().stream.set_read_timeout(Some(ping_interval))?;
         Ok(Stream {
             outbox,
             intake: Intake::new(received, LONG_MESSAGE),
-            assembly,
-            slot: None,
+            permits,
+            permit: None,
             long_has_ended: false,
             answers: Vec::new(),
             echoes: 0,
@@ -93,14 +93,14 @@ impl Stream {
         }
     }
 
-    /// How many of the `bytes` that have been read may be handed out. Waits for a slot if they begin
+    /// How many of the `bytes` that have been read may be handed out. Waits for a permit if they begin
     /// a long message.
     fn pass(&mut self, bytes: &[u8]) -> usize {
         let passed = self.intake.pass(bytes);
         match passed.message {
-            Progress::Long if self.slot.is_none() => {
+            Progress::Long if self.permit.is_none() => {
                 self.send_answers();
-                self.slot = Some(self.assembly.slot(self.outbox.link().clone()));
+                self.permit = Some(self.permits.permit(self.outbox.link().clone()));
             }
             Progress::Long | Progress::Short => {}
             Progress::LongEnds => self.long_has_ended = true,
@@ -161,7 +161,7 @@ impl Answer for Stream {
     fn end_message(&mut self) -> bool {
         let was_long = std::mem::take(&mut self.long_has_ended);
         if was_long {
-            self.slot = None;
+            self.permit = None;
         }
         self.send_if_many();
         was_long
@@ -196,7 +196,7 @@ impl Read for Stream {
             0 => self.wait(bytes),
             taken => Ok(taken),
         };
-        if self.slot.as_ref().is_some_and(Slot::is_revoked) {
+        if self.permit.as_ref().is_some_and(Permit::is_revoked) {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         Ok(self.pass(&bytes[..read?]))

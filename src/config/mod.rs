@@ -166,8 +166,7 @@ pub const REFUSAL_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Descriptors that are not connections with a place: standard streams, listeners and wakers, what
 /// page requests need, those that are turned away, and those who ask for health and metrics.
-pub const DESCRIPTORS_KEPT: usize =
-    16 + 3 * RELAYS + REFUSALS + ADMIN_PLACES;
+pub const DESCRIPTORS_KEPT: usize = 16 + 3 * RELAYS + REFUSALS + ADMIN_PLACES;
 
 /// The burst that [`Limits::rate`] allows, in seconds of it.
 pub const BURST_SECONDS: u32 = 2;

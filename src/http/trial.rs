@@ -3,12 +3,12 @@
 
 use super::*;
 use crate::config::HEAD_FIELDS;
-use crate::testing::Dice;
+use crate::testing::Rng;
 
 /// Takes `sent` for what a connection sends first.
 pub fn run(sent: &[u8]) {
     let whole = judge(sent, || CHUNK);
-    let mut dice = Dice::new(sent.len() as u64);
+    let mut dice = Rng::new(sent.len() as u64);
     for in_pieces in [judge(sent, || 1), judge(sent, || 1 + dice.roll(99))] {
         match (&whole, &in_pieces) {
             // What drips in is looked at when a line is complete.

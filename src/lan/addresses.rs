@@ -44,7 +44,7 @@ fn own_addresses() -> Vec<IpAddr> {
     }
 }
 
-/// Link-local IPv6 addresses need the name of an interface beside them, which no browser takes.
+/// Transport-local IPv6 addresses need the name of an interface beside them, which no browser takes.
 fn is_for_others(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => !ip.is_loopback(),

@@ -8,12 +8,7 @@ use crate::lan::qr::Code;
 /// The greeting of a server that listens at this address. Its socket may have been `passed` to it, whatever the flags say.
 /// With `code`, the first URL for others comes as a QR code too; `colours` says whether the screen
 /// knows colours.
-pub fn greeting(
-    listening: SocketAddr,
-    passed: bool,
-    code: bool,
-    colours: bool,
-) -> String {
+pub fn greeting(listening: SocketAddr, passed: bool, code: bool, colours: bool) -> String {
     let port = listening.port();
     let note = if passed { "; the socket was passed, so --listen is not used" } else { "" };
     if addresses::is_private(listening) {

@@ -2,7 +2,7 @@
 //!
 //! Whoever counts does so where it happens, and pays for no more than an addition: sessions count
 //! what comes once for a client or for a read, and the hub, which sends every message to everybody,
-//! counts in numbers of its own ([`Tally`]) and hands them over once a batch.
+//! counts in numbers of its own ([`HubCounters`]) and hands them over once a batch.
 
 pub mod process;
 pub mod prometheus;
@@ -20,9 +20,9 @@ pub struct Metrics {
     started: SystemTime,
     stopping: AtomicBool,
     /// The clients of the room.
-    pub room: Visits,
+    pub room: Sessions,
     /// The clients of the echo.
-    pub echo: Visits,
+    pub echo: Sessions,
     refusals: [AtomicU64; RefusalReason::ALL.len()],
     evictions: AtomicU64,
     received_bytes: AtomicU64,
@@ -34,21 +34,21 @@ pub struct Metrics {
 
 /// The clients of one endpoint: how many have come, and why they have gone.
 #[derive(Debug, Default)]
-pub struct Visits {
+pub struct Sessions {
     joins: AtomicU64,
     leaves: [AtomicU64; LeaveReason::ALL.len()],
 }
 
 /// A client's being here. It is counted as a leave however it ends.
 #[derive(Debug)]
-pub struct Visit<'a> {
-    visits: &'a Visits,
+pub struct SessionCount<'a> {
+    visits: &'a Sessions,
     leaving: LeaveReason,
 }
 
 /// What the hub counts, since the beginning.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct HubCounters {
     /// Messages that were said in the room.
     pub messages: u64,
     /// Messages and notices that clients were sent, each for each client.
@@ -90,8 +90,8 @@ impl Metrics {
         Metrics {
             started: SystemTime::now(),
             stopping: AtomicBool::new(false),
-            room: Visits::default(),
-            echo: Visits::default(),
+            room: Sessions::default(),
+            echo: Sessions::default(),
             refusals: Default::default(),
             evictions: AtomicU64::new(0),
             received_bytes: AtomicU64::new(0),
@@ -139,7 +139,7 @@ impl Metrics {
     }
 
     /// The hub has sent a batch, and counted. For the hub's thread alone.
-    pub fn hub_counted(&self, tally: &mut Tally) {
+    pub fn hub_counted(&self, tally: &mut HubCounters) {
         let HubCounts { messages, deliveries, bytes, batches, took, took_nanoseconds } = &self.hub;
         messages.store(tally.messages, Relaxed);
         deliveries.store(tally.deliveries, Relaxed);
@@ -181,7 +181,7 @@ impl Metrics {
 
     fn clients(&self, text: &mut Exposition) {
         // Who leaves meanwhile is counted as here, and never as less than nobody.
-        let leaves = [&self.room, &self.echo].map(Visits::leaves);
+        let leaves = [&self.room, &self.echo].map(Sessions::leaves);
         let joins = [&self.room, &self.echo].map(|visits| visits.joins.load(Relaxed));
         let mut here = text.gauge("roomd_clients", "Clients that are connected.");
         for (n, endpoint) in ENDPOINTS.iter().enumerate() {
@@ -236,11 +236,11 @@ impl Metrics {
 /// The endpoints' labels, the room's first.
 const ENDPOINTS: [&str; 2] = ["room", "echo"];
 
-impl Visits {
+impl Sessions {
     /// A client is here.
-    pub fn begin(&self) -> Visit<'_> {
+    pub fn begin(&self) -> SessionCount<'_> {
         add(&self.joins, 1);
-        Visit { visits: self, leaving: LeaveReason::Failed }
+        SessionCount { visits: self, leaving: LeaveReason::Failed }
     }
 
     fn leaves(&self) -> [u64; LeaveReason::ALL.len()] {
@@ -248,14 +248,14 @@ impl Visits {
     }
 }
 
-impl Visit<'_> {
+impl SessionCount<'_> {
     /// The client is gone.
     pub fn end(mut self, leaving: LeaveReason) {
         self.leaving = leaving;
     }
 }
 
-impl Drop for Visit<'_> {
+impl Drop for SessionCount<'_> {
     fn drop(&mut self) {
         add(&self.visits.leaves[self.leaving as usize], 1);
     }

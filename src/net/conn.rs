@@ -11,10 +11,10 @@ use rustix::net::{SendFlags, send, sockopt};
 use crate::config::{PIECE, WIDE_PIECE, WIDE_SEND_BUFFER};
 use crate::metrics::Metrics;
 use crate::net::deadline;
-use crate::net::slots::{Occupant, Place};
-use crate::outbox::flusher::Drain;
+use crate::net::slots::{Closable, Slot};
+use crate::outbox::flusher::Flusher;
 use crate::outbox::pool::Share;
-use crate::outbox::{Link, Outbox};
+use crate::outbox::{Outbox, Transport};
 use crate::reasons::CloseReason;
 
 /// An accepted connection. There is one descriptor for it; reading and writing share the socket.
@@ -25,9 +25,9 @@ pub struct Conn {
     /// Who is there.
     pub peer: SocketAddr,
     /// The place among the open connections.
-    pub place: Place,
+    pub place: Slot,
     /// Who looks after the client when it falls behind.
-    pub drain: Drain<Arc<Conn>>,
+    pub drain: Flusher<Arc<Conn>>,
     /// Its part of what waits for all clients together.
     pub share: Share,
     /// Who counts what becomes of it.
@@ -53,7 +53,7 @@ impl AsFd for Conn {
 }
 
 /// A connection whose request is read or answered: it is read no further.
-impl Occupant for Conn {
+impl Closable for Conn {
     fn stop(self: Arc<Self>) {
         let _ = self.stream.shutdown(Shutdown::Read);
     }
@@ -68,12 +68,12 @@ impl Occupant for Conn {
     }
 
     fn give_up(self: Arc<Self>) {
-        Occupant::cut(&*self);
+        Closable::cut(&*self);
     }
 }
 
 /// A client. The hub has closed those in the room by then, which makes this nothing to them.
-impl Occupant for ConnOutbox {
+impl Closable for ConnOutbox {
     fn stop(self: Arc<Self>) {
         self.close(&CloseReason::Stopping.frame());
     }
@@ -91,7 +91,7 @@ impl Occupant for ConnOutbox {
     }
 }
 
-impl Link for Arc<Conn> {
+impl Transport for Arc<Conn> {
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         // For this call alone: O_NONBLOCK would also hit the thread that reads. Linux adds to a
         // segment that has not left, up to 64 KiB and whatever the buffer's size; the end of a

@@ -16,10 +16,10 @@ use crate::http::refusal::Refusal;
 use crate::metrics::Metrics;
 use crate::net::conn::Conn;
 use crate::net::doorman::Doorman;
-use crate::net::slots::Places;
-use crate::net::threads::Workers;
-use crate::outbox::flusher::Drain;
-use crate::outbox::pool::Queues;
+use crate::net::slots::Slots;
+use crate::net::threads::Threads;
+use crate::outbox::flusher::Flusher;
+use crate::outbox::pool::Pool;
 
 /// Sets up a socket that listens, and by inheritance the connections that it accepts. The
 /// kernel's buffers of those are set to `buffer` bytes.
@@ -50,14 +50,14 @@ pub struct Listener {
     pub socket: TcpListener,
     /// Ends the loop when its other end is closed.
     pub stop: UnixStream,
-    /// Places for connections.
-    pub places: Places,
+    /// Slots for connections.
+    pub places: Slots,
     /// Threads for connections.
-    pub gates: Workers<Arc<Conn>>,
+    pub gates: Threads<Arc<Conn>>,
     /// Who looks after clients that fall behind.
-    pub drain: Drain<Arc<Conn>>,
+    pub drain: Flusher<Arc<Conn>>,
     /// What waits for all of them.
-    pub queues: Arc<Queues>,
+    pub queues: Arc<Pool>,
     /// Who turns away those for whom there is no place or no thread.
     pub doorman: Doorman,
     /// Who counts what becomes of connections.

@@ -36,7 +36,7 @@ impl fmt::Display for Full {
 }
 
 /// Whoever has a place, as a stop sees it, or one who looks for memory.
-pub trait Occupant: Send + Sync {
+pub trait Closable: Send + Sync {
     /// The server stops: say goodbye.
     fn stop(self: Arc<Self>);
     /// The time for that is over: end at once.
@@ -49,7 +49,7 @@ pub trait Occupant: Send + Sync {
 
 /// All places.
 #[derive(Clone)]
-pub struct Places(Arc<Shared>);
+pub struct Slots(Arc<Shared>);
 
 struct Shared {
     capacity: Capacity,
@@ -68,7 +68,7 @@ struct Book {
 
 #[derive(Default)]
 struct Open {
-    occupant: Option<Weak<dyn Occupant>>,
+    occupant: Option<Weak<dyn Closable>>,
     is_client: bool,
 }
 
@@ -79,24 +79,24 @@ struct PerIp {
 }
 
 /// The place of one connection; freed when dropped.
-pub struct Place {
-    places: Places,
+pub struct Slot {
+    places: Slots,
     key: Key,
     /// Who counts against the limit per address.
     ip: Option<IpAddr>,
 }
 
-impl Places {
+impl Slots {
     /// So many places, all free.
     pub fn new(capacity: Capacity) -> Self {
-        Places(Arc::new(Shared { capacity, book: Mutex::default(), empty: Condvar::new() }))
+        Slots(Arc::new(Shared { capacity, book: Mutex::default(), empty: Condvar::new() }))
     }
 
     /// A place for a connection that comes from `peer`.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn take(&self, peer: IpAddr) -> Result<Place, Full> {
+    pub fn take(&self, peer: IpAddr) -> Result<Slot, Full> {
         let Capacity { clients, clients_per_ip, front } = self.0.capacity;
         let ip = counted(peer);
         let mut book = self.book();
@@ -117,7 +117,7 @@ impl Places {
         let key = book.last_key;
         book.open.insert(key, Open::default());
         drop(book);
-        Ok(Place { places: self.clone(), key, ip })
+        Ok(Slot { places: self.clone(), key, ip })
     }
 
     /// From now on nobody gets a place.
@@ -127,7 +127,7 @@ impl Places {
 
     /// Has everybody who is still there say goodbye.
     pub fn stop(&self) {
-        self.occupants().into_iter().for_each(Occupant::stop);
+        self.occupants().into_iter().for_each(Closable::stop);
     }
 
     /// Cuts every connection that is still open.
@@ -137,7 +137,7 @@ impl Places {
 
     /// Everybody who has a place. The caller must not hold the lock of the book when it lets go of
     /// them: the last one who does gives the place back, which takes that lock.
-    fn occupants(&self) -> Vec<Arc<dyn Occupant>> {
+    fn occupants(&self) -> Vec<Arc<dyn Closable>> {
         let book = self.book();
         book.open.values().filter_map(|open| open.occupant.as_ref()?.upgrade()).collect()
     }
@@ -164,7 +164,7 @@ impl Places {
     }
 }
 
-impl Place {
+impl Slot {
     /// Names the connection.
     pub fn key(&self) -> Key {
         self.key
@@ -196,7 +196,7 @@ impl Place {
     }
 
     /// Of all who have a place, the one that lags most; none if nobody does.
-    pub fn furthest_behind(&self) -> Option<Arc<dyn Occupant>> {
+    pub fn furthest_behind(&self) -> Option<Arc<dyn Closable>> {
         let all = self.places.occupants().into_iter();
         let behind = all.map(|occupant| (occupant.lag(), occupant)).filter(|(lag, _)| *lag > 0);
         let furthest = behind.max_by_key(|(lag, _)| *lag);
@@ -204,14 +204,14 @@ impl Place {
     }
 
     /// Says whom a stop has to turn to. False if there is a stop already.
-    pub fn occupy(&self, occupant: Weak<dyn Occupant>) -> bool {
+    pub fn occupy(&self, occupant: Weak<dyn Closable>) -> bool {
         let mut book = self.places.book();
         book.open.entry(self.key).or_default().occupant = Some(occupant);
         !book.stopping
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         let mut book = self.places.book();
         let open = book.open.remove(&self.key).unwrap_or_default();
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn clients_leave_places_for_the_page() {
-        let places = Places::new(SMALL);
+        let places = Slots::new(SMALL);
         let taken: Vec<_> =
             (0..5).map(|_| places.take(ip("127.0.0.1")).expect("a place")).collect();
         assert_eq!(places.take(ip("::1")).err(), Some(Full::Everywhere));
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn one_address_has_its_share() {
-        let places = Places::new(Capacity { clients: 1000, front: 1000, ..SMALL });
+        let places = Slots::new(Capacity { clients: 1000, front: 1000, ..SMALL });
         let taken: Vec<_> =
             (0..2 + FRONT_PER_IP).map(|_| places.take(ip("192.0.2.1")).expect("a place")).collect();
         assert_eq!(places.take(ip("::ffff:192.0.2.1")).err(), Some(Full::Here));
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_stop_gives_no_places() {
-        let places = Places::new(SMALL);
+        let places = Slots::new(SMALL);
         let early = places.take(ip("127.0.0.1")).expect("a place");
         places.close();
         assert_eq!(early.become_client(), Err(Full::Stopping));

@@ -16,7 +16,7 @@ use crossbeam_channel::Sender;
 use crate::config::{STACK, THREAD_LINGER};
 
 /// Threads of one kind. Dropping it lets those that wait end at once.
-pub struct Workers<J> {
+pub struct Threads<J> {
     name: &'static str,
     serve: Arc<dyn Fn(J) + Send + Sync>,
     rest: Arc<Rest<J>>,
@@ -28,17 +28,17 @@ pub struct Workers<J> {
 struct Rest<J>(Mutex<Waiting<J>>);
 
 struct Waiting<J> {
-    threads: Vec<Arc<Seat<J>>>,
+    threads: Vec<Arc<IdleThread<J>>>,
     is_over: bool,
 }
 
 /// One thread that waits. Its job is put here under the lock of [`Rest`].
-struct Seat<J> {
+struct IdleThread<J> {
     thread: Thread,
     job: Mutex<Option<J>>,
 }
 
-impl<J: Send + 'static> Workers<J> {
+impl<J: Send + 'static> Threads<J> {
     /// Threads named `name` that run `serve`. They hold `alive` as long as they run.
     pub fn new(
         name: &'static str,
@@ -46,7 +46,7 @@ impl<J: Send + 'static> Workers<J> {
         serve: impl Fn(J) + Send + Sync + 'static,
     ) -> Self {
         let rest = Rest(Mutex::new(Waiting { threads: Vec::new(), is_over: false }));
-        Workers { name, serve: Arc::new(serve), rest: Arc::new(rest), alive }
+        Threads { name, serve: Arc::new(serve), rest: Arc::new(rest), alive }
     }
 
     /// Has a thread serve `job`.
@@ -90,7 +90,7 @@ impl<J: Send + 'static> Workers<J> {
     }
 }
 
-impl<J> Drop for Workers<J> {
+impl<J> Drop for Threads<J> {
     fn drop(&mut self) {
         let mut waiting = self.rest.lock();
         waiting.is_over = true;
@@ -101,7 +101,7 @@ impl<J> Drop for Workers<J> {
 impl<J> Rest<J> {
     /// Waits for a job. None: it is time to end.
     fn next(&self) -> Option<J> {
-        let seat = Arc::new(Seat { thread: thread::current(), job: Mutex::new(None) });
+        let seat = Arc::new(IdleThread { thread: thread::current(), job: Mutex::new(None) });
         self.lock().threads.push(seat.clone());
         let until = Instant::now() + THREAD_LINGER;
         loop {

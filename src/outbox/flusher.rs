@@ -14,11 +14,11 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::metrics::Metrics;
-use crate::outbox::{Link, Outbox, Tended};
+use crate::outbox::{Next, Outbox, Transport};
 
 /// Gives clients to the drain thread. The thread ends when the last of these is dropped.
 #[derive(Clone, Debug)]
-pub struct Drain<L, B = Arc<UnixStream>> {
+pub struct Flusher<L, B = Arc<UnixStream>> {
     behind: Sender<Arc<Outbox<L>>>,
     bell: B,
 }
@@ -32,19 +32,19 @@ pub trait Bell<L> {
     fn hush(&self) -> bool;
     /// Sleeps until a socket is ready, a deadline comes or the bell rings. Says which of `watched`
     /// have news; nothing if that cannot be said.
-    fn sleep(&self, watched: &[Watched<L>]) -> Vec<bool>;
+    fn sleep(&self, watched: &[Behind<L>]) -> Vec<bool>;
 }
 
 /// A client that is behind or leaving.
 #[derive(Debug)]
-pub struct Watched<L> {
+pub struct Behind<L> {
     outbox: Arc<Outbox<L>>,
     /// What its socket has to be ready for. Nothing: its end alone is news.
     wants: PollFlags,
     deadline: Instant,
 }
 
-impl<L: Link + AsFd + Send + Sync + 'static> Drain<L> {
+impl<L: Transport + AsFd + Send + Sync + 'static> Flusher<L> {
     /// Starts the thread.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl<L: Link + AsFd + Send + Sync + 'static> Drain<L> {
         let (bell, rung) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         rung.set_nonblocking(true)?;
-        let (drain, newly_behind) = Drain::new(Arc::new(bell));
+        let (drain, newly_behind) = Flusher::new(Arc::new(bell));
         let thread = thread::Builder::new()
             .name("drain".into())
             .spawn(move || run(&newly_behind, &Arc::new(rung), &metrics))?;
@@ -61,11 +61,11 @@ impl<L: Link + AsFd + Send + Sync + 'static> Drain<L> {
     }
 }
 
-impl<L: Link, B: Bell<L>> Drain<L, B> {
+impl<L: Transport, B: Bell<L>> Flusher<L, B> {
     fn new(bell: B) -> (Self, Receiver<Arc<Outbox<L>>>) {
         // Each outbox is in here at most twice, so the clients bound it.
         let (behind, newly_behind) = unbounded();
-        (Drain { behind, bell }, newly_behind)
+        (Flusher { behind, bell }, newly_behind)
     }
 
     /// Hands over a client, or has one that was handed over looked at again.
@@ -76,8 +76,12 @@ impl<L: Link, B: Bell<L>> Drain<L, B> {
     }
 }
 
-fn run<L: Link>(newly_behind: &Receiver<Arc<Outbox<L>>>, bell: &impl Bell<L>, metrics: &Metrics) {
-    let mut watched: Vec<Watched<L>> = Vec::new();
+fn run<L: Transport>(
+    newly_behind: &Receiver<Arc<Outbox<L>>>,
+    bell: &impl Bell<L>,
+    metrics: &Metrics,
+) {
+    let mut watched: Vec<Behind<L>> = Vec::new();
     loop {
         let mut news = bell.sleep(&watched).into_iter();
         // Before the queue is emptied, or one who comes between the two would not be noticed.
@@ -95,7 +99,7 @@ fn run<L: Link>(newly_behind: &Receiver<Arc<Outbox<L>>>, bell: &impl Bell<L>, me
         while let Ok(outbox) = newly_behind.try_recv() {
             // It is known already if its deadline has come nearer.
             watched.retain(|client| !Arc::ptr_eq(&client.outbox, &outbox));
-            let mut client = Watched { outbox, wants: PollFlags::OUT, deadline: now };
+            let mut client = Behind { outbox, wants: PollFlags::OUT, deadline: now };
             if client.tend(now) {
                 watched.push(client);
             }
@@ -108,14 +112,14 @@ fn run<L: Link>(newly_behind: &Receiver<Arc<Outbox<L>>>, bell: &impl Bell<L>, me
     }
 }
 
-impl<L: Link> Watched<L> {
+impl<L: Transport> Behind<L> {
     /// Serves the client; false if there is nothing more to do for it.
     fn tend(&mut self, now: Instant) -> bool {
         match self.outbox.tend(now) {
-            Tended::Done => return false,
-            Tended::Behind(deadline) => (self.wants, self.deadline) = (PollFlags::OUT, deadline),
+            Next::Done => return false,
+            Next::Behind(deadline) => (self.wants, self.deadline) = (PollFlags::OUT, deadline),
             // Only the end of the connection is news; poll reports it unasked.
-            Tended::Leaving(deadline) => {
+            Next::Leaving(deadline) => {
                 (self.wants, self.deadline) = (PollFlags::empty(), deadline);
             }
         }
@@ -123,7 +127,7 @@ impl<L: Link> Watched<L> {
     }
 }
 
-impl<L: Link + AsFd> Bell<L> for Arc<UnixStream> {
+impl<L: Transport + AsFd> Bell<L> for Arc<UnixStream> {
     fn ring(&self) {
         // A full pipe wakes the thread just as well.
         let _ = (&**self).write(&[1]);
@@ -140,7 +144,7 @@ impl<L: Link + AsFd> Bell<L> for Arc<UnixStream> {
         }
     }
 
-    fn sleep(&self, watched: &[Watched<L>]) -> Vec<bool> {
+    fn sleep(&self, watched: &[Behind<L>]) -> Vec<bool> {
         let mut fds: Vec<PollFd<'_>> =
             watched.iter().map(|client| PollFd::new(client.outbox.link(), client.wants)).collect();
         fds.push(PollFd::new(&**self, PollFlags::IN));

@@ -21,13 +21,13 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::outbox::queue::Backlog;
+use crate::outbox::queue::Queue;
 use crate::outbox::sync::{Mutex, MutexGuard};
 use crate::reasons::CloseReason;
 use crate::wire;
 
 /// What an outbox needs of the connection that it writes to.
-pub trait Link: Sized {
+pub trait Transport: Sized {
     /// Sends what can be sent without blocking; [`io::ErrorKind::WouldBlock`] if that is nothing.
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
     /// Nothing more will be sent: the peer reads to the end of what was.
@@ -37,7 +37,7 @@ pub trait Link: Sized {
     /// The peer had its time: what it has not taken may be dropped.
     fn forget(&self);
     /// Hands the outbox to whoever calls [`Outbox::tend`] when the socket takes more. Called once
-    /// until [`Outbox::tend`] has said [`Tended::Done`], and once more if the deadline comes nearer.
+    /// until [`Outbox::tend`] has said [`Next::Done`], and once more if the deadline comes nearer.
     fn watch(outbox: &Arc<Outbox<Self>>);
     /// The memory of the queue has changed, in bytes. Called under the outbox's lock.
     fn queue_changed(&self, before: usize, after: usize);
@@ -68,20 +68,20 @@ pub struct Outbox<L> {
 }
 
 /// The state under its lock. When it is let go of, the memory that waits is told.
-struct Locked<'a, L: Link> {
+struct Locked<'a, L: Transport> {
     outbox: &'a Outbox<L>,
     state: MutexGuard<'a, State>,
 }
 
 #[derive(Debug)]
 struct State {
-    backlog: Backlog,
+    backlog: Queue,
     /// Memory of the backlog, as far as it has been told.
     told: usize,
     phase: Phase,
     /// It was closed because it read too slowly.
     evicted: bool,
-    /// Somebody has been told by [`Link::watch`].
+    /// Somebody has been told by [`Transport::watch`].
     watched: bool,
     /// When the client has to have caught up, or to be gone. Counts while it is watched.
     deadline: Instant,
@@ -111,7 +111,7 @@ pub enum Sent {
 
 /// What the drain thread has to do for a client next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tended {
+pub enum Next {
     /// Forget it.
     Done,
     /// Come again when the socket takes more, or at this time.
@@ -120,7 +120,7 @@ pub enum Tended {
     Leaving(Instant),
 }
 
-impl<L: Link> Outbox<L> {
+impl<L: Transport> Outbox<L> {
     /// An outbox whose first bytes are the handshake's `response`. They and what is sent after
     /// them leave with [`Outbox::open`].
     pub fn new(link: L, response: Vec<u8>, bounds: Bounds) -> Arc<Self> {
@@ -128,7 +128,7 @@ impl<L: Link> Outbox<L> {
             link,
             bounds,
             state: Mutex::new(State {
-                backlog: Backlog::of(response),
+                backlog: Queue::of(response),
                 told: 0,
                 phase: Phase::Open,
                 evicted: false,
@@ -255,12 +255,12 @@ impl<L: Link> Outbox<L> {
 
     /// Looks after a client that is behind or leaving: sends what the socket takes, and holds it
     /// to its deadline.
-    pub fn tend(&self, now: Instant) -> Tended {
+    pub fn tend(&self, now: Instant) -> Next {
         let mut state = self.lock();
         self.empty(&mut state);
         if state.phase == Phase::Open && state.backlog.is_empty() {
             state.watched = false;
-            return Tended::Done;
+            return Next::Done;
         }
         if now >= state.deadline {
             match state.phase {
@@ -275,9 +275,9 @@ impl<L: Link> Outbox<L> {
             }
         }
         match state.phase {
-            Phase::Closed => Tended::Done,
-            _ if state.backlog.is_empty() => Tended::Leaving(state.deadline),
-            _ => Tended::Behind(state.deadline),
+            Phase::Closed => Next::Done,
+            _ if state.backlog.is_empty() => Next::Leaving(state.deadline),
+            _ => Next::Behind(state.deadline),
         }
     }
 
@@ -314,7 +314,7 @@ impl<L: Link> Outbox<L> {
 
     fn end(&self, state: &mut State) {
         state.phase = Phase::Closed;
-        state.backlog = Backlog::default();
+        state.backlog = Queue::default();
         self.link.cut();
     }
 
@@ -335,7 +335,7 @@ impl<L: Link> Outbox<L> {
     }
 }
 
-impl<L: Link> Deref for Locked<'_, L> {
+impl<L: Transport> Deref for Locked<'_, L> {
     type Target = State;
 
     fn deref(&self) -> &State {
@@ -343,13 +343,13 @@ impl<L: Link> Deref for Locked<'_, L> {
     }
 }
 
-impl<L: Link> DerefMut for Locked<'_, L> {
+impl<L: Transport> DerefMut for Locked<'_, L> {
     fn deref_mut(&mut self) -> &mut State {
         &mut self.state
     }
 }
 
-impl<L: Link> Drop for Locked<'_, L> {
+impl<L: Transport> Drop for Locked<'_, L> {
     fn drop(&mut self) {
         let (before, after) = (self.state.told, self.state.backlog.memory());
         if before != after {

@@ -7,11 +7,11 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::net::slots::Occupant;
+use crate::net::slots::Closable;
 
 /// The memory of all queues.
 #[derive(Debug)]
-pub struct Queues {
+pub struct Pool {
     bound: usize,
     held: AtomicUsize,
     /// So many more may have a wide buffer.
@@ -22,16 +22,16 @@ pub struct Queues {
 /// The part of one client.
 #[derive(Debug)]
 pub struct Share {
-    queues: Arc<Queues>,
+    queues: Arc<Pool>,
     is_wide: AtomicBool,
 }
 
-impl Queues {
-    /// Queues that hold at most `bound` bytes together, and for a moment a batch more. The kernel's
+impl Pool {
+    /// Pool that hold at most `bound` bytes together, and for a moment a batch more. The kernel's
     /// buffers of so many clients may be `wide`.
     pub fn new(bound: usize, wide: usize) -> Arc<Self> {
         let (held, wide, turn) = (AtomicUsize::new(0), wide.into(), Mutex::new(()));
-        Arc::new(Queues { bound, held, wide, turn })
+        Arc::new(Pool { bound, held, wide, turn })
     }
 
     /// The part of another client.
@@ -55,7 +55,7 @@ impl Share {
     }
 
     /// Gives up clients, the one that `furthest_behind` finds first, until the rest fits.
-    pub fn relieve(&self, furthest_behind: impl Fn() -> Option<Arc<dyn Occupant>>) {
+    pub fn relieve(&self, furthest_behind: impl Fn() -> Option<Arc<dyn Closable>>) {
         if !self.queues.are_too_long() {
             return;
         }
@@ -109,7 +109,7 @@ mod tests {
         rest: usize,
     }
 
-    impl Occupant for Client {
+    impl Closable for Client {
         fn stop(self: Arc<Self>) {}
 
         fn cut(&self) {}
@@ -128,14 +128,14 @@ mod tests {
 
     #[test]
     fn the_one_furthest_behind_goes_and_then_the_next() {
-        let queues = Queues::new(1000, 0);
+        let queues = Pool::new(1000, 0);
         let share = queues.share();
-        let clients: Vec<Arc<dyn Occupant>> = [300, 0, 500, 100, 250]
+        let clients: Vec<Arc<dyn Closable>> = [300, 0, 500, 100, 250]
             .into_iter()
             .map(|waiting| {
                 let share = queues.share();
                 share.changed(0, waiting);
-                Arc::new(Client { share, waiting: waiting.into(), rest: 10 }) as Arc<dyn Occupant>
+                Arc::new(Client { share, waiting: waiting.into(), rest: 10 }) as Arc<dyn Closable>
             })
             .collect();
         let waiting = || clients.iter().map(|client| client.lag()).collect::<Vec<_>>();
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn there_are_so_many_wide_buffers() {
-        let queues = Queues::new(0, 2);
+        let queues = Pool::new(0, 2);
         let shares = [queues.share(), queues.share(), queues.share()];
         assert_eq!(shares.each_ref().map(Share::widen), [true, true, false]);
         assert!(!shares[0].widen(), "it has one");

@@ -9,16 +9,16 @@ use crate::wire;
 
 /// Whole frames in order, of which the first may have been sent in part.
 #[derive(Debug, Default)]
-pub struct Backlog {
+pub struct Queue {
     bytes: VecDeque<u8>,
     /// How many of the first bytes finish a frame of which the client has a part.
     torn: usize,
 }
 
-impl Backlog {
+impl Queue {
     /// A backlog of one piece that is not a frame and is never dropped: the handshake's response.
     pub fn of(response: Vec<u8>) -> Self {
-        Backlog { torn: response.len(), bytes: response.into() }
+        Queue { torn: response.len(), bytes: response.into() }
     }
 
     pub fn len(&self) -> usize {
@@ -59,7 +59,7 @@ impl Backlog {
     /// Drops `sent` bytes, which went out. An empty backlog holds no memory.
     pub fn advance(&mut self, sent: usize) {
         if sent == self.bytes.len() {
-            *self = Backlog::default();
+            *self = Queue::default();
             return;
         }
         if sent <= self.torn {
@@ -99,7 +99,7 @@ mod tests {
         let (bytes, ends) = frames(&[3, 0, 130, 40]);
         for first in 0..bytes.len() {
             for second in 0..=(bytes.len() - first) {
-                let mut backlog = Backlog::default();
+                let mut backlog = Queue::default();
                 backlog.start(&bytes, first);
                 assert_eq!(backlog.len(), bytes.len() - first);
                 backlog.advance(second);
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn bytes_come_out_in_order_in_whatever_pieces() {
         let (bytes, _) = frames(&[5, 300, 0, 7]);
-        let mut backlog = Backlog::default();
+        let mut backlog = Queue::default();
         backlog.start(&bytes, 4);
         let mut out = bytes[..4].to_vec();
         let mut expected = bytes.clone();
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn capacity_stays_near_what_is_held() {
         let (bytes, _) = frames(&[4000]);
-        let mut backlog = Backlog::default();
+        let mut backlog = Queue::default();
         for _ in 0..60 {
             backlog.push(&bytes);
         }
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_response_is_never_dropped() {
-        let mut backlog = Backlog::of(b"HTTP/1.1 101\r\n\r\n".to_vec());
+        let mut backlog = Queue::of(b"HTTP/1.1 101\r\n\r\n".to_vec());
         backlog.push(&frames(&[9]).0);
         backlog.advance(5);
         backlog.keep_torn();

@@ -2,7 +2,7 @@ use std::sync::atomic::Ordering;
 
 use super::trial::{self, BOUNDS, End, RESPONSE, Socket, message};
 use super::*;
-use crate::testing::Dice;
+use crate::testing::Rng;
 
 /// An open outbox whose socket takes `room` bytes.
 fn open(room: usize) -> (Arc<Outbox<Arc<Socket>>>, Arc<Socket>) {
@@ -45,11 +45,11 @@ fn one_who_falls_behind_is_watched_until_it_has_caught_up() {
     outbox.send(&message(50));
     outbox.send(&message(51));
     assert_eq!(socket.watched(), 1, "once is enough");
-    let Tended::Behind(deadline) = outbox.tend(now) else { panic!("it is behind") };
+    let Next::Behind(deadline) = outbox.tend(now) else { panic!("it is behind") };
     assert!(deadline > now + BOUNDS.catch_up / 2);
     assert!(outbox.push_on());
     socket.allow(1000);
-    assert_eq!(outbox.tend(now), Tended::Done);
+    assert_eq!(outbox.tend(now), Next::Done);
     assert_eq!(socket.taken(), [message(50), message(51)].concat());
     assert!(!outbox.push_on());
     outbox.send(&message(52));
@@ -69,7 +69,7 @@ fn one_who_is_behind_from_the_start_has_its_time_to_catch_up() {
     outbox.open();
     assert_eq!(socket.watched(), 1);
     let now = Instant::now();
-    let Tended::Behind(deadline) = outbox.tend(now) else { panic!("it is behind") };
+    let Next::Behind(deadline) = outbox.tend(now) else { panic!("it is behind") };
     assert!(!outbox.evicted() && deadline > now + BOUNDS.catch_up / 2);
 }
 
@@ -87,7 +87,7 @@ fn one_who_is_too_slow_is_cut_short_at_a_frame_boundary() {
         assert_eq!(outbox.send(&message(81)), Sent::Refused);
         outbox.close(b"another last word");
         socket.allow(10_000);
-        assert!(matches!(outbox.tend(Instant::now()), Tended::Leaving(_)));
+        assert!(matches!(outbox.tend(Instant::now()), Next::Leaving(_)));
         let whole = &batch[..wire::boundary(&batch, sent)];
         assert_eq!(socket.taken(), [whole, &CloseReason::TooSlow.frame()].concat(), "after {sent}");
         assert_eq!(socket.half_closed.load(Ordering::Relaxed), 1);
@@ -111,9 +111,9 @@ fn one_who_does_not_catch_up_in_time_is_closed_and_then_cut() {
     let now = Instant::now();
     outbox.send(&message(5));
     let later = now + BOUNDS.catch_up * 2;
-    let Tended::Behind(deadline) = outbox.tend(later) else { panic!("it gets a last word") };
+    let Next::Behind(deadline) = outbox.tend(later) else { panic!("it gets a last word") };
     assert!(outbox.evicted() && deadline < now + BOUNDS.close_timeout * 2);
-    assert_eq!(outbox.tend(later), Tended::Done);
+    assert_eq!(outbox.tend(later), Next::Done);
     assert_eq!(socket.cut.load(Ordering::Relaxed), 1);
 }
 
@@ -125,12 +125,12 @@ fn a_last_word_comes_last_and_has_its_time() {
     assert_eq!(outbox.send(&message(6)), Sent::Refused);
     assert!(!outbox.push_on(), "one who leaves need not be waited for");
     let now = Instant::now();
-    assert!(matches!(outbox.tend(now), Tended::Behind(_)));
+    assert!(matches!(outbox.tend(now), Next::Behind(_)));
     socket.allow(1000);
-    let Tended::Leaving(deadline) = outbox.tend(now) else { panic!("it is leaving") };
+    let Next::Leaving(deadline) = outbox.tend(now) else { panic!("it is leaving") };
     assert!(deadline <= now + BOUNDS.close_timeout);
     assert_eq!(socket.taken(), [message(5), b"bye".to_vec()].concat());
-    assert_eq!(outbox.tend(deadline), Tended::Done);
+    assert_eq!(outbox.tend(deadline), Next::Done);
     assert_eq!(socket.cut.load(Ordering::Relaxed), 1);
     assert!(!outbox.evicted());
 }
@@ -149,7 +149,7 @@ fn the_deadline_of_a_last_word_is_told_to_whoever_watches_already() {
         }
         assert_eq!(socket.watched(), 2);
         let now = Instant::now();
-        let Tended::Behind(deadline) = outbox.tend(now) else { panic!("it is behind") };
+        let Next::Behind(deadline) = outbox.tend(now) else { panic!("it is behind") };
         assert!(deadline <= now + BOUNDS.close_timeout);
     }
 }
@@ -169,7 +169,7 @@ fn one_who_is_gone_is_noticed_at_the_next_send() {
 fn random_sends_come_out_whole_and_in_order() {
     let (mut evicted, mut kept) = (0, 0);
     for seed in 0..2000 {
-        match trial::run(&Dice::new(seed).bytes(seed as usize / 10)) {
+        match trial::run(&Rng::new(seed).bytes(seed as usize / 10)) {
             End::Evicted => evicted += 1,
             End::Kept => kept += 1,
             End::Closed | End::Lost => {}

@@ -18,7 +18,7 @@ pub struct Socket {
     relieved: AtomicUsize,
 }
 
-impl Link for Arc<Socket> {
+impl Transport for Arc<Socket> {
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         assert_eq!(self.half_closed.load(Ordering::Relaxed), 0, "sent after the last word");
         if *self.is_broken.lock().unwrap() {
@@ -191,7 +191,7 @@ pub fn run(bytes: &[u8]) -> End {
 }
 
 fn tend(outbox: &Outbox<Arc<Socket>>, watched_before: &mut usize, now: Instant) {
-    if outbox.tend(now) == Tended::Done {
+    if outbox.tend(now) == Next::Done {
         *watched_before = outbox.link().watched();
     }
 }

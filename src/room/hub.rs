@@ -10,10 +10,10 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use crate::config::{BATCH_BYTES, INBOX};
-use crate::metrics::{Metrics, Tally};
-use crate::outbox::{Link, Outbox, Sent};
-use crate::room::event::{Event, Key};
+use crate::metrics::{HubCounters, Metrics};
+use crate::outbox::{Outbox, Sent, Transport};
 use crate::reasons::CloseReason;
+use crate::room::event::{Event, Key};
 use crate::wire;
 
 /// What the hub needs of a client's sending side. None of it may block.
@@ -26,7 +26,7 @@ pub trait Deliver {
     fn cut(self: &Arc<Self>);
 }
 
-impl<L: Link> Deliver for Outbox<L> {
+impl<L: Transport> Deliver for Outbox<L> {
     fn deliver(self: &Arc<Self>, frames: &[u8]) -> Sent {
         self.send(frames)
     }
@@ -48,7 +48,7 @@ pub struct Hub<O> {
     batch: Vec<u8>,
     /// How many they are.
     frames: u64,
-    tally: Tally,
+    tally: HubCounters,
     stopping: bool,
 }
 
@@ -67,7 +67,7 @@ impl<O: Deliver> Hub<O> {
             clients: BTreeMap::new(),
             batch: Vec::new(),
             frames: 0,
-            tally: Tally::default(),
+            tally: HubCounters::default(),
             stopping: false,
         }
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::client::permits::Assembly;
+use crate::client::permits::Permits;
 use crate::client::session::{Host, Inbox, Session};
 use crate::config::budget::{Budget, Capacity};
 use crate::config::host_memory;
@@ -28,13 +28,13 @@ use crate::metrics::Metrics;
 use crate::net::conn::Conn;
 use crate::net::doorman::Doorman;
 use crate::net::listener::{self, Listener};
-use crate::net::slots::Places;
-use crate::net::threads::Workers;
-use crate::outbox::flusher::Drain;
-use crate::outbox::pool::Queues;
+use crate::net::slots::Slots;
+use crate::net::threads::Threads;
+use crate::outbox::flusher::Flusher;
+use crate::outbox::pool::Pool;
 use crate::room::event::Event;
 use crate::room::hub::Hub;
-use crate::server::systemd::{Passed, Supervisor};
+use crate::server::systemd::{Passed, ServiceManager};
 
 /// A server that listens, and serves once it is [`run`](Server::run).
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub struct Server {
     admin: Option<(TcpListener, SocketAddr)>,
     config: Config,
     budget: Budget,
-    supervisor: Option<Supervisor>,
+    supervisor: Option<ServiceManager>,
     stop: (Sender<Notice>, Receiver<Notice>),
 }
 
@@ -129,7 +129,7 @@ impl Server {
 
     /// Has the server tell `supervisor` when it serves, that it lives and when it stops.
     #[must_use]
-    pub fn supervised_by(self, supervisor: Supervisor) -> Server {
+    pub fn supervised_by(self, supervisor: ServiceManager) -> Server {
         Server { supervisor: Some(supervisor), ..self }
     }
 
@@ -187,7 +187,7 @@ impl Server {
         let (page, page_thread) =
             Page::start(limits.max_message).map_err(|error| start("the page side", error))?;
         let (drain, drain_thread) =
-            Drain::start(metrics.clone()).map_err(|error| start("the drain thread", error))?;
+            Flusher::start(metrics.clone()).map_err(|error| start("the drain thread", error))?;
         let (inbox, events) = bounded(budget.inbox);
         let counts = metrics.clone();
         let hub_thread = spawn("hub", &notices, move || Hub::new().run(&events, &counts))?;
@@ -200,9 +200,9 @@ impl Server {
             limits: limits.clone(),
             echo: config.echo,
             inbox: inbox.clone(),
-            assembly: Assembly::new(budget.slots),
+            permits: Permits::new(budget.slots),
         };
-        let sessions = Workers::new("client", alive.clone(), move |session: Session| {
+        let sessions = Threads::new("client", alive.clone(), move |session: Session| {
             session.run(&host);
         });
         let admin = Admin { metrics: metrics.clone(), inbox: inbox.clone(), page: page.clone() };
@@ -214,7 +214,7 @@ impl Server {
             admin: (admin_socket.is_none() && config.admin == AdminListen::WithTheRoom)
                 .then(|| admin.clone()),
         };
-        let gates = Workers::new("gate", alive.clone(), move |conn| {
+        let gates = Threads::new("gate", alive.clone(), move |conn| {
             if let Some(session) = gate.admit(conn) {
                 if let Err((session, error)) = sessions.serve(session) {
                     log::warn!("no thread for {}: {error}", session.conn.peer);
@@ -222,7 +222,7 @@ impl Server {
                 }
             }
         });
-        let queues = Queues::new(budget.queues, budget.wide);
+        let queues = Pool::new(budget.queues, budget.wide);
         let office = Office { drain, queues, doorman, metrics: metrics.clone() };
         let front = office.open("accept", &notices, socket, capacity, gates)?;
         let status = format!("serving on {address}: {} clients at most", capacity.clients);
@@ -232,7 +232,7 @@ impl Server {
         // What it takes is gone afterwards, also if there is no such address.
         let admin_notices = notices.clone();
         let open_admin = move |(socket, address)| {
-            let gates = Workers::new("admin", alive, move |conn| drop(admin_gate.admit(conn)));
+            let gates = Threads::new("admin", alive, move |conn| drop(admin_gate.admit(conn)));
             let capacity = Capacity { clients: 0, clients_per_ip: 0, front: ADMIN_PLACES };
             let front = office.open("admin accept", &admin_notices, socket, capacity, gates)?;
             log::info!("health and metrics at {address}");
@@ -275,7 +275,7 @@ struct Running {
     inbox: Inbox,
     page: Page,
     metrics: Arc<Metrics>,
-    supervisor: Option<Arc<Supervisor>>,
+    supervisor: Option<Arc<ServiceManager>>,
     /// Dropping it ends the watchdog.
     stop_vouching: Sender<Infallible>,
     /// In the order in which they end.
@@ -328,15 +328,15 @@ impl Running {
 
 /// What all listeners share.
 struct Office {
-    drain: Drain<Arc<Conn>>,
-    queues: Arc<Queues>,
+    drain: Flusher<Arc<Conn>>,
+    queues: Arc<Pool>,
     doorman: Doorman,
     metrics: Arc<Metrics>,
 }
 
 /// A socket whose connections are accepted by a thread.
 struct Front {
-    places: Places,
+    places: Slots,
     /// Dropping it ends the thread.
     stop: UnixStream,
     thread: JoinHandle<()>,
@@ -350,11 +350,11 @@ impl Office {
         notices: &Sender<Notice>,
         socket: TcpListener,
         capacity: Capacity,
-        gates: Workers<Arc<Conn>>,
+        gates: Threads<Arc<Conn>>,
     ) -> Result<Front, ServerError> {
         let (stop, told) = UnixStream::pair()
             .map_err(|error| ServerError::other(format!("cannot start accepting: {error}")))?;
-        let places = Places::new(capacity);
+        let places = Slots::new(capacity);
         let listener = Listener {
             socket,
             stop: told,
@@ -372,7 +372,7 @@ impl Office {
 
 impl Front {
     /// Nobody is let in any more. Those who are in have these places.
-    fn close(self) -> Places {
+    fn close(self) -> Slots {
         drop(self.stop);
         join(self.thread);
         self.places.close();

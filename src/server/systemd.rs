@@ -89,14 +89,14 @@ fn listens(socket: &OwnedFd) -> io::Result<bool> {
 
 /// Who started the program and wants to know how it is.
 #[derive(Debug)]
-pub struct Supervisor {
+pub struct ServiceManager {
     /// Connected to it.
     socket: UnixDatagram,
     /// How long it waits for a sign of life before it kills and starts again.
     watchdog: Option<Duration>,
 }
 
-impl Supervisor {
+impl ServiceManager {
     /// Looks for it in the environment.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl Supervisor {
         let is_ours = env("WATCHDOG_PID")
             .is_none_or(|pid| pid.to_str() == Some(process::id().to_string().as_str()));
         let watchdog = watchdog.filter(|micros| is_ours && *micros > 0).map(Duration::from_micros);
-        Ok(Some(Supervisor { socket, watchdog }))
+        Ok(Some(ServiceManager { socket, watchdog }))
     }
 
     /// The server serves.
@@ -179,10 +179,10 @@ mod tests {
     use crate::config::INBOX;
 
     /// A supervisor that waits for so long, and what it hears.
-    fn supervisor(watchdog: Duration) -> (Supervisor, UnixDatagram) {
+    fn supervisor(watchdog: Duration) -> (ServiceManager, UnixDatagram) {
         let (socket, hears) = UnixDatagram::pair().expect("sockets");
         hears.set_nonblocking(true).expect("no waiting");
-        (Supervisor { socket, watchdog: Some(watchdog) }, hears)
+        (ServiceManager { socket, watchdog: Some(watchdog) }, hears)
     }
 
     fn heard(hears: &UnixDatagram) -> Option<String> {

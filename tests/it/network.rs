@@ -157,7 +157,7 @@ fn others_are_invited_to_an_address_of_the_network() {
             response.text().to_string()
         };
         let server = TestServer::with(|config| config.listen = ([0u16; 8], 0).into());
-        let greet = |code| greeting(server.address(), &[], false, code, false);
+        let greet = |code| greeting(server.address(), false, code, false);
         assert_eq!(invited(&server), "{}");
         assert!(greet(true).contains("is on none") && greet(true).contains("no QR code"));
         // An address that came later, as one does from a router, is known at once.
@@ -176,7 +176,7 @@ fn others_are_invited_to_an_address_of_the_network() {
             connect_at(&server, &address.ip().to_string()).upgrade("/ws/1");
         }
         let server = TestServer::with(|config| config.listen = ([0; 4], 0).into());
-        let said = greeting(server.address(), &[], false, false, false);
+        let said = greeting(server.address(), false, false, false);
         assert!(said.contains("http://10.99.0.1:") && !said.contains("fd00"), "{said}");
     });
 }
@@ -211,92 +211,5 @@ fn a_thousand_clients_that_vanish_are_missed_once_each() {
         }
         watcher.says_and_hears(-1, "all are gone");
         drop(vanishing);
-    });
-}
-
-/// A server that is announced answers to its name, with the address that others reach, and is
-/// listed with its port; when it stops, it says goodbye.
-#[cfg(feature = "mdns")]
-#[test]
-fn mdns_answers_to_the_name() {
-    use std::net::UdpSocket;
-
-    use rustix::net::{self, AddressFamily, SocketType, sockopt};
-
-    /// A question of multicast DNS, and what comes back with it.
-    fn ask(socket: &UdpSocket, name: &str, kind: u8) -> Option<Vec<u8>> {
-        let mut question = vec![0, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-        question.extend(labels(name));
-        question.extend([0, kind, 0, 1]);
-        socket.send_to(&question, "224.0.0.251:5353").expect("a way to the network");
-        let mut answer = [0; 4096];
-        let (len, _) = socket.recv_from(&mut answer).ok()?;
-        // Others may ask at the same time, and be answered by several.
-        (answer[..2] == [0, 7] && answer[7] > 0).then(|| answer[..len].to_vec())
-    }
-
-    fn labels(name: &str) -> Vec<u8> {
-        let labels = name.split_inclusive('.').map(|label| label.trim_end_matches('.'));
-        let mut bytes: Vec<u8> =
-            labels.flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect();
-        bytes.push(0);
-        bytes
-    }
-
-    /// Beside whoever has the port already.
-    fn on_the_port_of_mdns() -> UdpSocket {
-        let socket = net::socket(AddressFamily::INET, SocketType::DGRAM, None).expect("a socket");
-        sockopt::set_socket_reuseaddr(&socket, true).expect("an option");
-        sockopt::set_socket_reuseport(&socket, true).expect("an option");
-        net::bind(&socket, &SocketAddr::from(([0; 4], 5353))).expect("the port");
-        socket.into()
-    }
-
-    fn has(answer: &[u8], part: &[u8]) -> bool {
-        answer.windows(part.len()).any(|bytes| bytes == part)
-    }
-
-    in_own_network("mdns_answers_to_the_name", || {
-        ip("link add lan0 type veth peer name lan1");
-        ip("addr add 10.99.0.1/24 dev lan0");
-        ip("addr add 10.98.0.1/24 dev lan1");
-        ip("link set lan0 up");
-        ip("link set lan1 up");
-        ip("route add 224.0.0.0/4 dev lan0");
-        let server = TestServer::with(|config| {
-            config.listen = ([10, 99, 0, 1], 0).into();
-            config.mdns = Some("boat".into());
-        });
-        let socket = UdpSocket::bind("10.99.0.1:0").expect("a port");
-        socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
-        let own = eventually("the address", || ask(&socket, "boat.local.", 1));
-        assert!(has(&own, &[0, 4, 10, 99, 0, 1]), "{own:?}");
-        assert!(!has(&own, &[10, 98, 0, 1]) && !has(&own, &[127, 0, 0, 1]), "{own:?}");
-        let listed = eventually("the list", || ask(&socket, "_http._tcp.local.", 12));
-        assert!(has(&listed, b"\x04boat"), "{listed:?}");
-        let whole = "boat._http._tcp.local.";
-        let service = eventually("the service", || ask(&socket, whole, 33));
-        let port = server.address().port().to_be_bytes();
-        assert!(has(&service, &[0, 0, 0, 0, port[0], port[1]]), "{service:?}");
-        // The name is one that the server answers to.
-        let mut peer = Peer::over(TcpStream::connect(server.address()).expect("a connection"));
-        peer.send("GET / HTTP/1.1\r\nHost: boat.local:8000\r\n\r\n");
-        assert_eq!(peer.response().status, 200);
-
-        // Whoever listens hears the goodbye: the address, to be kept for no time.
-        let listener = on_the_port_of_mdns();
-        listener.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        let (group, interface) = ([224, 0, 0, 251].into(), [10, 99, 0, 1].into());
-        listener.join_multicast_v4(&group, &interface).expect("a group");
-        drop(server);
-        let goodbye = |packet: &[u8]| has(packet, &[0, 0, 0, 0, 0, 4, 10, 99, 0, 1]);
-        let mut packet = [0; 4096];
-        loop {
-            let len = listener.recv(&mut packet).expect("a goodbye");
-            if goodbye(&packet[..len]) {
-                break;
-            }
-        }
-        assert_eq!(ask(&socket, "boat.local.", 1), None);
     });
 }

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use super::*;
 use crate::client::framing::Progress;
 use crate::client::intake::Intake;
-use crate::testing::Dice;
+use crate::testing::Rng;
 
 /// Small enough for short inputs to reach it.
 const MAX_MESSAGE: usize = 300;
@@ -18,7 +18,7 @@ const PONG: u8 = 0x8a;
 
 /// Takes `sent` for what a client sends behind its handshake, and then ends the connection.
 pub fn run(sent: &[u8]) {
-    let mut dice = Dice::new(sent.len() as u64);
+    let mut dice = Rng::new(sent.len() as u64);
     for echo in [Echo::Tutorial, Echo::Verbatim] {
         let whole = listen(sent, echo, &mut || usize::MAX);
         whole.check(echo);

@@ -39,7 +39,7 @@ struct State {
 #[derive(Debug)]
 struct Socket {
     world: Arc<World>,
-    drain: Drain<Arc<Socket>, Arc<Ringer>>,
+    drain: Flusher<Arc<Socket>, Arc<Ringer>>,
 }
 
 /// The end of the bell that is rung.
@@ -65,7 +65,7 @@ impl World {
     }
 }
 
-impl Link for Arc<Socket> {
+impl Transport for Arc<Socket> {
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.world.change(|state| {
             assert!(!state.half_closed, "something is sent after the last word");
@@ -114,7 +114,7 @@ impl Bell<Arc<Socket>> for Arc<Ringer> {
         unreachable!("this end is rung");
     }
 
-    fn sleep(&self, _: &[Watched<Arc<Socket>>]) -> Vec<bool> {
+    fn sleep(&self, _: &[Behind<Arc<Socket>>]) -> Vec<bool> {
         unreachable!("this end is rung");
     }
 }
@@ -138,10 +138,10 @@ impl Bell<Arc<Socket>> for Sleeper {
         })
     }
 
-    fn sleep(&self, watched: &[Watched<Arc<Socket>>]) -> Vec<bool> {
+    fn sleep(&self, watched: &[Behind<Arc<Socket>>]) -> Vec<bool> {
         let mut state = self.0.state.lock().unwrap();
         loop {
-            let is_ready = |client: &Watched<_>| {
+            let is_ready = |client: &Behind<_>| {
                 state.cut
                     || state.half_closed && state.peer_left
                     || !client.wants.is_empty() && state.room > 0
@@ -178,7 +178,7 @@ fn try_orders(scenario: fn()) {
 /// has taken `room` bytes at a time, has `last` more to give, and the drain thread must end.
 fn run_client(bounds: Bounds, room: &'static [usize], talk: fn(&Client)) -> State {
     let world = Arc::new(World::default());
-    let (drain, newly_behind) = Drain::new(Arc::new(Ringer(world.clone())));
+    let (drain, newly_behind) = Flusher::new(Arc::new(Ringer(world.clone())));
     let sleeper = Sleeper(world.clone());
     let drain_thread = thread::spawn(move || run(&newly_behind, &sleeper, &Metrics::new()));
     let outbox =

@@ -1,6 +1,6 @@
 use super::trial::{self, Recorder, go, join, say};
 use super::*;
-use crate::testing::Dice;
+use crate::testing::Rng;
 
 /// The frames of these lines: `7: text` is said by client 7, `7 left` is its leaving.
 fn frames(lines: &[&str]) -> Vec<u8> {
@@ -128,7 +128,7 @@ fn the_hub_ends_when_nobody_can_speak_to_it() {
 #[test]
 fn random_events_keep_one_order_for_everybody() {
     for seed in 0..300 {
-        let (said, joined) = trial::run(&Dice::new(seed).bytes(1500));
+        let (said, joined) = trial::run(&Rng::new(seed).bytes(1500));
         assert!(said > 100 && joined > 20, "seed {seed}: a run too dull to show anything");
     }
 }

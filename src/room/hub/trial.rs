@@ -158,7 +158,7 @@ fn check(order: &[u8], guests: &[Guest], stopped: bool) {
 }
 
 /// What was counted is what everybody got.
-fn check_counts<'a>(tally: &Tally, outboxes: impl Iterator<Item = &'a Arc<Recorder>>) {
+fn check_counts<'a>(tally: &HubCounters, outboxes: impl Iterator<Item = &'a Arc<Recorder>>) {
     let got: Vec<_> = outboxes.map(|outbox| outbox.got()).collect();
     assert_eq!(tally.bytes, got.iter().map(Vec::len).sum::<usize>() as u64);
     assert_eq!(tally.deliveries, got.iter().map(|got| parse(got).len()).sum::<usize>() as u64);
