@@ -1,4 +1,4 @@
-//! roomd behind the real proxies, set up as the README says: its blocks are read from there.
+//! roomd behind the real proxies, set up with the blocks of docs/operating.md.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -15,11 +15,11 @@ use tungstenite::{Error, Message, WebSocket};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The public name of the README.
+/// The public name in docs/operating.md.
 const NAME: &str = "chat.example";
 
 #[test]
-fn nginx_as_in_the_readme() {
+fn nginx_as_documented() {
     let room = Room::start(&[NAME]);
     let proxy = Proxy::nginx(room.address);
     works_behind(&proxy, "/chat");
@@ -37,7 +37,7 @@ fn a_public_name_has_to_be_allowed() {
 }
 
 #[test]
-fn caddy_as_in_the_readme() {
+fn caddy_as_documented() {
     let room = Room::start(&[NAME]);
     let proxy = Proxy::caddy(room.address);
     works_behind(&proxy, "");
@@ -113,7 +113,7 @@ struct Proxy {
 
 impl Proxy {
     fn nginx(room: SocketAddr) -> Self {
-        let location = readme_block("nginx", "127.0.0.1:8000", room);
+        let location = documented_block("nginx", "127.0.0.1:8000", room);
         Self::start("nginx", |folder, address| {
             let folder = folder.display();
             let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -128,7 +128,7 @@ impl Proxy {
     }
 
     fn caddy(room: SocketAddr) -> Self {
-        let site = readme_block("caddy", "127.0.0.1:8000", room);
+        let site = documented_block("caddy", "127.0.0.1:8000", room);
         Self::start("caddy", |folder, address| {
             // The name without TLS, which nobody certifies here, and on a port of the test's own.
             let site = site.replace(NAME, &format!("http://{NAME}:{}", address.port()));
@@ -231,12 +231,13 @@ impl Drop for Proxy {
     }
 }
 
-/// The README's block in this language, with the address of the room.
-fn readme_block(language: &str, address: &str, room: SocketAddr) -> String {
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+/// The block in this language from docs/operating.md, with the address of the room.
+fn documented_block(language: &str, address: &str, room: SocketAddr) -> String {
+    let document =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating.md")).unwrap();
     let begin = format!("```{language}\n");
-    let block = readme.split_once(&begin).and_then(|(_, rest)| rest.split_once("```"));
-    let block = block.unwrap_or_else(|| panic!("the README has no block {begin}")).0;
+    let block = document.split_once(&begin).and_then(|(_, rest)| rest.split_once("```"));
+    let block = block.unwrap_or_else(|| panic!("docs/operating.md has no block {begin}")).0;
     assert!(block.contains(address), "{block}");
     block.replace(address, &room.to_string())
 }
