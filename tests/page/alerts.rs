@@ -18,7 +18,7 @@ fn a_hidden_tab_counts_in_its_title_and_on_its_icon() {
         "the icon",
         "decodeURIComponent(document.querySelector('link[rel=icon]').href).includes('>3</text>')",
     );
-    page.wait("the log too", "document.querySelectorAll('.message').length === 3");
+    page.wait("the log too", "said('.message').length === 3");
     page.show(&cover);
     page.wait("no count", "document.title === 'roomd'");
     assert_eq!(page.eval("document.querySelector('link[rel=icon]').href.endsWith('.svg')"), true);
@@ -103,7 +103,7 @@ fn sounds_and_notifications_come_when_they_are_wanted() {
     page.reload();
     page.click("#messageText");
     let mut client = room.join_saying(5, "seen");
-    page.wait("the message", "document.querySelector('.message')");
+    page.wait("the message", "said('.message')[0]");
     assert_eq!(page.eval("shown"), json!([]));
     let cover = page.hide();
     client.say("where are you?");

@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{Error, Message, WebSocket};
 
+use crate::tab::{PATIENCE_MS, PRELUDE, READY, Tab, waiting};
+
 const CHROMIUM: &str = "/usr/bin/chromium";
 
-/// How long anything may take. Much longer than it does, since a machine can be busy.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_millis(PATIENCE_MS as u64);
 
 /// Stops the browser and removes its profile when this process ends, however it ends: its standard
 /// input is at its end then.
@@ -48,7 +49,7 @@ impl Browser {
             .arg(CHROMIUM)
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"])
             .args(["--no-first-run", "--disable-background-networking"])
-            .args(["--disable-component-update", "--disable-sync", "--hide-scrollbars"])
+            .args(["--disable-component-update", "--disable-sync"])
             // A name of the local network, as it would be there.
             .arg("--host-resolver-rules=MAP boat.local 127.0.0.1")
             .args(["--remote-debugging-port=0", "about:blank"])
@@ -133,11 +134,27 @@ pub struct Reader {
     pub width: u32,
     pub height: u32,
     pub phone: bool,
+    /// How many messages are in the log of a room when its page is handed over.
+    pub messages: usize,
+}
+
+impl Reader {
+    /// A reader of a log in which nothing has been said.
+    pub fn first() -> Self {
+        Reader { messages: 0, ..Reader::default() }
+    }
 }
 
 impl Default for Reader {
     fn default() -> Self {
-        Reader { languages: "en-GB,en", dark: false, width: 900, height: 640, phone: false }
+        Reader {
+            languages: "en-GB,en",
+            dark: false,
+            width: 900,
+            height: 640,
+            phone: false,
+            messages: 240,
+        }
     }
 }
 
@@ -181,14 +198,11 @@ impl Page {
             json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] }),
         );
         page.resize(reader);
-        page.call(
-            "Page.addScriptToEvaluateOnNewDocument",
-            json!({ "source": "window.faults = [];
-                addEventListener('securitypolicyviolation', (event) => faults.push(`CSP ${event.violatedDirective}`));
-                addEventListener('error', (event) => faults.push(event.message));
-                addEventListener('unhandledrejection', (event) => faults.push(String(event.reason)));" }),
-        );
+        page.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": PRELUDE }));
         page.go(url);
+        if reader.messages > 0 && page.eval("document.documentElement.dataset.page") == "room" {
+            page.fill(url, reader.messages);
+        }
         page
     }
 
@@ -230,26 +244,14 @@ impl Page {
     /// Waits until a JavaScript expression is true, and gives its value.
     #[track_caller]
     pub fn wait(&self, what: &str, expression: &str) -> Value {
-        let millis = PATIENCE.as_millis();
-        let looking = format!(
-            "new Promise((done) => {{
-                const end = Date.now() + {millis};
-                const look = () => {{
-                    let value;
-                    try {{ value = {expression}; }} catch {{}}
-                    if (value || Date.now() > end) done(value || null);
-                    else setTimeout(look, 15);
-                }};
-                look();
-            }})"
-        );
+        let looking = waiting(expression);
         loop {
             // A document that goes away takes the promise with it; the next one is asked again.
             let result = self.devtools().try_call("Runtime.evaluate", evaluation(&looking));
             let Ok(result) = result else { continue };
             let value = &result["result"]["value"];
             if value.is_null() {
-                let shown = self.eval("document.body.innerText");
+                let shown = self.eval("document.body.innerText.slice(-500)");
                 panic!("{what} did not come ({expression}); the page shows: {shown}");
             }
             return value.clone();
@@ -271,6 +273,8 @@ impl Page {
             "End" => (35, ""),
             "Home" => (36, ""),
             "PageUp" => (33, ""),
+            "PageDown" => (34, ""),
+            " " => (32, " "),
             _ => panic!("which key is {key}?"),
         };
         let event = |kind: &str| {
@@ -295,6 +299,18 @@ impl Page {
                 json!({ "type": kind, "x": middle[0], "y": middle[1], "button": "left", "clickCount": 1 }),
             );
         }
+    }
+
+    /// Draws a finger over the window, upwards if `distance` is negative.
+    pub fn drag(&self, x: f64, y: f64, distance: i32) {
+        let touch = |kind: &str, points: Value| {
+            self.call("Input.dispatchTouchEvent", json!({ "type": kind, "touchPoints": points }));
+        };
+        touch("touchStart", json!([{ "x": x, "y": y }]));
+        for step in 1..=10 {
+            touch("touchMove", json!([{ "x": x, "y": y + f64::from(distance * step) / 10.0 }]));
+        }
+        touch("touchEnd", json!([]));
     }
 
     /// Allows something that a browser asks its reader about.
@@ -340,6 +356,44 @@ impl Page {
     }
 }
 
+impl Tab for Page {
+    fn eval(&self, expression: &str) -> Value {
+        self.eval(expression)
+    }
+
+    fn insert(&self, text: &str) {
+        self.insert(text);
+    }
+
+    fn press(&self, key: &str, shift: bool) {
+        self.press(key, if shift { 8 } else { 0 });
+    }
+
+    fn click(&self, selector: &str) {
+        self.click(selector);
+    }
+
+    fn wheel(&self, x: f64, y: f64, notches: i32) {
+        let delta = 100 * notches;
+        self.call(
+            "Input.dispatchMouseEvent",
+            json!({ "type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": delta }),
+        );
+    }
+
+    fn resize(&self, width: u32, height: u32) {
+        self.resize(&Reader { width, height, ..Reader::default() });
+    }
+
+    fn go(&self, url: &str) {
+        self.go(url);
+    }
+
+    fn wait(&self, what: &str, expression: &str) -> Value {
+        self.wait(what, expression)
+    }
+}
+
 impl Drop for Page {
     fn drop(&mut self) {
         let faults = match thread::panicking() {
@@ -351,10 +405,6 @@ impl Drop for Page {
         assert!(faults == json!([]), "the page had faults: {faults}");
     }
 }
-
-/// The page has found out whether it can connect.
-const READY: &str =
-    "document.querySelector('#connection[data-state]:not([data-state=connecting])')";
 
 fn evaluation(expression: &str) -> Value {
     json!({ "expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true })

@@ -1,6 +1,6 @@
 //! The connection's state is always shown and always true.
 
-use crate::browser::Page;
+use crate::browser::{Page, Reader};
 use crate::rig::{Line, Room};
 use serde_json::json;
 
@@ -86,7 +86,7 @@ fn a_silent_line_is_asked_and_a_sleeping_machine_reconnects() {
     later(100);
     page.wait(
         "it says that it was away",
-        "document.querySelector('.notice p')?.textContent.startsWith('Not connected')",
+        "said('.notice')[0]?.querySelector('p').textContent.startsWith('Not connected')",
     );
     page.wait("connected", CONNECTED);
     // No answer means that the line is dead.
@@ -99,7 +99,7 @@ fn a_silent_line_is_asked_and_a_sleeping_machine_reconnects() {
 fn a_full_server_refuses_with_its_reason() {
     let room = Room::start_with(|config| config.limits.max_clients = Some(1));
     let client = room.join(5);
-    let page = Page::open(&room.url());
+    let page = Page::open_as(&room.url(), &Reader::first());
     page.wait("refused", "document.querySelector('[data-state=refused]')");
     let shown = page.eval("document.querySelector('#status').textContent");
     assert!(shown.as_str().expect("a text").contains("all places are taken"), "{shown}");
@@ -154,7 +154,7 @@ fn the_echo_measures() {
     page.wait("the focus", "document.activeElement.id === 'messageText'");
     page.insert("hello there");
     page.press("Enter", 0);
-    page.wait("the answer", "document.querySelectorAll('.message').length === 2");
+    page.wait("the answer", "said('.message').length === 2");
     assert_eq!(
         page.eval("[...document.querySelectorAll('.text')].map((text) => text.textContent)"),
         json!(["hello there", "Message text was: hello there"])

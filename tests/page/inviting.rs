@@ -47,7 +47,7 @@ fn the_code_and_the_link_lead_to_this_page() {
 #[test]
 fn by_keyboard_the_link_is_copied_and_the_focus_comes_back() {
     let room = Room::start();
-    let page = Page::open(&named(room.address, "/"));
+    let page = Page::open_as(&named(room.address, "/"), &Reader::first());
     page.wait("connected", "document.querySelector('[data-state=connected]')");
     page.wait("the focus", "document.activeElement.id === 'messageText'");
     assert_eq!(page.eval("isSecureContext"), false);

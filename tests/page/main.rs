@@ -4,9 +4,11 @@
 
 mod browser;
 mod rig;
+mod tab;
 
 mod alerts;
 mod connection;
+mod each;
 mod everybody;
 mod inviting;
 mod pictures;

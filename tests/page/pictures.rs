@@ -70,7 +70,7 @@ fn talk(room: &Room, page: &Page) -> [Client; 3] {
 #[test]
 fn of_the_room_and_of_a_lost_connection() {
     let room = Room::start();
-    let page = Page::open_as(&room.url(), &Reader { width: 760, height: 690, ..Reader::default() });
+    let page = Page::open_as(&room.url(), &Reader { width: 760, height: 690, ..Reader::first() });
     let clients = talk(&room, &page);
     keep(&page, "light");
     drop(clients);
@@ -85,7 +85,7 @@ fn of_the_room_and_of_a_lost_connection() {
 #[test]
 fn of_the_dark() {
     let room = Room::start();
-    let reader = Reader { width: 760, height: 690, dark: true, ..Reader::default() };
+    let reader = Reader { width: 760, height: 690, dark: true, ..Reader::first() };
     let page = Page::open_as(&room.url(), &reader);
     let _clients = talk(&room, &page);
     keep(&page, "dark");
@@ -94,7 +94,7 @@ fn of_the_dark() {
 #[test]
 fn of_a_phone() {
     let room = Room::start();
-    let reader = Reader { width: 320, height: 568, ..Reader::default() };
+    let reader = Reader { width: 320, height: 568, ..Reader::first() };
     let page = Page::open_as(&room.url(), &reader);
     let _clients = talk(&room, &page);
     keep(&page, "phone");
@@ -103,7 +103,7 @@ fn of_a_phone() {
 #[test]
 fn of_traditional_chinese() {
     let room = Room::start();
-    let reader = Reader { languages: "zh-TW", width: 390, height: 640, ..Reader::default() };
+    let reader = Reader { languages: "zh-TW", width: 390, height: 640, ..Reader::first() };
     let page = Page::open_as(&room.url(), &reader);
     page.wait("connected", CONNECTED);
     page.wait("the focus", "document.activeElement.id === 'messageText'");
@@ -119,7 +119,7 @@ fn of_traditional_chinese() {
 fn of_the_echo() {
     let room = Room::start();
     let page =
-        Page::open_as(&room.echo_url(), &Reader { width: 760, height: 560, ..Reader::default() });
+        Page::open_as(&room.echo_url(), &Reader { width: 760, height: 560, ..Reader::first() });
     page.wait("connected", CONNECTED);
     page.wait("the focus", "document.activeElement.id === 'messageText'");
     for number in 1..40 {
@@ -132,7 +132,7 @@ fn of_the_echo() {
 #[test]
 fn of_the_invitation() {
     let room = Room::start();
-    let reader = Reader { width: 320, height: 568, ..Reader::default() };
+    let reader = Reader { width: 320, height: 568, ..Reader::first() };
     let url = format!("http://boat.local:{}/", room.address.port());
     let page = Page::open_as(&url, &reader);
     let _clients = talk(&room, &page);

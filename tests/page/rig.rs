@@ -53,12 +53,7 @@ impl Room {
 
     /// A client that says something at once: it hears itself once it has joined.
     pub fn join_saying(&self, id: i64, text: &str) -> Client {
-        let stream = TcpStream::connect(self.address).expect("the server listens");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-        let (socket, _) =
-            tungstenite::client::client(format!("ws://{}/ws/{id}", self.address), stream)
-                .expect("the room lets a client in");
-        let mut client = Client { id, socket };
+        let mut client = Client::connect(&format!("ws://{}/ws/{id}", self.address), id);
         client.say(text);
         client
     }
@@ -74,6 +69,21 @@ impl Drop for Room {
     }
 }
 
+/// Has three clients talk in the room of a page, one after the other, and leave.
+pub fn talk(url: &str, messages: usize) {
+    let room = url.split(['?', '#']).next().expect("a path").replacen("http", "ws", 1);
+    for id in 101..=103 {
+        Client::connect(&format!("{room}ws/{id}"), id).say_all((0..messages / 3).map(|n| {
+            match n % 8 {
+                0 => format!("Message {n} of a conversation.\nIt has two lines."),
+                1 => format!("{n}: {}", "longer than a line of a phone, ".repeat(6)),
+                2 => format!("`code {n}` and http://boat.local/charts/{n}"),
+                _ => format!("message {n}"),
+            }
+        }));
+    }
+}
+
 /// A program in the room.
 pub struct Client {
     id: i64,
@@ -81,6 +91,16 @@ pub struct Client {
 }
 
 impl Client {
+    fn connect(url: &str, id: i64) -> Client {
+        // The name that the browser has for this machine.
+        let url = url.replace("boat.local", "127.0.0.1");
+        let stream = TcpStream::connect(url.split('/').nth(2).expect("a host"));
+        let stream = stream.expect("the server listens");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        let client = tungstenite::client::client(url, stream);
+        Client { id, socket: client.expect("the room lets a client in").0 }
+    }
+
     /// Says something, and waits until everybody has been told.
     pub fn say(&mut self, text: &str) {
         self.socket.send(Message::text(text)).expect("the room listens");

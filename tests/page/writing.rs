@@ -1,6 +1,6 @@
 //! How a text gets from the keyboard to the room.
 
-use crate::browser::Page;
+use crate::browser::{Page, Reader};
 use crate::rig::{Line, Room};
 use serde_json::json;
 
@@ -8,7 +8,11 @@ const VALUE: &str = "document.querySelector('#messageText').value";
 const CONNECTED: &str = "document.querySelector('[data-state=connected]')";
 
 fn page(room: &Room) -> Page {
-    let page = Page::open(&room.url());
+    page_of(room, &Reader::default())
+}
+
+fn page_of(room: &Room, reader: &Reader) -> Page {
+    let page = Page::open_as(&room.url(), reader);
     page.wait("connected", CONNECTED);
     page.wait("the focus", "document.activeElement.id === 'messageText'");
     page
@@ -69,7 +73,7 @@ fn an_input_methods_enter_takes_the_word_and_sends_nothing() {
 #[test]
 fn a_text_too_long_says_so_in_bytes() {
     let room = Room::start_with(|config| config.limits.max_message = 30);
-    let page = page(&room);
+    let page = page_of(&room, &Reader::first());
     let mut client = room.join(5);
     // 30 bytes in 10 characters fit, one more does not.
     page.insert("一二三四五六七八九十");
@@ -128,7 +132,7 @@ fn the_server_stops_and_starts_again_while_a_text_is_half_written() {
     assert!(heard.ends_with(" says: half a text"), "{heard:?}");
     page.wait(
         "the gap is told",
-        "document.querySelector('.notice p')?.textContent.startsWith('Not connected from')",
+        "said('.notice')[0]?.querySelector('p').textContent.startsWith('Not connected from')",
     );
 }
 

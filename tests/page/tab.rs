@@ -1,0 +1,74 @@
+//! What the tests that run in each browser do with it.
+
+use serde_json::Value;
+
+/// A page in a browser.
+pub trait Tab {
+    /// The value of a JavaScript expression, or of the promise that it is.
+    fn eval(&self, expression: &str) -> Value;
+    /// Types text into what has the focus.
+    fn insert(&self, text: &str);
+    /// Presses a key, with Shift or without.
+    fn press(&self, key: &str, shift: bool);
+    fn click(&self, selector: &str);
+    /// Turns the wheel over a point of the window; downwards if `notches` is positive.
+    fn wheel(&self, x: f64, y: f64, notches: i32);
+    fn resize(&self, width: u32, height: u32);
+    fn go(&self, url: &str);
+
+    /// Waits until a JavaScript expression is true, and gives its value.
+    fn wait(&self, what: &str, expression: &str) -> Value {
+        let value = self.eval(&waiting(expression));
+        if value.is_null() {
+            let shown = self.eval("document.body.innerText.slice(-500)");
+            panic!("{what} did not come ({expression}); the page shows: {shown}");
+        }
+        value
+    }
+
+    /// Has so much said that the log does not fit the window, as in any room that is used. The
+    /// page's `said(selector)` finds the rows that come afterwards.
+    fn fill(&self, url: &str, messages: usize) {
+        self.wait("connected", "document.querySelector('[data-state=connected]')");
+        crate::rig::talk(url, messages);
+        self.wait(
+            "all has been said",
+            &format!(
+                "document.querySelectorAll('#messages > .message').length >= {messages} &&
+                 document.querySelectorAll('#messages > .notice').length >= 3"
+            ),
+        );
+        self.eval("window.filled = document.querySelectorAll('#messages > li').length");
+    }
+}
+
+/// What each page is given before its own scripts run: it notes its faults.
+pub const PRELUDE: &str = "window.faults = [];
+    addEventListener('securitypolicyviolation', (event) => faults.push(`CSP ${event.violatedDirective}`));
+    addEventListener('error', (event) => faults.push(event.message));
+    addEventListener('unhandledrejection', (event) => faults.push(String(event.reason)));
+    window.filled = 0;
+    window.said = (selector) => [...document.querySelectorAll('#messages > li')].slice(filled).filter((row) => row.matches(selector));";
+
+/// The page has found out whether it can connect.
+pub const READY: &str =
+    "document.querySelector('#connection[data-state]:not([data-state=connecting])')";
+
+/// How long anything may take. Much longer than it does, since a machine can be busy.
+pub const PATIENCE_MS: u32 = 20_000;
+
+/// A promise of the expression's first true value, or of null when none comes.
+pub fn waiting(expression: &str) -> String {
+    format!(
+        "new Promise((done) => {{
+            const end = performance.now() + {PATIENCE_MS};
+            const look = () => {{
+                let value;
+                try {{ value = {expression}; }} catch {{}}
+                if (value || performance.now() > end) done(value instanceof Node ? true : value || null);
+                else setTimeout(look, 15);
+            }};
+            look();
+        }})"
+    )
+}
