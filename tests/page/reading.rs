@@ -119,7 +119,6 @@ fn links_code_and_lines() {
             vec!["http://[::1]:8000/", "HTTPS://EXAMPLE.COM"],
         ),
         ("javascript:alert(1) data:text/html,x ftp://example.com file:///etc", vec![]),
-        ("https://bank.example@evil.example/", vec!["https://bank.example"]),
         ("http:// https://", vec![]),
         ("`http://in.code/` stays code", vec![]),
         ("a\n\tb  c\n\n```\nfn main() {\n    x\n}\n```\nend", vec![]),
@@ -260,6 +259,58 @@ fn what_comes_while_the_reader_is_at_the_end_of_a_small_window_is_seen() {
     // The keyboard takes half of the window.
     page.resize(&Reader { height: 280, ..phone });
     page.wait("the newest above the text field", "document.querySelector('#messages > li:last-child').getBoundingClientRect().bottom <= document.querySelector('#composer').getBoundingClientRect().top && document.querySelector('#composer').getBoundingClientRect().bottom <= 280");
+}
+
+#[test]
+fn a_link_leads_where_its_text_says_or_there_is_none() {
+    let room = Room::start();
+    let page = Page::open(&room.url());
+    let mut client = room.join(5);
+    let (none, http) = (None, Some("http://"));
+    for (text, scheme) in [
+        ("http://my_host:8000/", Some("")),
+        ("http://[fd00:0::1]:8000/x", Some("")),
+        ("http://bücher.de/x", none),
+        ("http://exam\u{ad}ple.com/", none),
+        ("http://bank。example/", none),
+        ("http://bank.example\\x.example/", none),
+        ("http://bank.example%2eexample/", none),
+        ("http://0x7f.1/", none),
+        ("http://2130706433/", none),
+        ("http://example.com:80x/", none),
+        ("http://example.com:99999/", none),
+        ("http://admin:admin@192.168.1.1/", none),
+        ("http://admin:@192.168.1.1/", none),
+        ("http://boat.local@192.168.1.1/", none),
+        ("https://bank.example@evil.example/", none),
+        ("https://bank.example＠evil.example/", none),
+        ("ftp://192.168.1.5/x", none),
+        ("anna@boat.local", none),
+        ("192.168.1.5", http),
+        ("192.168.1.5:8000/x", http),
+        ("10.1.2.3/", http),
+        ("10.1.2", none),
+        ("10.1.2.3.4", none),
+        ("192.168.1.500", none),
+        ("boat.local", http),
+        ("my-boat.local:8000/charts?north=1#here", http),
+        ("boat.localhost", none),
+        ("localhost:8000", http),
+        ("[fd00::1]:8000", http),
+        ("[fe80::1]/x", http),
+        ("[12:30:45]", none),
+    ] {
+        for said in [text.to_string(), format!("see {text}, please"), format!("（{text}）")] {
+            client.say(&said);
+            page.wait("the message", &last_is(&said));
+            let links = page.eval(
+                "[...document.querySelectorAll('#messages > li:last-child a')].map((link) => [link.textContent, link.getAttribute('href')])",
+            );
+            let expected: Vec<_> =
+                scheme.iter().map(|scheme| json!([text, format!("{scheme}{text}")])).collect();
+            assert_eq!(links, json!(expected), "{said}");
+        }
+    }
 }
 
 #[test]
