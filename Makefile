@@ -31,7 +31,7 @@ endif
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test model soak fuzz autobahn test-arm test-arm-vm test-memory test-systemd test-openrc test-readme try-readme audit test-needs screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
+.PHONY: help run build test model soak fuzz autobahn test-arm test-arm-vm test-memory test-systemd test-openrc test-readme try-readme audit test-needs test-browsers lint-page screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,13 +92,14 @@ audit: ## check licences, sources and known advisories of all dependencies; need
 	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
 	$(CARGO) deny --locked check
 
-# The browser of the page's tests, network namespaces for those of vanishing clients, and proxies.
+# The browsers of the page's tests, network namespaces for those of vanishing clients, and proxies.
 # The proxies are only unpacked: installing them would start services on this machine.
 TOOLS := target/tools
 test-needs:
 	@PATH="$$PATH:/usr/sbin:/sbin:$(TOOLS)/usr/sbin:$(TOOLS)/usr/bin"; \
 	install=; unpack=; \
 	command -v chromium >/dev/null || install="$$install chromium"; \
+	command -v firefox-esr >/dev/null || install="$$install firefox-esr"; \
 	command -v ip >/dev/null || install="$$install iproute2"; \
 	command -v nginx >/dev/null || unpack="$$unpack nginx"; \
 	command -v caddy >/dev/null || unpack="$$unpack caddy"; \
@@ -113,6 +114,29 @@ test-needs:
 		mkdir -p $(TOOLS) && cd $(TOOLS) && apt-get download -qq $$unpack && \
 		for package in *.deb; do dpkg -x $$package . || exit 1; done; \
 	fi
+
+# What comes from npm: Chromium 109 and MDN's data of what each browser has, with what reads them.
+NPM := target/npm
+$(NPM)/chromium-109: tests/browsers/package.json
+	@PATH="$$PATH:/usr/sbin:/sbin"; command -v npm >/dev/null || \
+		{ $(SUDO) apt-get update -qq; $(SUDO) apt-get install -y -qq --no-install-recommends npm >/dev/null; }
+	@echo "fetching what tests/browsers/package.json names"
+	@mkdir -p $(NPM) && cp $< $(NPM) && cd $(NPM) && npm install --silent --no-audit --no-fund --ignore-scripts
+	@NODE_MODULES='$(CURDIR)/$(NPM)' node tests/browsers/unpack.mjs $@
+
+lint-page: $(NPM)/chromium-109 ## check that the page uses nothing that the oldest browsers lack
+	NODE_MODULES='$(CURDIR)/$(NPM)' node tests/browsers/compat.mjs
+
+test-browsers: test-needs $(NPM)/chromium-109 ## try the page's main paths in Chromium 109 and in WebKitGTK
+	@PATH="$$PATH:/usr/sbin:/sbin"; install=; \
+	command -v WebKitWebDriver >/dev/null || install="$$install webkit2gtk-driver"; \
+	command -v xvfb-run >/dev/null || install="$$install xvfb xauth"; \
+	if [ -n "$$install" ]; then \
+		echo "fetching$$install"; \
+		$(SUDO) apt-get update -qq; \
+		$(SUDO) apt-get install -y -qq --no-install-recommends $$install >/dev/null || exit 1; \
+	fi
+	xvfb-run -a $(CARGO) test --locked --test page each -- --ignored
 
 screenshots: test-needs ## take the pictures of the page anew, in docs/screenshots
 	@fc-list :lang=zh-tw 2>/dev/null | grep -q . || $(SUDO) apt-get install -y -qq --no-install-recommends fontconfig fonts-noto-cjk >/dev/null

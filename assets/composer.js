@@ -17,7 +17,7 @@ export function composer(send) {
 		const excess = tooMany(input.value);
 		const isTooLong = excess > 0;
 		tab.set('draft', input.value);
-		input.ariaInvalid = isTooLong;
+		input.setAttribute('aria-invalid', isTooLong);
 		show('hint', isTooLong ? say('tooLong', asNumber(limit)) : '');
 		show('excess', isTooLong ? say('tooMany', asNumber(excess)) : '');
 		// Where the browser can't size a field by its content.
@@ -53,7 +53,7 @@ export function composer(send) {
 	if (!matchMedia('(pointer: coarse)').matches) input.focus();
 
 	return (isConnected) => {
-		button.ariaDisabled = !isConnected;
+		button.setAttribute('aria-disabled', !isConnected);
 		if (isConnected) changed();
 	};
 }

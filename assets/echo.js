@@ -35,7 +35,7 @@ export function echo(connection) {
 	setInterval(() => !document.hidden && ask(String(counter), false) && (counter += 1), PERIOD);
 
 	return {
-		path: () => 'ws',
+		socketPath: () => 'ws',
 		send(text) {
 			if (!ask(text, true)) return false;
 			add({ sender: '1', name: say('you'), text, mine: true });
@@ -61,7 +61,7 @@ const milliseconds = (ms) => (ms >= 0 ? say('ms', ms < 10 ? ms.toFixed(1) : asNu
 
 function draw(samples) {
 	const answered = samples.filter(Number.isFinite);
-	const sorted = answered.toSorted((a, b) => a - b);
+	const sorted = [...answered].sort((a, b) => a - b);
 	const facts = { last: answered.at(-1), median: sorted[sorted.length >> 1], worst: sorted.at(-1) };
 	for (const [name, ms] of Object.entries(facts)) show(name, milliseconds(ms));
 

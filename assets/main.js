@@ -15,10 +15,10 @@ root.dataset.page = isEcho ? 'echo' : 'room';
 if (isEcho) document.title = say('echoTitle');
 find('messages').dataset.empty = say(isEcho ? 'echoEmpty' : 'empty');
 for (const element of document.querySelectorAll('[data-text]')) element.textContent = say(element.dataset.text);
-for (const element of document.querySelectorAll('[data-label]')) element.ariaLabel = say(element.dataset.label);
+for (const element of document.querySelectorAll('[data-label]')) element.setAttribute('aria-label', say(element.dataset.label));
 
 // Relative to the page, so that it holds under any path, and for https.
-const address = () => new URL(page.path(), location).href.replace(/^http/, 'ws');
+const address = () => new URL(page.socketPath(), location).href.replace(/^http/, 'ws');
 const connection = connect(address, onState, (text) => page.hear(text));
 const page = isEcho ? echo(connection) : room(connection);
 const setConnected = composer(page.send);
@@ -40,3 +40,6 @@ connection.open();
 visualViewport.onresize = () => {
 	if (visualViewport.scale === 1) root.style.setProperty('--height', `${visualViewport.height}px`);
 };
+
+// All has arrived, and this browser knows it all.
+find('unfinished').remove();

@@ -30,7 +30,7 @@ export function room(connection) {
 
 	return {
 		send,
-		path: () => `ws/${id()}`,
+		socketPath: () => `ws/${id()}`,
 		hear(frame) {
 			const [, leaver] = NOTICE.exec(frame) ?? [];
 			const [, sender, text] = MESSAGE.exec(frame) ?? [];

@@ -56,14 +56,20 @@ cameBack | Came back after {} | {}後傳回
 export const table = Object.fromEntries(rows.map(([key, ...texts]) => [key, texts]));
 
 // Who reads Simplified Chinese reads Traditional rather than English.
-const spoken = navigator.languages.find((tag) => /^(en|zh)\b/i.test(tag)) ?? 'en';
+const spoken = navigator.languages?.find((tag) => /^(en|zh)\b/i.test(tag)) ?? 'en';
 const column = /^zh/i.test(spoken) ? 1 : 0;
 export const language = ['en', 'zh-Hant'][column];
 
 export const say = (key, ...values) => table[key][column].replace(/{}/g, () => values.shift());
 
-// English differs in its clocks and dates.
-const locale = column ? language : spoken;
+// English differs in its clocks and dates. Some systems call it "en-US@posix".
+const locale = column || !isLocale(spoken) ? language : spoken;
 export const asTime = new Intl.DateTimeFormat(locale, { timeStyle: 'short' }).format;
 export const asDay = new Intl.DateTimeFormat(locale, { dateStyle: 'full' }).format;
 export const asNumber = new Intl.NumberFormat(locale).format;
+
+function isLocale(tag) {
+	try {
+		return Intl.DateTimeFormat.supportedLocalesOf(tag).length > 0;
+	} catch {}
+}

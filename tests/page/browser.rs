@@ -17,6 +17,7 @@ use tungstenite::{Error, Message, WebSocket};
 use crate::tab::{PATIENCE_MS, PRELUDE, READY, Tab, waiting};
 
 const CHROMIUM: &str = "/usr/bin/chromium";
+const OLDEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/npm/chromium-109");
 
 const PATIENCE: Duration = Duration::from_millis(PATIENCE_MS as u64);
 
@@ -25,28 +26,35 @@ const PATIENCE: Duration = Duration::from_millis(PATIENCE_MS as u64);
 const KEEPER: &str = r#"profile=$1; shift; "$@" --user-data-dir="$profile" & pid=$!
 read -r _; kill $pid; wait $pid; rm -rf "$profile""#;
 
-struct Browser {
+pub struct Browser {
     address: String,
     devtools: Mutex<Devtools>,
     _keeper: (Child, ChildStdin),
 }
 
-fn browser() -> &'static Browser {
+/// Debian's, which is of this year.
+pub fn newest() -> &'static Browser {
     static BROWSER: OnceLock<Browser> = OnceLock::new();
-    BROWSER.get_or_init(Browser::start)
+    BROWSER.get_or_init(|| Browser::start("chromium", CHROMIUM))
+}
+
+/// One of 2023, about the oldest for which the page is made.
+pub fn oldest() -> &'static Browser {
+    static BROWSER: OnceLock<Browser> = OnceLock::new();
+    BROWSER.get_or_init(|| Browser::start("oldest", OLDEST))
 }
 
 impl Browser {
-    fn start() -> Browser {
+    fn start(name: &str, program: &str) -> Browser {
         assert!(
-            std::path::Path::new(CHROMIUM).exists(),
-            "{CHROMIUM} is missing: run the tests with `make test`, which installs it"
+            std::path::Path::new(program).exists(),
+            "{program} is missing: `make test` and `make test-browsers` install it"
         );
-        let profile = std::env::temp_dir().join(format!("roomd-page-{}", std::process::id()));
+        let profile = std::env::temp_dir().join(format!("roomd-{name}-{}", std::process::id()));
         let mut child = Command::new("sh")
             .args(["-c", KEEPER, "sh"])
             .arg(profile)
-            .arg(CHROMIUM)
+            .arg(program)
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"])
             .args(["--no-first-run", "--disable-background-networking"])
             .args(["--disable-component-update", "--disable-sync"])
@@ -161,6 +169,7 @@ impl Default for Reader {
 /// A page in a window. When it goes, it must have kept its Content-Security-Policy and have thrown
 /// nothing.
 pub struct Page {
+    browser: &'static Browser,
     devtools: Mutex<Devtools>,
     context: String,
     target: String,
@@ -172,19 +181,19 @@ impl Page {
     }
 
     pub fn open_as(url: &str, reader: &Reader) -> Page {
-        let context = browser().call("Target.createBrowserContext", json!({}));
-        Page::open_in(text(&context["browserContextId"]), url, reader)
+        Page::open_in(newest(), url, reader)
     }
 
-    fn open_in(context: String, url: &str, reader: &Reader) -> Page {
-        let target = browser().call(
+    pub fn open_in(browser: &'static Browser, url: &str, reader: &Reader) -> Page {
+        let context = browser.call("Target.createBrowserContext", json!({}));
+        let context = text(&context["browserContextId"]);
+        let target = browser.call(
             "Target.createTarget",
             json!({ "url": "about:blank", "browserContextId": context, "newWindow": true }),
         );
         let target = text(&target["targetId"]);
-        let devtools =
-            Devtools::open(&format!("ws://{}/devtools/page/{target}", browser().address));
-        let page = Page { devtools: Mutex::new(devtools), context, target };
+        let devtools = Devtools::open(&format!("ws://{}/devtools/page/{target}", browser.address));
+        let page = Page { browser, devtools: Mutex::new(devtools), context, target };
         for domain in ["Page", "Runtime", "Network"] {
             page.call(&format!("{domain}.enable"), json!({}));
         }
@@ -199,6 +208,9 @@ impl Page {
         );
         page.resize(reader);
         page.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": PRELUDE }));
+        if url == "about:blank" {
+            return page;
+        }
         page.go(url);
         if reader.messages > 0 && page.eval("document.documentElement.dataset.page") == "room" {
             page.fill(url, reader.messages);
@@ -315,7 +327,7 @@ impl Page {
 
     /// Allows something that a browser asks its reader about.
     pub fn grant(&self, permission: &str) {
-        browser().call(
+        self.browser.call(
             "Browser.grantPermissions",
             json!({ "permissions": [permission], "browserContextId": self.context }),
         );
@@ -323,7 +335,7 @@ impl Page {
 
     /// Another tab is opened in front of this one, and closed by [`Page::show`].
     pub fn hide(&self) -> String {
-        let cover = browser().call(
+        let cover = self.browser.call(
             "Target.createTarget",
             json!({ "url": "about:blank", "browserContextId": self.context }),
         );
@@ -332,8 +344,8 @@ impl Page {
     }
 
     pub fn show(&self, cover: &str) {
-        browser().call("Target.closeTarget", json!({ "targetId": cover }));
-        browser().call("Target.activateTarget", json!({ "targetId": self.target }));
+        self.browser.call("Target.closeTarget", json!({ "targetId": cover }));
+        self.browser.call("Target.activateTarget", json!({ "targetId": self.target }));
         self.wait("the tab is shown", "!document.hidden");
     }
 
@@ -361,6 +373,10 @@ impl Tab for Page {
         self.eval(expression)
     }
 
+    fn perform(&self, actions: Value) {
+        panic!("DevTools have other words than {actions}");
+    }
+
     fn insert(&self, text: &str) {
         self.insert(text);
     }
@@ -373,7 +389,7 @@ impl Tab for Page {
         self.click(selector);
     }
 
-    fn wheel(&self, x: f64, y: f64, notches: i32) {
+    fn wheel(&self, x: u32, y: u32, notches: i32) {
         let delta = 100 * notches;
         self.call(
             "Input.dispatchMouseEvent",
@@ -401,7 +417,7 @@ impl Drop for Page {
             false => self.eval("window.faults"),
         };
         let context = json!({ "browserContextId": self.context });
-        browser().call("Target.disposeBrowserContext", context);
+        self.browser.call("Target.disposeBrowserContext", context);
         assert!(faults == json!([]), "the page had faults: {faults}");
     }
 }

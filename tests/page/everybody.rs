@@ -56,8 +56,13 @@ fn no_text_is_missing_in_any_language_and_none_is_outside_the_table() {
     }
     // And the document brings no words of its own but its name.
     let html = include_str!("../../assets/index.html");
-    let body =
-        html.split("<body>").nth(1).expect("a body").split("<noscript>").next().expect("a body");
+    let body = html
+        .split("<body>")
+        .nth(1)
+        .expect("a body")
+        .split("<div id=\"unfinished\"")
+        .next()
+        .expect("a body");
     let words: String = body
         .split('<')
         .filter_map(|piece| piece.split_once('>'))
@@ -211,4 +216,47 @@ fn nothing_moves_by_itself() {
         page.eval("getComputedStyle(document.querySelector('#log')).scrollBehavior"),
         "auto"
     );
+}
+
+#[test]
+fn a_page_that_is_not_whole_says_so() {
+    let room = Room::start();
+    let shown = "document.querySelector('#unfinished').checkVisibility() && document.querySelector('#unfinished').innerText";
+    for file in ["main.js", "richtext.js", "texts.js", "style.css"] {
+        let page = Page::open_as("about:blank", &Reader::first());
+        page.call("Network.setBlockedURLs", json!({ "urls": [format!("*{file}")] }));
+        page.call("Page.navigate", json!({ "url": room.url() }));
+        page.wait(
+            "the page",
+            &format!("location.href === {:?} && document.readyState === 'complete'", room.url()),
+        );
+        if file == "style.css" {
+            page.wait("a page that works", "document.querySelector('[data-state=connected]')");
+            continue;
+        }
+        let said = page.eval(shown);
+        let said = said.as_str().expect("a text");
+        assert!(said.contains("too old") && said.contains("did not arrive"), "{file}: {said}");
+        assert!(said.contains("瀏覽器太舊"), "{file}: {said}");
+    }
+}
+
+#[test]
+fn an_odd_language_is_english() {
+    let room = Room::start();
+    for languages in ["['en-US@posix']", "['c']", "[]", "undefined"] {
+        let page = Page::open_as("about:blank", &Reader::first());
+        page.call(
+            "Page.addScriptToEvaluateOnNewDocument",
+            json!({ "source": format!("Object.defineProperty(navigator, 'languages', {{ value: {languages} }})") }),
+        );
+        page.go(&room.url());
+        page.wait("connected", "document.querySelector('[data-state=connected]')");
+        assert_eq!(page.eval("document.querySelector('#composer button').textContent"), "Send");
+        room.join(5);
+        page.wait(
+            "a message with its time",
+            "/\\d/.test(document.querySelector('.message time').textContent)",
+        );
+    }
 }

@@ -3,8 +3,10 @@
 //! Every test waits for what it wants to see; no test waits for time to pass.
 
 mod browser;
+mod firefox;
 mod rig;
 mod tab;
+mod webkit;
 
 mod alerts;
 mod connection;

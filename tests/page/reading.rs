@@ -314,6 +314,19 @@ fn a_link_leads_where_its_text_says_or_there_is_none() {
 }
 
 #[test]
+fn the_scroll_bar_stands_at_the_edge_of_the_window() {
+    let room = Room::start();
+    for width in [390, 900, 2_560] {
+        let page = Page::open_as(&room.url(), &Reader { width, ..Reader::default() });
+        let bar = page.eval(
+            "(() => { const log = document.querySelector('#log'), box = log.getBoundingClientRect();
+               return [box.left, box.right - innerWidth, log.clientWidth < log.offsetWidth, document.querySelector('#messages').offsetWidth <= 832]; })()",
+        );
+        assert_eq!(bar, json!([0, 0, true, true]), "{width}");
+    }
+}
+
+#[test]
 fn a_finger_at_the_end_of_the_log_moves_nothing_else() {
     let room = Room::start();
     let phone = Reader { width: 390, height: 844, phone: true, ..Reader::default() };

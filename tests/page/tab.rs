@@ -1,24 +1,67 @@
 //! What the tests that run in each browser do with it.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A page in a browser.
 pub trait Tab {
     /// The value of a JavaScript expression, or of the promise that it is.
     fn eval(&self, expression: &str) -> Value;
-    /// Types text into what has the focus.
-    fn insert(&self, text: &str);
-    /// Presses a key, with Shift or without.
-    fn press(&self, key: &str, shift: bool);
-    fn click(&self, selector: &str);
-    /// Turns the wheel over a point of the window; downwards if `notches` is positive.
-    fn wheel(&self, x: f64, y: f64, notches: i32);
+    /// Does what hands do, in the words of WebDriver.
+    fn perform(&self, actions: Value);
     fn resize(&self, width: u32, height: u32);
     fn go(&self, url: &str);
 
+    /// Types text into what has the focus, as an input method or a paste does.
+    fn insert(&self, text: &str) {
+        self.eval(&format!("document.execCommand('insertText', false, {text:?})"));
+    }
+
+    /// Presses a key, with Shift or without.
+    fn press(&self, key: &str, shift: bool) {
+        let key = match key {
+            "Enter" => "\u{e007}",
+            "PageUp" => "\u{e00e}",
+            "PageDown" => "\u{e00f}",
+            " " => " ",
+            _ => panic!("which key is {key}?"),
+        };
+        let event = |kind: &str, key: &str| json!({ "type": kind, "value": key });
+        let mut actions = vec![event("keyDown", key), event("keyUp", key)];
+        if shift {
+            actions.insert(0, event("keyDown", "\u{e008}"));
+            actions.push(event("keyUp", "\u{e008}"));
+        }
+        self.perform(json!([{ "type": "key", "id": "keys", "actions": actions }]));
+    }
+
+    fn click(&self, selector: &str) {
+        let middle = self.eval(&format!(
+            "(() => {{ const box = document.querySelector({selector:?}).getBoundingClientRect();
+               return [box.x + box.width / 2, box.y + box.height / 2].map(Math.round); }})()"
+        ));
+        let actions = json!([
+            { "type": "pointerMove", "x": middle[0], "y": middle[1] },
+            { "type": "pointerDown", "button": 0 },
+            { "type": "pointerUp", "button": 0 },
+        ]);
+        self.perform(json!([{ "type": "pointer", "id": "mouse", "actions": actions }]));
+    }
+
+    /// Turns the wheel over a point of the window; downwards if `notches` is positive.
+    fn wheel(&self, x: u32, y: u32, notches: i32) {
+        let scroll =
+            json!({ "type": "scroll", "x": x, "y": y, "deltaX": 0, "deltaY": 100 * notches });
+        self.perform(json!([{ "type": "wheel", "id": "wheel", "actions": [scroll] }]));
+    }
+
+    /// The expression's first true value, or null when none comes.
+    fn look(&self, expression: &str) -> Value {
+        self.eval(&waiting(expression))
+    }
+
     /// Waits until a JavaScript expression is true, and gives its value.
     fn wait(&self, what: &str, expression: &str) -> Value {
-        let value = self.eval(&waiting(expression));
+        let value = self.look(expression);
         if value.is_null() {
             let shown = self.eval("document.body.innerText.slice(-500)");
             panic!("{what} did not come ({expression}); the page shows: {shown}");
