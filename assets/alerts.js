@@ -1,6 +1,6 @@
 // Tells a reader who is elsewhere: in the title, on the icon, by sound and notification.
 
-import { wants } from './settings.js';
+import { wants } from './common.js';
 
 const TITLE_PERIOD = 500;
 const SOUND_PERIOD = 1_000;
@@ -32,7 +32,8 @@ function show() {
 }
 
 const badge = (label) =>
-	`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="16" fill="#c4342b"/><text x="16" y="22" font-family="sans-serif" font-size="17" text-anchor="middle" fill="#fff">${label}</text></svg>`;
+	'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="16" fill="#c4342b"/>' +
+	`<text x="16" y="22" font-family="sans-serif" font-size="17" text-anchor="middle" fill="#fff">${label}</text></svg>`;
 
 function sound() {
 	if (audio?.state !== 'running' || Date.now() - sounded < SOUND_PERIOD) return;

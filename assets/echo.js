@@ -1,8 +1,7 @@
 // The page at `/echo`: texts come straight back, and the times are drawn.
 
-import { find, make, show } from './dom.js';
+import { asNumber, find, make, say, show } from './common.js';
 import { add, follow } from './log.js';
-import { asNumber, say } from './texts.js';
 
 const PERIOD = 1_000;
 const WIDTH = 120;
@@ -13,6 +12,8 @@ export function echo(connection) {
 	let waiting = [];
 	let counter = 0;
 	let unanswered = 0;
+	// The first answer after a start is late for other reasons.
+	let isWarm = false;
 	// Milliseconds, or Infinity where no answer came.
 	const samples = [];
 
@@ -45,7 +46,8 @@ export function echo(connection) {
 		hear(answer) {
 			const { isMine, asked } = waiting.shift();
 			const ms = performance.now() - asked;
-			sample(ms);
+			if (isWarm) sample(ms);
+			isWarm = true;
 			// The plot alone tells of the steady ones.
 			if (isMine) add({ sender: '2', name: say('cameBack', milliseconds(ms)), text: answer });
 		},
@@ -53,6 +55,7 @@ export function echo(connection) {
 			unanswered += waiting.length;
 			for (const _ of waiting) sample(Infinity);
 			waiting = [];
+			isWarm = false;
 		},
 	};
 }

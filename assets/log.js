@@ -1,9 +1,7 @@
 // What was said. It takes entries at any speed, draws once per frame, and follows the newest row
 // unless the reader has scrolled away.
 
-import { find, show } from './dom.js';
-import { day, message, notice } from './rows.js';
-import { say } from './texts.js';
+import { asDay, asTime, copyMarked, find, isTouch, make, say, show } from './common.js';
 
 const MAX_ROWS = 1_000;
 // Of rounding.
@@ -20,6 +18,8 @@ let top = 0;
 let rest = 0;
 let holding;
 let previous;
+let width = scroller.clientWidth;
+let anchor;
 
 // An entry with a sender is a message, any other a notice.
 export function add(entry) {
@@ -61,14 +61,14 @@ function draw() {
 function prune() {
 	const { children } = list;
 	const surplus = children.length - MAX_ROWS;
-	const anchor = surplus > 0 && !following && children[surplus + 2];
-	const place = () => anchor && anchor.getBoundingClientRect().top;
+	const kept = surplus > 0 && !following && children[surplus + 2];
+	const place = () => kept && kept.getBoundingClientRect().top;
 	const before = place();
 	for (let gone = 0; gone < surplus; gone += 1) {
 		const [first, second] = children;
 		(second.className === 'day' ? first : second).remove();
 	}
-	if (!anchor) return;
+	if (!kept) return;
 	const wanted = scroller.scrollTop + place() - before + rest;
 	scroller.scrollTop = wanted;
 	// Browsers round to the screen's pixels.
@@ -83,9 +83,12 @@ function showJump() {
 
 // The end also moves away from a reader who does nothing.
 scroller.onscroll = () => {
+	// Rows that have another width have other places, until they are put right.
+	if (scroller.clientWidth !== width) return;
 	const atEnd = scroller.scrollHeight - scroller.clientHeight - scroller.scrollTop < AT_END;
 	following = atEnd || (following && scroller.scrollTop >= top);
 	top = scroller.scrollTop;
+	anchor = following ? undefined : firstInSight();
 	showJump();
 };
 // A scroll begins slowly, and must not be undone.
@@ -101,7 +104,152 @@ for (const start of ['wheel', 'keydown', 'touchmove']) {
 }
 find('jump').onclick = () => {
 	follow();
-	scroller.focus();
+	// A phone's keyboard would take half of what was jumped to.
+	(isTouch() ? scroller : find('messageText')).focus();
 };
-new ResizeObserver(() => following && follow()).observe(scroller);
+
+// The first row that is seen, and how far it reaches above the top.
+function firstInSight() {
+	const rows = list.children;
+	let [first, last] = [0, rows.length - 1];
+	while (first < last) {
+		const middle = (first + last) >> 1;
+		if (rows[middle].offsetTop + rows[middle].offsetHeight > scroller.scrollTop) last = middle;
+		else first = middle + 1;
+	}
+	const row = rows[first];
+	return row && { row, above: scroller.scrollTop - row.offsetTop, height: row.offsetHeight };
+}
+
+// A turned phone breaks all lines elsewhere.
+function resized() {
+	if (following) follow();
+	else if (scroller.clientWidth !== width && anchor?.row.isConnected) {
+		const { row, above, height } = anchor;
+		scroller.scrollTop = row.offsetTop + (above > 0 ? (above * row.offsetHeight) / height : above);
+		top = scroller.scrollTop;
+	}
+	width = scroller.clientWidth;
+}
+new ResizeObserver(resized).observe(scroller);
 addEventListener('visibilitychange', draw);
+
+// Entries as rows. A row in the list never changes, or a screen reader would say it again.
+
+const GROUPED_WITHIN = 5 * 60_000;
+
+function message({ sender, name, text, mine, at }, previous) {
+	const grouped = previous?.sender === sender && previous.mine === mine && at - previous.at < GROUPED_WITHIN;
+	const className = `message${mine ? ' mine' : ''}${grouped ? ' grouped' : ''}`;
+	const row = make('li', { className }, make('bdi', { className: 'sender' }, name), make('div', {}, body(text), clock(at)));
+	// The same on every page, and neighbours are far apart.
+	row.style.setProperty('--hue', (BigInt(sender) * 137n) % 360n);
+	return row;
+}
+
+const notice = ({ text, at }) => make('li', { className: 'notice' }, make('p', {}, text), clock(at));
+
+const day = ({ at }) => make('li', { className: 'day' }, clock(at, asDay));
+
+function body(text) {
+	const paragraph = fill(make('p', { className: 'text', dir: 'auto', lang: '' }), text);
+	if (isBlank(text)) paragraph.dataset.blank = say('blank');
+	// What takes more than some 25 lines of 80 scrolls, by keyboard too.
+	if (text.length + 80 * text.split('\n').length > 2_000) paragraph.tabIndex = 0;
+	return paragraph;
+}
+
+const clock = (at, format = asTime) => make('time', { dateTime: at.toISOString() }, format(at));
+
+// A message's text as nodes that say the same. What hides or reorders other characters is marked.
+
+// A link leads where its text says, or there is none. So a host is whole and plain ASCII: no letter
+// passes for another, and what comes before an @ passes for no host.
+const HOST = String.raw`(?:[a-z0-9_.\-]+|\[[0-9a-f:.]+\])`;
+// What people on a network paste without a scheme.
+const PRIVATE = String.raw`(?:10|127|169\.254|192\.168|172\.(?:1[6-9]|2\d|3[01]))(?:\.\d{1,3}){2,3}`;
+const LAN = String.raw`(?:${PRIVATE}|(?:[a-z0-9_\-]+\.)+local|localhost(?=:\d)|\[[0-9a-f:.]+\](?=[:\/]))`;
+const WHOLE = String.raw`(?![.:。．｡]*[\p{L}\p{N}\p{M}\p{DI}_%@＠\\\-])`;
+// A path may have any letters.
+const PATH = String.raw`(?:[\/?#](?:(?!\p{DI}|\p{M}{17})[\p{L}\p{N}\p{M}\-._~:\/?#\[\]@!$&'\(\)*+,;=%])*)?`;
+const TAIL = String.raw`(?::\d+)?${WHOLE}`;
+const LINK = String.raw`(?:https?:\/\/${HOST}${TAIL}(?![^\s\/?#]*[@＠])|${LAN}${TAIL}(?![^\s\/?#]{0,99}[@＠]))${PATH}`;
+// Addresses that are no links, and words in which there is none.
+const OTHER = '[a-z][a-z0-9+.\\-]*:\\/\\/[^\\s`]*';
+const WORD = String.raw`(?:[a-z0-9_+.@\-]|:?\/\/?|\\)+`;
+// Control and invisible characters, but for those of languages and emoji, in moderate numbers.
+const UNSEEN = String.raw`((?![\n\r\t\u180b-\u180f\u200c-\u200f\ufe00-\ufe0f\u{e0020}-\u{e007f}\u{e0100}-\u{e01ef}])[\p{Cc}\p{DI}\u2028\u2029])\1*|[\p{M}\p{DI}]{17,}`;
+const CODE = '```[^]*?```\\n?|`[^`\\n]+`';
+
+const IN_TEXT = new RegExp(`(?<code>${CODE})|(?<link>${LINK})|(?<other>${OTHER})|(?<word>${WORD})|${UNSEEN}`, 'giu');
+const IN_CODE = new RegExp(UNSEEN, 'giu');
+
+// Thousands of links in a message would cost everybody time.
+const MOST_ELEMENTS = 500;
+
+export function fill(parent, text, pattern = IN_TEXT) {
+	let end = 0;
+	let elements = 0;
+	for (const { 0: whole, index, groups = {} } of text.matchAll(pattern)) {
+		if (groups.word) continue;
+		if (elements === MOST_ELEMENTS) break;
+		elements += 1;
+		const part = groups.link ? withoutPunctuation(whole) : whole;
+		parent.append(text.slice(end, index), element(part, groups));
+		end = index + part.length;
+	}
+	parent.append(text.slice(end));
+	return parent;
+}
+
+export const isBlank = (text) => /^[\s\p{Cc}\p{DI}\u2800]*$/u.test(text);
+
+function element(part, { code, link, other }) {
+	if (link) {
+		const href = address(part);
+		return href ? make('a', { href, target: '_blank', rel: 'noopener noreferrer' }, part) : part;
+	}
+	if (other) return fill(document.createDocumentFragment(), part, IN_CODE);
+	if (code) return (part.startsWith('```') && block(part)) || fill(make('code'), part, IN_CODE);
+	const mark = make('span', { className: 'mark' }, hide(part));
+	mark.dataset.code = `U+${part.codePointAt(0).toString(16).toUpperCase().padStart(4, 0)}`;
+	return mark;
+}
+
+// Its fences are there, but not seen.
+function block(part) {
+	const [, opening, inner, closing] = /^(```(?:[\w+#.\-]*\n)?)([^]*?)(\n?```\n?)$/.exec(part);
+	if (inner.trim() === '') return;
+	const code = fill(make('span'), inner, IN_CODE);
+	const button = make('button', { className: 'copy', type: 'button' });
+	const label = (key) => button.setAttribute('aria-label', say(key));
+	button.onclick = () => {
+		getSelection().selectAllChildren(code);
+		if (copyMarked()) label('copied');
+		getSelection().removeAllRanges();
+	};
+	label('copy');
+	// It scrolls sideways, by keyboard too.
+	return make('code', { className: 'block', tabIndex: 0 }, hide(opening), button, code, hide(closing));
+}
+
+const hide = (text) => make('span', { hidden: true }, text);
+
+// Undefined if a browser would go elsewhere: it takes 0x7f.1 for 127.0.0.1.
+function address(link) {
+	const href = /^https?:/i.test(link) ? link : `http://${link}`;
+	const [, host] = /^https?:\/\/([^\/?#:[]*)/i.exec(href);
+	try {
+		const { hostname } = new URL(href);
+		return !host || hostname === host.toLowerCase() ? href : undefined;
+	} catch {}
+}
+
+// "(see http://host/path)." ends before the bracket that it did not open.
+function withoutPunctuation(link) {
+	const count = (character) => link.split(character).length;
+	const surplus = { ')': count(')') - count('('), ']': count(']') - count('[') };
+	let end = link.length;
+	while (surplus[link[end - 1]]-- > 0 || '.,;:!?\'"'.includes(link[end - 1])) end -= 1;
+	return link.slice(0, end);
+}

@@ -47,9 +47,7 @@ const ASSETS: &[Asset] = assets! {
     "text/css; charset=utf-8": "style.css";
     "image/svg+xml": "icon.svg";
     "text/javascript; charset=utf-8":
-        "alerts.js" "composer.js" "connection.js" "dom.js" "echo.js" "invite.js" "log.js" "main.js"
-        "richtext.js" "room.js" "rows.js" "settings.js" "status.js" "storage.js" "texts.js"
-        "unsent.js";
+        "alerts.js" "common.js" "connection.js" "dialogs.js" "echo.js" "log.js" "main.js" "room.js";
 };
 
 /// Where the page refers to the assets; the folder's name is added.

@@ -1,6 +1,6 @@
 //! What a reader who is elsewhere gets to know.
 
-use crate::browser::Page;
+use crate::browser::{Page, Reader};
 use crate::rig::Room;
 use serde_json::json;
 
@@ -132,4 +132,48 @@ fn why_there_are_no_notifications_is_told() {
         &format!("{hint}.startsWith('Browsers allow notifications only over https')"),
     );
     assert_eq!(page.eval("document.querySelector('#notify').disabled"), true);
+}
+
+#[test]
+fn a_setting_that_cannot_be_kept_says_so_and_holds_meanwhile() {
+    let room = Room::start();
+    let page = Page::open_as("about:blank", &Reader::first());
+    page.call(
+        "Page.addScriptToEvaluateOnNewDocument",
+        json!({ "source": "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('denied', 'SecurityError'); } });" }),
+    );
+    page.go(&room.url());
+    let hint = "document.querySelector('#kept-hint').textContent";
+    for is_wanted in [false, true] {
+        page.wait("the dialogs", "document.querySelector('#unfinished') === null");
+        page.click("#you");
+        page.wait("the dialog", "document.querySelector('#settings').open");
+        page.wait("it is said", &format!("{hint}.startsWith('This browser keeps no settings')"));
+        assert_eq!(page.eval("document.querySelector('#sound').checked"), is_wanted);
+        if !is_wanted {
+            page.click("#sound");
+        }
+        page.click("#settings footer button:last-child");
+        page.wait("it is closed", "!document.querySelector('#settings').open");
+    }
+    let page = Page::open_as(&room.url(), &Reader::first());
+    page.click("#you");
+    page.wait("the dialog", "document.querySelector('#settings').open");
+    assert_eq!(page.eval(hint), "");
+}
+
+#[test]
+fn the_number_and_the_test_of_the_connection_are_explained_without_leaving() {
+    let room = Room::start();
+    let page = Page::open(&room.url());
+    page.click("#you");
+    page.wait("the dialog", "document.querySelector('#settings').open");
+    page.insert("seven");
+    let said = page.eval("document.querySelector('#number').validationMessage");
+    let said = said.as_str().expect("a text");
+    assert!(said.contains("whole number") && !said.contains("bit"), "{said}");
+    // The conversation stays where it is while the connection is tested elsewhere.
+    page.click("#settings a");
+    page.wait("another tab is in front", "document.hidden");
+    assert_eq!(page.eval("document.querySelectorAll('.message').length >= 240"), true);
 }

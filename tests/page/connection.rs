@@ -89,6 +89,9 @@ fn a_silent_line_is_asked_and_a_sleeping_machine_reconnects() {
         "said('.notice')[0]?.querySelector('p').textContent.startsWith('Not connected')",
     );
     page.wait("connected", CONNECTED);
+    // The gap begins with what was heard last, not with the return.
+    let gap = page.eval("/from (.*) to (.*): messages may be missing/.exec(said('.notice')[0].querySelector('p').textContent).slice(1)");
+    assert_ne!(gap[0], gap[1], "{gap}");
     // No answer means that the line is dead.
     line.hang(true);
     later(30);
@@ -167,4 +170,117 @@ fn the_echo_measures() {
     ] {
         assert_eq!(page.eval(fact), true, "{fact}");
     }
+}
+
+/// Lets the page's clocks go on by `later` milliseconds at once.
+const CLOCKS: &str = "(() => { window.later = 0;
+    for (const clock of [Date, performance]) { const now = clock.now.bind(clock); clock.now = () => now() + later; } })()";
+
+#[test]
+fn a_page_that_rested_keeps_its_connection_and_hears_what_came_meanwhile() {
+    let room = Room::start();
+    let page = Page::open(&room.url());
+    let mut client = room.join(5);
+    page.wait("the client", "said('.message').length === 1");
+    page.eval(CLOCKS);
+    // It does nothing for a second, and two minutes pass.
+    std::thread::scope(|scope| {
+        scope.spawn(|| page.eval("(() => { const end = Date.now() + 1_000; while (Date.now() < end); later = 120_000; })()"));
+        client.say_all((0..300).map(|n| format!("meanwhile {n}")));
+    });
+    page.wait("all of it", "said('.message').length === 301");
+    page.wait(
+        "it asked",
+        "performance.getEntriesByType('resource').some(({ initiatorType }) => initiatorType === 'fetch')",
+    );
+    client.say("still here?");
+    page.wait("what comes then", "said('.message').length === 302");
+    assert_eq!(page.events("Network.webSocketClosed").len(), 0);
+    assert_eq!(page.eval("said('.notice').length"), 0);
+}
+
+#[test]
+fn the_gap_of_a_frozen_tab_begins_before_it() {
+    let room = Room::start();
+    let page = Page::open(&room.url());
+    let mut client = room.join(5);
+    page.wait("the client", "said('.message').length === 1");
+    let from = page.eval("new Intl.DateTimeFormat('en-GB', { timeStyle: 'short' }).format()");
+    page.eval(CLOCKS);
+    // Chromium closes the connection of a frozen tab to which much is said.
+    page.call("Page.setWebLifecycleState", json!({ "state": "frozen" }));
+    client.say_all((0..300).map(|n| format!("meanwhile {n}")));
+    page.eval("later = 3_600_000");
+    page.call("Page.setWebLifecycleState", json!({ "state": "active" }));
+    page.wait("the gap", "said('.notice').length === 1");
+    let said = page.eval("said('.notice')[0].querySelector('p').textContent");
+    let (begin, end) = said.as_str().expect("a text").split_once(" to ").expect("two times");
+    let from = from.as_str().expect("a time");
+    assert!(begin.contains(from) && !end.contains(from), "{said}, and it was frozen at {from}");
+}
+
+#[test]
+fn the_gap_of_a_lost_line_begins_with_the_last_frame() {
+    let room = Room::start();
+    let line = Line::to(room.address);
+    let page = Page::open(&line.url());
+    room.join(5).say("the last");
+    page.wait("the last frame", "said('.message').length === 2 && said('.notice').length === 1");
+    let from = page.eval("new Intl.DateTimeFormat('en-GB', { timeStyle: 'short' }).format()");
+    page.eval(CLOCKS);
+    line.hang(true);
+    page.eval("later = 3_600_000");
+    page.wait("lost", LOST);
+    line.hang(false);
+    page.eval("document.querySelector('#try-now').click()");
+    page.wait("connected again", CONNECTED);
+    page.wait("the gap", "said('.notice').length === 2");
+    let said = page.eval("said('.notice')[1].querySelector('p').textContent");
+    let said = said.as_str().expect("a text");
+    let (begin, end) = said.split_once(" to ").expect("two times");
+    let from = from.as_str().expect("a time");
+    assert!(
+        begin.contains(from) && !end.contains(from),
+        "{said}, and the last frame came at {from}"
+    );
+}
+
+#[test]
+fn the_gap_of_the_back_button_begins_when_the_page_was_left() {
+    let room = Room::start();
+    let page = Page::open(&room.url());
+    page.eval(CLOCKS);
+    page.eval("addEventListener('pageshow', () => { later = 3_600_000; }, { capture: true })");
+    let from = page.eval("new Intl.DateTimeFormat('en-GB', { timeStyle: 'short' }).format()");
+    page.go(&room.echo_url());
+    page.eval("history.back()");
+    page.wait(
+        "in the room",
+        &format!("document.documentElement.dataset.page === 'room' && {CONNECTED}"),
+    );
+    if page.eval("filled") == 0 {
+        panic!("the browser has not kept the page");
+    }
+    page.wait("the gap", "said('.notice').length === 1");
+    let said = page.eval("said('.notice')[0].querySelector('p').textContent");
+    let (begin, end) = said.as_str().expect("a text").split_once(" to ").expect("two times");
+    let from = from.as_str().expect("a time");
+    assert!(begin.contains(from) && !end.contains(from), "{said}, and the page was left at {from}");
+}
+
+#[test]
+fn the_echo_leaves_out_its_first_answer() {
+    let room = Room::start();
+    let page = Page::open_as("about:blank", &Reader::first());
+    // The first answer takes a minute.
+    page.call(
+        "Page.addScriptToEvaluateOnNewDocument",
+        json!({ "source": "const now = performance.now.bind(performance); let late = 0; performance.now = () => now() + late;
+            const { send } = WebSocket.prototype;
+            WebSocket.prototype.send = function (text) { send.call(this, text); setTimeout(() => { late = 60_000; }); };" }),
+    );
+    page.go(&room.echo_url());
+    page.wait("a bar in the plot", "document.querySelector('#answered').getAttribute('d')");
+    let worst = page.eval("parseFloat(document.querySelector('#worst').textContent)");
+    assert!(worst.as_f64().expect("a number") < 10_000.0, "{worst}");
 }

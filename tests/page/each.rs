@@ -43,6 +43,9 @@ macro_rules! in_each {
 in_each! {
     the_window_keeps_its_parts_in_place
     what_is_written_is_read
+    a_turned_window_keeps_the_readers_place
+    the_text_field_grows_with_its_text
+    half_an_emoji_and_a_blank_text
 }
 
 fn the_window_keeps_its_parts_in_place(open: Open) {
@@ -62,7 +65,9 @@ fn the_window_keeps_its_parts_in_place(open: Open) {
         page.wheel(x, 320, -3);
         page.wait("scrolled up by the wheel", away);
         assert_eq!(page.eval(places), json!([0, 0, 0, 0]), "the wheel at {x}");
-        page.eval("document.querySelector('#jump').click()");
+        page.settle();
+        page.click("#jump");
+        page.wait("the focus is where one writes", "document.activeElement.id === 'messageText'");
     }
     for key in [" ", "PageDown"] {
         for focus in ["document.activeElement.blur()", "document.querySelector('#log').focus()"] {
@@ -73,7 +78,8 @@ fn the_window_keeps_its_parts_in_place(open: Open) {
             page.press("PageUp", false);
             page.wait("scrolled up by the key", away);
             assert_eq!(page.eval(places), json!([0, 0, 0, 0]), "{key:?} after {focus}");
-            page.eval("document.querySelector('#jump').click()");
+            page.settle();
+            page.click("#jump");
         }
     }
 }
@@ -104,4 +110,84 @@ fn what_is_written_is_read(open: Open) {
     );
     let colours = colours.as_array().expect("colours");
     assert!(colours[0] != colours[1] && colours[2] != colours[3], "{colours:?}");
+}
+
+fn a_turned_window_keeps_the_readers_place(open: Open) {
+    let room = Room::start();
+    let page = open(&room.url());
+    let first = "(() => { const top = document.querySelector('#log').getBoundingClientRect().top;
+        return [...document.querySelectorAll('#messages > li')].findIndex((row) => row.getBoundingClientRect().bottom > top); })()";
+    page.resize(500, 640);
+    page.wait("the new width", "innerWidth === 500");
+    page.settle();
+    for from_end in [300, 4_000, 9_000] {
+        page.eval(&format!("(document.querySelector('#log').scrollTop = document.querySelector('#log').scrollHeight - 640 - {from_end}, null)"));
+        page.wait("away from the end", "!document.querySelector('#jump').hidden");
+        page.settle();
+        let before = page.eval(first);
+        for (width, height) in [(844, 390), (500, 640), (1_200, 640), (500, 640)] {
+            page.resize(width, height);
+            page.wait("the new width", &format!("innerWidth === {width}"));
+            page.settle();
+            let now = page.eval(first);
+            assert_eq!(now, before, "at {width} x {height}, {from_end} from the end");
+        }
+    }
+    // A reader at the end stays at the end.
+    page.click("#jump");
+    page.resize(844, 390);
+    page.wait("the new width", "innerWidth === 844");
+    page.settle();
+    assert_eq!(page.eval("document.querySelector('#jump').hidden"), true);
+}
+
+fn the_text_field_grows_with_its_text(open: Open) {
+    let room = Room::start();
+    let page = open(&room.url());
+    let height = |text: &str| {
+        page.eval(&format!(
+            "(() => {{ const field = document.querySelector('#messageText'); field.value = {text:?}; field.dispatchEvent(new Event('input')); return field.offsetHeight; }})()"
+        ))
+        .as_f64()
+        .expect("a height")
+    };
+    let one = height("one");
+    assert!(one < 50.0, "{one}");
+    let four = height("one\ntwo\nthree\nfour");
+    assert!((60.0..90.0).contains(&(four - one)), "{one} {four}");
+    let wrapped = height(&"as long as four lines ".repeat(20));
+    assert!(wrapped > four - 1.0, "{four} {wrapped}");
+    let many = height(&"line\n".repeat(60));
+    assert!((200.0..240.0).contains(&many), "{many}");
+    assert_eq!(height("one"), one);
+    page.wait(
+        "the log has its room",
+        "innerHeight - document.querySelector('main').getBoundingClientRect().bottom < 1",
+    );
+}
+
+fn half_an_emoji_and_a_blank_text(open: Open) {
+    let room = Room::start();
+    let page = open(&room.url());
+    let mut client = room.join(5);
+    let ready =
+        "document.querySelector('#composer button').getAttribute('aria-disabled') === 'false'";
+    let fill = |text: &str| {
+        page.eval(&format!(
+            "(() => {{ const field = document.querySelector('#messageText'); field.focus(); field.value = {text}; field.dispatchEvent(new Event('input')); }})()"
+        ));
+    };
+    for blank in ["''", "' \\n '", "'\\u200b\\u3164'"] {
+        fill(blank);
+        assert_eq!(page.eval(ready), false, "{blank}");
+        page.press("Enter", false);
+    }
+    fill("'half \\ud83d of one'");
+    assert_eq!(page.eval(ready), true);
+    page.press("Enter", false);
+    let heard = client.hear();
+    assert!(heard.ends_with(" says: half \u{fffd} of one"), "{heard:?}");
+    page.wait("it came back", "said('.mine').length === 1");
+    assert_eq!(page.eval("sessionStorage.getItem('/unsent')"), "[]");
+    assert_eq!(page.eval(ready), false);
 }

@@ -25,7 +25,7 @@ fn each_language() {
 fn no_text_is_missing_in_any_language_and_none_is_outside_the_table() {
     let room = Room::start();
     let page = Page::open(&room.url());
-    let table = page.eval("import(document.querySelector('script').src.replace('main.js', 'texts.js')).then(({ table }) => table)");
+    let table = page.eval("import(document.querySelector('script').src.replace('main.js', 'common.js')).then(({ table }) => table)");
     let table = table.as_object().expect("a table");
     for (key, texts) in table {
         let [english, chinese] = texts.as_array().expect("texts").as_slice() else {
@@ -172,7 +172,8 @@ fn a_screen_reader_hears_new_messages_and_nothing_twice() {
             ["status", "status"],
             ["log", "log"],
             ["hint", "status"],
-            ["invite-hint", "status"]
+            ["invite-hint", "status"],
+            ["kept-hint", "status"]
         ])
     );
     assert_eq!(page.eval("document.querySelector('#log').ariaLabel"), "Messages");
@@ -222,7 +223,7 @@ fn nothing_moves_by_itself() {
 fn a_page_that_is_not_whole_says_so() {
     let room = Room::start();
     let shown = "document.querySelector('#unfinished').checkVisibility() && document.querySelector('#unfinished').innerText";
-    for file in ["main.js", "richtext.js", "texts.js", "style.css"] {
+    for file in ["main.js", "log.js", "dialogs.js", "common.js", "style.css"] {
         let page = Page::open_as("about:blank", &Reader::first());
         page.call("Network.setBlockedURLs", json!({ "urls": [format!("*{file}")] }));
         page.call("Page.navigate", json!({ "url": room.url() }));
@@ -238,6 +239,7 @@ fn a_page_that_is_not_whole_says_so() {
         let said = said.as_str().expect("a text");
         assert!(said.contains("too old") && said.contains("did not arrive"), "{file}: {said}");
         assert!(said.contains("瀏覽器太舊"), "{file}: {said}");
+        page.eval("faults.splice(0)");
     }
 }
 
@@ -258,5 +260,63 @@ fn an_odd_language_is_english() {
             "a message with its time",
             "/\\d/.test(document.querySelector('.message time').textContent)",
         );
+    }
+}
+
+#[test]
+fn an_empty_room_says_what_will_be_seen() {
+    let room = Room::start();
+    for (languages, start) in
+        [("en", "You see what is said from now on."), ("zh-TW", "你會看到從現在起的訊息")]
+    {
+        let page = Page::open_as(&room.url(), &Reader { languages, ..Reader::first() });
+        let said =
+            page.eval("getComputedStyle(document.querySelector('#messages'), '::before').content");
+        assert!(said.as_str().expect("a text").contains(start), "{said}");
+    }
+}
+
+#[test]
+fn a_print_has_the_whole_conversation() {
+    let room = Room::start();
+    let page = Page::open(&room.url());
+    room.join(5).say(&format!("```\n{}```", "code\n".repeat(200)));
+    page.wait("the message", "said('.notice').length === 1");
+    page.call("Emulation.setEmulatedMedia", json!({ "media": "print" }));
+    // Nothing is cut off or scrolls, and nothing but the log is there.
+    let cut = page.eval(
+        "[...document.querySelectorAll('#log, #log *')].filter((element) => ['auto', 'scroll', 'hidden'].includes(getComputedStyle(element).overflowY) && element.scrollHeight > element.clientHeight + 1).length",
+    );
+    assert_eq!(cut, 0);
+    let height = page.eval("document.querySelector('#log').getBoundingClientRect().height");
+    let rest = page.eval("document.scrollingElement.scrollHeight - document.querySelector('#messages > li:last-child').getBoundingClientRect().bottom - scrollY");
+    assert!(rest.as_f64().expect("a number") < 20.0, "{rest} are blank after the last row");
+    page.call("Emulation.setEmulatedMedia", json!({ "media": "" }));
+    let pdf = page.call("Page.printToPDF", json!({ "paperWidth": 8.27, "paperHeight": 11.69 }));
+    let pdf = crate::pictures::decode_base64(pdf["data"].as_str().expect("a text"));
+    let sheets = pdf.windows(11).filter(|bytes| bytes == b"/Type /Page").count() - 1;
+    // A sheet has 11 inches of 96 pixels, less the margins; its width makes other lines.
+    let expected = height.as_f64().expect("a number") / (10.9 * 96.0);
+    assert!(
+        (expected * 0.8..expected * 1.3 + 1.0).contains(&(sheets as f64)),
+        "{sheets} sheets for {expected}"
+    );
+}
+
+#[test]
+fn forced_colours_leave_each_box_an_edge() {
+    let room = Room::start();
+    let page = Page::open(&room.url());
+    page.call(
+        "Emulation.setEmulatedMedia",
+        json!({ "features": [{ "name": "forced-colors", "value": "active" }] }),
+    );
+    for dialog in ["invitation", "settings"] {
+        page.eval(&format!("document.querySelector('#{dialog}').showModal()"));
+        let edge = page.eval(&format!(
+            "(() => {{ const style = getComputedStyle(document.querySelector('#{dialog}')); return [style.borderTopStyle, parseFloat(style.borderTopWidth) >= 1, style.borderTopColor !== style.backgroundColor]; }})()"
+        ));
+        assert_eq!(edge, json!(["solid", true, true]), "{dialog}");
+        page.eval(&format!("document.querySelector('#{dialog}').close()"));
     }
 }

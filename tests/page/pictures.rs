@@ -17,7 +17,7 @@ fn keep(page: &Page, name: &str) {
     std::fs::write(folder.join(name).with_extension("png"), png).expect("a file");
 }
 
-fn decode_base64(text: &str) -> Vec<u8> {
+pub fn decode_base64(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     let (mut bits, mut count) = (0_u32, 0);
     for digit in text.bytes().take_while(|digit| *digit != b'=') {

@@ -137,12 +137,22 @@ fn links_code_and_lines() {
         page.eval(&format!("{row}.querySelector('code.block').textContent")),
         "```\nfn main() {\n    x\n}\n```\n"
     );
-    // Eight lines are seen as eight lines.
-    page.wait(
-        "the lines",
-        &format!(
-            "Math.abs({row}.offsetHeight / parseFloat(getComputedStyle({row}).lineHeight) - 9) < 1"
-        ),
+    // Three lines of code are seen as three, without the fences, and scroll by keyboard.
+    let block = page.eval(&format!(
+        "(() => {{ const block = {row}.querySelector('.block'), style = getComputedStyle(block);
+           return [Math.round((block.clientHeight - parseFloat(style.paddingTop) * 2) / parseFloat(style.lineHeight)), block.innerText.includes('`'), block.tabIndex]; }})()"
+    ));
+    assert_eq!(block, json!([3, false, 0]));
+    // The button copies the code alone.
+    page.eval(
+        "document.addEventListener('copy', () => { window.copied = getSelection().toString(); })",
+    );
+    page.click("#messages > li:last-child .copy");
+    page.wait("it is copied", "window.copied");
+    assert_eq!(page.eval("copied.trimEnd()"), "fn main() {\n    x\n}");
+    assert_eq!(
+        page.eval("document.querySelector('#messages > li:last-child .copy').ariaLabel"),
+        "Copied"
     );
 }
 

@@ -1,6 +1,6 @@
 //! Nothing that anybody can send changes the page or passes for something else.
 
-use crate::browser::Page;
+use crate::browser::{Page, Reader};
 use crate::rig::Room;
 use serde_json::json;
 
@@ -146,10 +146,38 @@ fn a_reload_costs_one_304() {
 }
 
 #[test]
-fn all_assets_are_small() {
-    let sizes = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/assets"))
-        .expect("the assets")
-        .map(|file| file.expect("a file").metadata().expect("its size").len());
-    let all: u64 = sizes.sum();
+fn a_room_begins_with_few_requests() {
+    let room = Room::start();
+    let page = Page::open_as("about:blank", &Reader::first());
+    page.go(&room.url());
+    page.wait(
+        "the whole page",
+        "document.querySelector('#unfinished') === null && document.readyState === 'complete'",
+    );
+    let asked = page.eval("performance.getEntriesByType('resource').map(({ name }) => name.split('/').pop()).filter((name) => /[.](js|css)$/.test(name)).sort()");
+    let preloaded = page.eval("[...document.querySelectorAll('link[rel=modulepreload], link[rel=stylesheet], script')].map(({ href, src }) => (href ?? src).split('/').pop()).sort()");
+    assert_eq!(asked, preloaded, "a module is found late, or loaded in vain");
+    // What a room cannot begin without comes in one round: browsers have six connections.
+    let later = ["alerts.js", "dialogs.js"];
+    let all = preloaded.as_array().expect("a list");
+    assert_eq!(all.iter().filter(|name| later.iter().all(|late| name != late)).count(), 6);
+}
+
+#[test]
+fn all_assets_are_small_and_can_be_read() {
+    let mut all = 0;
+    for file in
+        std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/assets")).expect("the assets")
+    {
+        let path = file.expect("a file").path();
+        let text = std::fs::read_to_string(&path).expect("text");
+        all += text.len();
+        for (line, number) in text.lines().zip(1..) {
+            let width = line.chars().count();
+            // The icon is one path, and the document one line a paragraph.
+            let is_source = path.extension().is_some_and(|kind| kind == "css" || kind == "js");
+            assert!(!is_source || width <= 180, "{path:?}:{number} has {width} columns");
+        }
+    }
     assert!(all <= 64_000, "the assets have {all} bytes");
 }

@@ -59,6 +59,16 @@ pub trait Tab {
         self.eval(&waiting(expression))
     }
 
+    /// Waits until the log has come to rest.
+    fn settle(&self) {
+        self.eval("(window.rest = 0, null)");
+        self.wait(
+            "the log rests",
+            "(window.rest = window.restedAt === document.querySelector('#log').scrollTop ? window.rest + 1 : 0,
+              window.restedAt = document.querySelector('#log').scrollTop, window.rest > 10)",
+        );
+    }
+
     /// Waits until a JavaScript expression is true, and gives its value.
     fn wait(&self, what: &str, expression: &str) -> Value {
         let value = self.look(expression);
@@ -100,15 +110,16 @@ pub const READY: &str =
 /// How long anything may take. Much longer than it does, since a machine can be busy.
 pub const PATIENCE_MS: u32 = 20_000;
 
-/// A promise of the expression's first true value, or of null when none comes.
+/// A promise of the expression's first true value, or of null when none comes. It counts its looks,
+/// since tests set the page's clocks.
 pub fn waiting(expression: &str) -> String {
     format!(
         "new Promise((done) => {{
-            const end = performance.now() + {PATIENCE_MS};
+            let looks = {PATIENCE_MS} / 15;
             const look = () => {{
                 let value;
                 try {{ value = {expression}; }} catch {{}}
-                if (value || performance.now() > end) done(value instanceof Node ? true : value || null);
+                if (value || (looks -= 1) < 0) done(value instanceof Node ? true : value || null);
                 else setTimeout(look, 15);
             }};
             look();

@@ -101,15 +101,20 @@ impl Tab for Page {
 
     /// The page gets this size, whatever the window's decoration takes.
     fn resize(&self, width: u32, height: u32) {
-        let mut outer = (width, height);
-        for _ in 0..2 {
-            let rect = json!({ "width": outer.0, "height": outer.1 });
-            self.ask("POST", "/window/rect", rect);
-            let inner = self.eval("[innerWidth, innerHeight]");
-            let length = |index: usize| inner[index].as_u64().unwrap_or_default() as u32;
-            outer =
-                (outer.0 + width - length(0).min(width), outer.1 + height - length(1).min(height));
+        let sizes = "[outerWidth - innerWidth, outerHeight - innerHeight, innerWidth, innerHeight]";
+        for attempt in 0..400 {
+            let sizes = self.eval(sizes);
+            let size = |index: usize| sizes[index].as_u64().unwrap_or_default();
+            if (size(2), size(3)) == (width.into(), height.into()) {
+                return;
+            }
+            if attempt % 10 == 0 {
+                let rect = json!({ "width": u64::from(width) + size(0), "height": u64::from(height) + size(1) });
+                self.ask("POST", "/window/rect", rect);
+            }
+            thread::sleep(Duration::from_millis(20));
         }
+        panic!("the window does not take {width} x {height}: {}", self.eval(sizes));
     }
 
     fn go(&self, url: &str) {

@@ -2,6 +2,7 @@
 
 use crate::browser::{Page, Reader};
 use crate::rig::{Line, Room};
+use crate::tab::Tab;
 use serde_json::json;
 
 const VALUE: &str = "document.querySelector('#messageText').value";
@@ -168,4 +169,72 @@ fn what_was_sent_into_a_dead_line_comes_back_to_its_writer() {
     let heard = client.hear();
     assert!(heard.ends_with(" says: into the dark"), "{heard:?}");
     page.wait("it was sent", "document.querySelector('#unsent').hidden && document.querySelector('.mine .text')?.textContent === 'into the dark'");
+}
+
+#[test]
+fn on_a_phone_enter_makes_a_line_and_the_button_sends() {
+    let room = Room::start();
+    let phone = Reader { width: 390, height: 844, phone: true, ..Reader::default() };
+    let page = Page::open_as(&room.url(), &phone);
+    let mut client = room.join(5);
+    assert_eq!(page.eval("matchMedia('(pointer: coarse)').matches"), true);
+    assert_eq!(page.eval("document.querySelector('#messageText').enterKeyHint"), "enter");
+    page.click("#messageText");
+    page.insert("One sentence.");
+    // An iPhone's keyboard presses Shift by itself after a sentence.
+    page.press("Enter", 8);
+    page.insert("Another.");
+    page.press("Enter", 0);
+    page.insert("A third.");
+    assert_eq!(page.eval(VALUE), "One sentence.\nAnother.\nA third.");
+    page.click("#composer button");
+    let heard = client.hear();
+    assert!(heard.ends_with(" says: One sentence.\nAnother.\nA third."), "{heard:?}");
+    assert_eq!(page.eval("document.activeElement.id"), "messageText", "the keyboard stays");
+    // With a keyboard there is a key for it.
+    page.insert("fourth");
+    page.press("Enter", 2);
+    let heard = client.hear();
+    assert!(heard.ends_with(" says: fourth"), "{heard:?}");
+    // What was jumped to is not covered by the keyboard.
+    page.eval("document.querySelector('#log').scrollTop = 0");
+    page.wait("the button", "!document.querySelector('#jump').hidden");
+    page.click("#jump");
+    page.wait("the end", "document.querySelector('#jump').hidden");
+    assert_eq!(page.eval("document.activeElement.id"), "log");
+}
+
+#[test]
+fn who_types_after_a_jump_types_a_message() {
+    let room = Room::start();
+    let page = page(&room);
+    let mut client = room.join(5);
+    page.eval("document.querySelector('#log').focus()");
+    page.press("PageUp", 0);
+    page.wait("away from the end", "!document.querySelector('#jump').hidden");
+    client.say("new");
+    page.wait("the count", "document.querySelector('#jump').textContent === '1 new'");
+    Tab::settle(&page);
+    page.click("#jump");
+    page.wait("the end", "document.querySelector('#jump').hidden");
+    page.insert("an answer");
+    page.press("Enter", 0);
+    let heard = client.hear();
+    assert!(heard.ends_with(" says: an answer"), "{heard:?}");
+}
+
+#[test]
+fn the_button_looks_ready_when_it_is() {
+    let room = Room::start_with(|config| config.limits.max_message = 30);
+    let page = page_of(&room, &Reader::first());
+    let ready = "document.querySelector('#composer button').ariaDisabled === 'false'";
+    let colour = "getComputedStyle(document.querySelector('#composer button')).backgroundColor";
+    let unready = page.eval(colour);
+    assert_eq!(page.eval(ready), false, "with no text");
+    page.insert("a text");
+    assert_eq!(page.eval(ready), true);
+    assert_ne!(page.eval(colour), unready);
+    page.insert(" that is too long for this room");
+    assert_eq!(page.eval(ready), false, "with too long a text");
+    assert_eq!(page.eval(colour), unready);
 }

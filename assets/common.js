@@ -1,11 +1,64 @@
+// What all the others use: elements, storage, and the texts in each language.
+
+export const find = (id) => document.getElementById(id);
+
+// Nothing twice: whatever is set is spoken where it is live.
+export function show(id, text) {
+	if (find(id).textContent !== String(text)) find(id).textContent = text;
+}
+
+export function make(name, properties, ...children) {
+	const element = Object.assign(document.createElement(name), properties);
+	element.append(...children);
+	return element;
+}
+
+export const isTouch = () => matchMedia('(pointer: coarse)').matches;
+
+// What is marked is copied; over plain http there is no navigator.clipboard.
+export const copyMarked = () => document.execCommand('copy');
+
+const PATIENCE = 5_000;
+
+export const ask = (url, options) =>
+	fetch(url, { cache: 'no-store', signal: AbortSignal.timeout(PATIENCE), ...options });
+
+// Behind a proxy, one origin may have several rooms, so keys have the path. Where storage is
+// forbidden or full, things are kept for as long as the page is there, and `set` gives false.
+function area(name) {
+	const kept = new Map();
+	const attempt = (action) => {
+		try {
+			return action(window[name]);
+		} catch {}
+	};
+	return {
+		get: (key) => kept.get(key) ?? attempt((storage) => storage.getItem(location.pathname + key)),
+		set(key, value) {
+			kept.set(key, value);
+			const isKept = attempt((storage) => {
+				storage.setItem(location.pathname + key, value);
+				return storage.getItem(location.pathname + key) === String(value);
+			});
+			if (isKept) kept.delete(key);
+			return Boolean(isKept);
+		},
+	};
+}
+
+export const tab = area('sessionStorage');
+export const device = area('localStorage');
+
+export const wants = (wish) => device.get(wish) === 'yes';
+
 // Every text of the page. A test checks that none is missing.
 const rows = `
 client | Client #{} | 訪客 #{}
 you | You | 你
 left | Client #{} left the chat | 訪客 #{} 離開了聊天室
-gap | Not connected from {} to {}: messages are missing | {} 到 {} 未連線，缺少這段時間的訊息
+gap | Not connected from {} to {}: messages may be missing | {} 到 {} 未連線，這段時間的訊息可能有缺
 blank | (blank) | （空白）
-empty | Nothing has been said yet. Whoever opens this page sees what you write. | 還沒有人說話。開啟這個網頁的人都看得到你寫的訊息。
+empty | You see what is said from now on. Whoever opens this page sees what you write. | 你會看到從現在起的訊息。開啟這個網頁的人都看得到你寫的訊息。
 toEnd | Newest | 最新訊息
 newMessages | {} new | {} 則新訊息
 log | Messages | 訊息
@@ -29,11 +82,12 @@ trying | Trying… | 重試中…
 tryNow | Try now | 立即重試
 settings | Settings | 設定
 number | Your number, as others see it | 你的號碼（別人看得到）
-numberWrong | It must be a whole number of 64 bits. | 必須是 64 位元的整數。
+numberWrong | Write a whole number in digits, such as 42, with at most 18 of them. | 請用數字寫一個整數，例如 42，最多 18 位數。
 sound | Sound for new messages while I am elsewhere | 不在網頁時以聲音提示新訊息
 notify | Notifications while this tab is hidden | 分頁隱藏時顯示通知
 notifyInsecure | Browsers allow notifications only over https or on localhost. | 瀏覽器只在 https 或 localhost 允許通知。
 notifyDenied | This browser does not let this page notify. | 這個瀏覽器不讓這個網頁發出通知。
+notKept | This browser keeps no settings for this page: they hold until you close it. | 這個瀏覽器不替網頁儲存設定，關閉網頁後就會消失。
 invite | Invite | 邀請
 copy | Copy | 複製
 copied | Copied | 已複製
