@@ -30,8 +30,11 @@ endif
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
+# `make test-clients TABLE=write` renews docs/clients.md.
+TABLE ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help run build test model soak fuzz autobahn test-arm test-arm-vm test-memory test-systemd test-openrc test-readme try-readme audit test-needs test-browsers lint-page screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
+.PHONY: help run build test check model soak fuzz autobahn test-arm test-arm-vm test-memory test-systemd test-openrc test-readme try-readme test-clients audit test-needs test-browsers lint-page screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +48,7 @@ build: ## build the program, as a static binary where that can be had (FEATURES=
 
 test: test-needs ## run every test, in the browser too; installs what that needs
 	$(CARGO) test --locked
+	$(CARGO) build --locked && tests/clients/run target/debug/roomd quick
 	$(CARGO) test --locked --features mdns --lib --test it -- mdns
 	$(MAKE) model
 
@@ -88,12 +92,17 @@ test-systemd test-openrc try-readme:
 	fi
 	$(SUDO) tests/services/run $(lastword $(subst -, ,$@)) $(BINARY)
 
+test-clients: ## run other people's WebSocket clients; installs them (TABLE=write renews docs/clients.md)
+	$(CARGO) build --locked
+	TABLE='$(TABLE)' tests/clients/run target/debug/roomd
+
 audit: ## check licences, sources and known advisories of all dependencies; needs the network
 	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
 	$(CARGO) deny --locked check
 
 # The browsers of the page's tests, network namespaces for those of vanishing clients, and proxies.
-# The proxies are only unpacked: installing them would start services on this machine.
+# The proxies are only unpacked: installing them would start services on this machine. Python and
+# npm fetch other people's clients into target/.
 TOOLS := target/tools
 test-needs:
 	@PATH="$$PATH:/usr/sbin:/sbin:$(TOOLS)/usr/sbin:$(TOOLS)/usr/bin"; \
@@ -101,6 +110,8 @@ test-needs:
 	command -v chromium >/dev/null || install="$$install chromium"; \
 	command -v firefox-esr >/dev/null || install="$$install firefox-esr"; \
 	command -v ip >/dev/null || install="$$install iproute2"; \
+	python3 -c 'import ensurepip, venv' 2>/dev/null || install="$$install python3-venv"; \
+	command -v npm >/dev/null || install="$$install npm"; \
 	command -v nginx >/dev/null || unpack="$$unpack nginx"; \
 	command -v caddy >/dev/null || unpack="$$unpack caddy"; \
 	if [ -n "$$install$$unpack" ]; then \
