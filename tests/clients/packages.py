@@ -71,6 +71,7 @@ def _once(listing, folder, make):
         return
     print(f"fetching what {listing.name} lists")
     TARGET.mkdir(parents=True, exist_ok=True)
+    copy.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     make(listing, folder)
     shutil.copy(listing, copy)

@@ -12,9 +12,8 @@ class Client(WebSocketClient):
             self.close()
 
     def opened(self):
-        # What the server selected replaces what was offered; otherwise the offers stay.
-        chosen = self.protocols
-        say("" if chosen == offers else chosen[0].decode())
+        # What the server selected has replaced what was offered.
+        say(self.protocols[0].decode() if self.protocols else "")
         if texts:
             self.next()
 
