@@ -5,8 +5,6 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # What `make run` passes on: make run ARGS='--listen [::]:8000'
 ARGS ?=
-# What `make build` builds in beside the usual: make build FEATURES=mdns
-FEATURES ?=
 
 FUZZ_SECONDS ?= 900
 FUZZ_TARGETS ?= head session hub outbox
@@ -21,10 +19,10 @@ AUTOBAHN ?=
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE := $(wildcard $(shell $(CC) -print-file-name=libc.a))
 ifneq ($(and $(findstring -linux-gnu,$(HOST)),$(ARCHIVE)),)
-RELEASE := RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked --features '$(FEATURES)' --target $(HOST)
+RELEASE := RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked --target $(HOST)
 BINARY := target/$(HOST)/release/roomd
 else
-RELEASE := $(CARGO) build --release --locked --features '$(FEATURES)'
+RELEASE := $(CARGO) build --release --locked
 BINARY := target/release/roomd
 endif
 
@@ -42,18 +40,17 @@ help: ## say what there is
 run: build ## serve the room on http://localhost:8000/ (ARGS='--listen [::]:8000' for the network)
 	@exec $(BINARY) $(ARGS)
 
-build: ## build the program, as a static binary where that can be had (FEATURES=mdns)
+build: ## build the program, as a static binary where that can be had
 	$(RELEASE)
 	@echo "built $(BINARY)"
 
 test: test-needs ## run every test, in the browser too; installs what that needs
 	$(CARGO) test --locked
 	$(CARGO) build --locked && tests/clients/run target/debug/roomd quick
-	$(CARGO) test --locked --features mdns --lib --test it -- mdns
 	$(MAKE) model
 
 model: ## try the orders in which hub, session and drain thread can meet (shuttle)
-	RUSTFLAGS='--cfg shuttle' $(CARGO) test --locked --lib drain::model
+	RUSTFLAGS='--cfg shuttle' $(CARGO) test --locked --lib flusher::model
 
 soak: ## soak the program for SOAK_SECONDS (300) with a crowd that SEED (1) chooses
 	SOAK_SECONDS=$(SOAK_SECONDS) SEED=$(SEED) $(CARGO) test --locked --test soak
@@ -165,7 +162,6 @@ bench-10k: build ## measure 10,000 clients in one room
 lint: ## check format, clippy and documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --features mdns --lib --test it -- -D warnings
 	RUSTFLAGS='--cfg fuzzing' $(CARGO) clippy --locked --lib -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 

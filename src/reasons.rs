@@ -66,8 +66,6 @@ table! {
     FullForAddress: "full_for_address", "503 Service Unavailable";
     /// The server is stopping.
     Stopping: "stopping", "503 Service Unavailable";
-    /// The page side does not answer.
-    NoPage: "no_page", "503 Service Unavailable";
     /// The system gives no thread.
     NoThread: "no_thread", "503 Service Unavailable";
 }

@@ -151,12 +151,9 @@ pub const FRONT_PER_IP: usize = 32;
 /// Connections at the address of health and metrics: one monitor or a few, and people who look.
 pub const ADMIN_PLACES: usize = 8;
 
-/// How long the hub, and the page, may take for each step on the way to an answer when somebody
+/// How long the hub may take for each step on the way to an answer when somebody
 /// asks whether they live. In all it is less than the ten seconds that a monitor waits.
 pub const HEALTH_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Page requests that tiny_http is given at once. Each costs three descriptors beside its own.
-pub const RELAYS: usize = 8;
 
 /// Connections that wait to be turned away, when there is no place or no thread for them.
 pub const REFUSALS: usize = 32;
@@ -164,9 +161,9 @@ pub const REFUSALS: usize = 32;
 /// How long turning one of them away may take.
 pub const REFUSAL_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// Descriptors that are not connections with a place: standard streams, listeners and wakers, what
-/// page requests need, those that are turned away, and those who ask for health and metrics.
-pub const DESCRIPTORS_KEPT: usize = 16 + 3 * RELAYS + REFUSALS + ADMIN_PLACES;
+/// Descriptors that are not connections with a slot: standard streams, listeners and wakers,
+/// connections that are turned away, and requests at the admin address.
+pub const DESCRIPTORS_KEPT: usize = 16 + REFUSALS + ADMIN_PLACES;
 
 /// The burst that [`Limits::rate`] allows, in seconds of it.
 pub const BURST_SECONDS: u32 = 2;
@@ -225,9 +222,6 @@ pub const STACK: usize = 128 * 1024;
 
 /// How long a thread waits for another connection before it ends.
 pub const THREAD_LINGER: Duration = Duration::from_millis(100);
-
-/// A page request is answered within this, or given up.
-pub const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Log lines that wait to be written; what comes then is left out and counted.
 pub const LOG_LINES: usize = 256;

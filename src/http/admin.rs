@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::client::session::Inbox;
 use crate::config::HEALTH_PATIENCE;
-use crate::http::page::Page;
 use crate::http::response::{PLAIN, Reply};
 use crate::metrics::Metrics;
 use crate::metrics::process::Process;
@@ -17,8 +16,6 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// The inbox of the hub, which is asked whether it lives.
     pub inbox: Inbox,
-    /// The HTTP side, which is asked as well.
-    pub page: Page,
 }
 
 /// What is asked.
@@ -63,22 +60,18 @@ impl Admin {
         Reply { status, fields: "", content_type, body: body.as_bytes() }.response(head_only)
     }
 
-    /// Asks the hub and the page.
+    /// Asks the hub.
     ///
     /// # Errors
-    /// Who does not answer.
+    /// Why the server is not healthy.
     fn health(&self) -> Result<(), &'static str> {
         if self.metrics.is_stopping() {
             return Err("the server stops");
         }
-        let hub = event::answers(&self.inbox, HEALTH_PATIENCE);
-        let page = self.page.answers(HEALTH_PATIENCE);
-        match (hub, page) {
-            (true, true) => Ok(()),
-            (false, true) => Err("the hub does not answer"),
-            (true, false) => Err("the page does not answer"),
-            (false, false) => Err("neither the hub nor the page answers"),
+        if !event::answers(&self.inbox, HEALTH_PATIENCE) {
+            return Err("the hub does not answer");
         }
+        Ok(())
     }
 }
 
@@ -95,7 +88,6 @@ mod tests {
     fn admin(hub_lives: bool) -> Admin {
         let (inbox, events) = bounded(1);
         let metrics = Arc::new(Metrics::new());
-        let (page, _) = Page::start(1).unwrap();
         let counts = metrics.clone();
         thread::spawn(move || {
             if hub_lives {
@@ -104,7 +96,7 @@ mod tests {
                 thread::park();
             }
         });
-        Admin { metrics, inbox, page }
+        Admin { metrics, inbox }
     }
 
     #[track_caller]
@@ -115,18 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_answer_is_named() {
+    fn a_hub_that_hangs_and_a_stop_are_unhealthy() {
         let healthy = admin(true);
         says(&healthy, "200 OK", "ok");
-        healthy.page.stop();
-        says(&healthy, "503 ", "the page does not answer");
         let hanging = admin(false);
         // The first question is taken by the inbox and gets no answer, the next one is not even.
         says(&hanging, "503 ", "the hub does not answer");
         let metrics = String::from_utf8(hanging.response(Asked::Metrics, false)).unwrap();
         assert!(metrics.contains("\nroomd_hub_queue_depth 1\n"), "{metrics}");
-        hanging.page.stop();
-        says(&hanging, "503 ", "neither the hub nor the page answers");
         hanging.metrics.stop();
         says(&hanging, "503 ", "the server stops");
     }

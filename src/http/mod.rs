@@ -97,13 +97,15 @@ impl Gate {
                 Ok(()) => return Some(Session::new(conn, endpoint, response, &received[len..])),
                 Err(full) => self.refuse(&conn, &Refusal::full(full)),
             },
-            Decision::Page(request) => match self.fetch(&request) {
-                Ok(response) => self.answer(&conn, &response),
-                Err(error) => {
-                    log::error!("the page side did not answer: {error}");
-                    self.refuse(&conn, &Refusal::no_page());
+            Decision::Page(request) => {
+                let response = self.site.as_ref().map(|site| site.page.response(&request));
+                match response {
+                    Some(Ok(response)) => self.answer(&conn, &response),
+                    Some(Err(_)) | None => {
+                        self.refuse(&conn, &Refusal::not_found("the chat is at /"));
+                    }
                 }
-            },
+            }
             Decision::Invite { page_url, head_only } => {
                 if let Some(site) = &self.site {
                     self.answer(&conn, &invite::response(&page_url, site.listening, head_only));
@@ -125,10 +127,6 @@ impl Gate {
 
     fn scope(&self) -> Scope<'_> {
         Scope { site: self.site.as_ref().map(|site| &site.access), admin: self.admin.is_some() }
-    }
-
-    fn fetch(&self, request: &PageRequest) -> io::Result<Vec<u8>> {
-        self.site.as_ref().ok_or(io::ErrorKind::NotFound)?.page.fetch(request)
     }
 
     /// Answers with `refusal`.

@@ -89,11 +89,6 @@ impl Refusal {
         Self::unavailable(reason, full)
     }
 
-    /// The page side does not answer.
-    pub fn no_page() -> Self {
-        Self::unavailable(RefusalReason::NoPage, "the page cannot be had")
-    }
-
     /// The system gives no thread to serve a connection in.
     pub fn no_thread() -> Self {
         Self::unavailable(RefusalReason::NoThread, "the system has no thread to spare")

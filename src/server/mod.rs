@@ -184,8 +184,7 @@ impl Server {
         let start =
             |what, error: io::Error| ServerError::other(format!("cannot start {what}: {error}"));
         let metrics = Arc::new(Metrics::new());
-        let (page, page_thread) =
-            Page::start(limits.max_message).map_err(|error| start("the page side", error))?;
+        let page = Page::new(limits.max_message);
         let (drain, drain_thread) =
             Flusher::start(metrics.clone()).map_err(|error| start("the drain thread", error))?;
         let (inbox, events) = bounded(budget.inbox);
@@ -205,12 +204,12 @@ impl Server {
         let sessions = Threads::new("client", alive.clone(), move |session: Session| {
             session.run(&host);
         });
-        let admin = Admin { metrics: metrics.clone(), inbox: inbox.clone(), page: page.clone() };
+        let admin = Admin { metrics: metrics.clone(), inbox: inbox.clone() };
         let admin = Arc::new(admin);
         let access = Access::new(&config.allow_origin, &config.allow_host);
         let gate = Gate {
             limits: limits.clone(),
-            site: Some(Site { access, page: page.clone(), listening: address }),
+            site: Some(Site { access, page, listening: address }),
             admin: (admin_socket.is_none() && config.admin == AdminListen::WithTheRoom)
                 .then(|| admin.clone()),
         };
@@ -252,12 +251,11 @@ impl Server {
             _ => None,
         };
         // The watchdog has a sender of the hub's inbox, so it goes first.
-        let threads = [hub_thread, drain_thread, doorman_thread, page_thread];
+        let threads = [hub_thread, drain_thread, doorman_thread];
         Ok(Running {
             front,
             admin_front,
             inbox,
-            page,
             metrics,
             supervisor,
             stop_vouching,
@@ -273,7 +271,6 @@ struct Running {
     front: Front,
     admin_front: Option<Front>,
     inbox: Inbox,
-    page: Page,
     metrics: Arc<Metrics>,
     supervisor: Option<Arc<ServiceManager>>,
     /// Dropping it ends the watchdog.
@@ -317,7 +314,6 @@ impl Running {
                 places.cut();
             }
         }
-        self.page.stop();
         // Only a thread that does not come back could still hold one of these.
         if self.all_ended.recv_timeout(LAST_MOMENT) == Err(RecvTimeoutError::Disconnected) {
             self.threads.into_iter().for_each(join);

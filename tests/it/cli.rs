@@ -1,4 +1,4 @@
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
@@ -511,40 +511,6 @@ fn descriptors_that_run_out_are_waited_for() {
     let mut newcomer = newcomer.upgraded();
     newcomer.says_and_hears(3, "at last");
     assert_eq!(program.ask(get("/", "")).status, 200);
-}
-
-/// The descriptors suffice for a connection but not for fetching the page: tiny_http may die of
-/// that, and the page comes back.
-#[test]
-fn the_page_survives_a_lack_of_descriptors() {
-    let program = Program::start(&[]);
-    let mut member = program.join(1);
-    let open = || {
-        let descriptors = fs::read_dir(format!("/proc/{}/fd", program.process.id()));
-        descriptors.expect("its descriptors").count() as u64
-    };
-    let at_rest = open();
-    // How many are really to spare depends on what tiny_http, started again, does just then.
-    for spare in [0, 1, 1, 1, 2, 2, 3, 4] {
-        // Nothing is left behind, by a tiny_http that was replaced for one.
-        eventually("as few descriptors as before", || (open() <= at_rest).then_some(()));
-        let before = program.limit_to("nofile", at_rest + spare);
-        let mut peer = program.connect();
-        peer.send(get("/", ""));
-        eventually("an answer, or news that nobody can be let in", || {
-            let mut news = program.log.try_iter();
-            let is_short = news.any(|line| line.contains("cannot accept connections"));
-            (is_short || peer.is_answered()).then_some(())
-        });
-        program.set_limit("nofile", &before);
-        let response = peer.response();
-        match response.status {
-            200 => response.is_complete(),
-            _ => response.refuses(503, "try again"),
-        }
-        eventually("the page", || (program.ask(get("/", "")).status == 200).then_some(()));
-        member.says_and_hears(1, "as ever");
-    }
 }
 
 /// No thread is to be had: whoever comes is told so, those who are there talk on.
