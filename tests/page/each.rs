@@ -1,6 +1,6 @@
 //! The main paths, in each browser.
 
-use crate::rig::Room;
+use crate::rig::{Line, Room};
 use crate::tab::Tab;
 use serde_json::json;
 
@@ -46,6 +46,7 @@ in_each! {
     a_turned_window_keeps_the_readers_place
     the_text_field_grows_with_its_text
     half_an_emoji_and_a_blank_text
+    a_cut_line_comes_back_and_says_what_it_was
 }
 
 fn the_window_keeps_its_parts_in_place(open: Open) {
@@ -190,4 +191,22 @@ fn half_an_emoji_and_a_blank_text(open: Open) {
     page.wait("it came back", "said('.mine').length === 1");
     assert_eq!(page.eval("sessionStorage.getItem('/unsent')"), "[]");
     assert_eq!(page.eval(ready), false);
+}
+
+fn a_cut_line_comes_back_and_says_what_it_was(open: Open) {
+    let room = Room::start();
+    let line = Line::to(room.address);
+    let page = open(&line.url());
+    page.click("#messageText");
+    page.insert("half a text");
+    line.cut();
+    page.wait("the gap", "said('.notice').length === 1");
+    let said = page.eval("said('.notice')[0].querySelector('p').textContent");
+    let said = said.as_str().expect("a text");
+    assert!(said.ends_with("messages may be missing"), "{said}");
+    let mut client = room.join(5);
+    page.press("Enter", false);
+    let heard = client.hear();
+    assert!(heard.ends_with(" says: half a text"), "{heard:?}");
+    page.wait("the own message", "said('.mine').length === 1");
 }
