@@ -3,7 +3,6 @@ complete -c roomd -f
 complete -c roomd -l listen -x -d 'where to listen; [::]:8000 opens the room to the network'
 complete -c roomd -l admin-listen -x -d 'where /healthz and /metrics are found, and nothing else; off: nowhere'
 complete -c roomd -l qr -d 'print a QR code of the page\'s address, for phones on the same network'
-complete -c roomd -l mdns -x -d 'announce the room as http://NAME.local (in a build with FEATURES=mdns)'
 complete -c roomd -l max-memory -x -d 'what clients can make the server hold in all; how many there may be follows from it'
 complete -c roomd -l max-clients -x -d 'clients at once; the next one gets 503'
 complete -c roomd -l max-clients-per-ip -x -d 'clients at once from one address (IPv6: one /64); loopback is exempt'
