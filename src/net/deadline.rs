@@ -51,11 +51,14 @@ pub fn write_all(mut stream: &TcpStream, mut bytes: &[u8], deadline: Instant) ->
     Ok(())
 }
 
-/// Writes `bytes` as the last thing and gives the peer until `deadline` to take them.
+/// Writes `bytes` as the last thing and gives the peer until `deadline` to take them
+/// and to close. After that the kernel drops what the peer has not taken.
 pub fn write_last(stream: &TcpStream, bytes: &[u8], deadline: Instant) {
-    // Whatever fails, the connection is over.
-    if write_all(stream, bytes, deadline).is_ok() && stream.shutdown(Shutdown::Write).is_ok() {
-        wait_for_end(stream, deadline);
+    let is_taken = write_all(stream, bytes, deadline).is_ok()
+        && stream.shutdown(Shutdown::Write).is_ok()
+        && wait_for_end(stream, deadline);
+    if !is_taken {
+        forget(stream);
     }
 }
 
