@@ -9,7 +9,7 @@ use roomd::config::flags::{self, Command};
 use roomd::lan::banner::greeting;
 use roomd::systemd::{self, ServiceManager};
 use roomd::{Config, Server, ServerError, logger};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 /// Exit code for a command line that cannot be understood.
@@ -44,7 +44,7 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let code = config.qr;
     let mut server = Server::on(passed, config)?;
     let stopper = server.stopper();
-    let mut signals = Signals::new([SIGTERM, SIGINT])
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| format!("cannot wait for signals: {error}"))?;
     let handle = signals.handle();
     let waiting = thread::Builder::new().name("signals".into()).spawn(move || {
