@@ -322,8 +322,8 @@ mod tests {
             let budget = Budget::new(&limits, descriptors, None).expect("it fits");
             (budget.capacity.clients, budget.capacity.front)
         };
-        assert_eq!(places(None, 1024), (708, 236));
-        assert_eq!(places(Some(10), 1024), (10, 934));
-        assert_eq!(places(None, 64), (1, 1));
+        assert_eq!(places(None, 1024), (726, 242));
+        assert_eq!(places(Some(10), 1024), (10, 958));
+        assert_eq!(places(None, 64), (6, 2));
     }
 }
