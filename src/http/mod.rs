@@ -16,7 +16,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use tungstenite::handshake::server::{create_response, write_response};
+use tungstenite::handshake::derive_accept_key;
+use tungstenite::handshake::server::create_response;
 use tungstenite::http::{self as http_types, HeaderName};
 
 use crate::client::session::{Endpoint, Session};
@@ -24,8 +25,9 @@ use crate::config::{HEAD_BYTES, Limits};
 use crate::http::admin::{Admin, Asked};
 use crate::http::origin::Access;
 use crate::http::page::{Page, PageRequest};
-use crate::http::refusal::Refusal;
+use crate::http::refusal::{Refusal, excerpt};
 use crate::http::request::Head;
+use crate::http::response::Reply;
 use crate::net::conn::Conn;
 use crate::net::deadline;
 use crate::wire;
@@ -75,6 +77,8 @@ enum Decision {
     /// A WebSocket's path without a handshake: this, unless a handshake would get another
     /// refusal. Browsers keep the answer to a handshake to themselves, so the page asks again.
     Question(Refusal),
+    /// The methods of the page: load balancers ask so for a server's health.
+    Options,
     /// Nothing, and why.
     Refuse(Refusal),
 }
@@ -92,17 +96,19 @@ impl Gate {
         let read = |bytes: &mut [u8]| deadline::read(&conn.stream, bytes, deadline);
         // An error: the peer went away without asking for anything.
         let (decision, len) = hear(self.scope(), &mut received, read).ok()?;
+        // RFC 9110 section 9.3.2, also where the head could not be parsed.
+        let head_only = received.starts_with(b"HEAD ");
         match decision {
             Decision::Upgrade(endpoint, response) => match conn.place.become_client() {
                 Ok(()) => return Some(Session::new(conn, endpoint, response, &received[len..])),
-                Err(full) => self.refuse(&conn, &Refusal::full(full)),
+                Err(full) => self.refuse(&conn, &Refusal::full(full), head_only),
             },
             Decision::Page(request) => {
                 let response = self.site.as_ref().map(|site| site.page.response(&request));
                 match response {
                     Some(Ok(response)) => self.answer(&conn, &response),
                     Some(Err(_)) | None => {
-                        self.refuse(&conn, &Refusal::not_found("the chat is at /"));
+                        self.refuse(&conn, &Refusal::not_found("the chat is at /"), head_only);
                     }
                 }
             }
@@ -116,11 +122,12 @@ impl Gate {
                     self.answer(&conn, &admin.response(asked, head_only));
                 }
             }
+            Decision::Options => self.answer(&conn, &Reply::options()),
             Decision::Question(refusal) => match conn.place.become_client() {
-                Ok(()) => self.refuse(&conn, &refusal),
-                Err(full) => self.refuse(&conn, &Refusal::full(full)),
+                Ok(()) => self.refuse(&conn, &refusal, head_only),
+                Err(full) => self.refuse(&conn, &Refusal::full(full), head_only),
             },
-            Decision::Refuse(refusal) => self.refuse(&conn, &refusal),
+            Decision::Refuse(refusal) => self.refuse(&conn, &refusal, head_only),
         }
         None
     }
@@ -129,11 +136,11 @@ impl Gate {
         Scope { site: self.site.as_ref().map(|site| &site.access), admin: self.admin.is_some() }
     }
 
-    /// Answers with `refusal`.
-    pub fn refuse(&self, conn: &Conn, refusal: &Refusal) {
+    /// Answers with `refusal`; to HEAD (`head_only`) without its body.
+    pub fn refuse(&self, conn: &Conn, refusal: &Refusal, head_only: bool) {
         conn.metrics.refused(refusal.reason());
         refusal.log(conn.peer);
-        self.answer(conn, &refusal.response());
+        self.answer(conn, &refusal.response(head_only));
     }
 
     /// Sends a response, which is the last thing on this connection.
@@ -175,6 +182,9 @@ fn hear(
 
 /// What a request gets. Pure.
 fn decide(scope: Scope<'_>, head: &Head<'_>) -> Decision {
+    if head.method == "OPTIONS" && matches!(&*head.path, "*" | "/") {
+        return Decision::Options;
+    }
     match route(scope, head) {
         Ok(decision) => decision,
         Err(refusal) => Decision::Refuse(refusal),
@@ -186,11 +196,11 @@ fn route(scope: Scope<'_>, head: &Head<'_>) -> Result<Decision, Refusal> {
     if scope.site.is_some_and(|access| !access.allows_host(head.host)) {
         return Err(Refusal::host(head.host));
     }
-    if let Some(asked) = Asked::of(head.path).filter(|_| scope.admin) {
+    if let Some(asked) = Asked::of(&head.path).filter(|_| scope.admin) {
         return Ok(Decision::Admin { asked, head_only: is_head(head)? });
     }
     let access = scope.site.ok_or_else(|| Refusal::not_found(admin::PATHS))?;
-    if let Some(endpoint) = endpoint(head.path) {
+    if let Some(endpoint) = endpoint(&head.path) {
         return of_endpoint(access, head, endpoint);
     }
     if head.path == "/invite" {
@@ -201,12 +211,12 @@ fn route(scope: Scope<'_>, head: &Head<'_>) -> Result<Decision, Refusal> {
         }
         return Ok(Decision::Invite { page_url: head.query.into(), head_only });
     }
-    if !Page::has(head.path) {
+    if !Page::has(&head.path) {
         return Err(Refusal::not_found("the chat is at /"));
     }
     Ok(Decision::Page(PageRequest {
         head_only: is_head(head)?,
-        path: head.path.into(),
+        path: head.path.to_string(),
         if_none_match: head.if_none_match.map(Into::into),
     }))
 }
@@ -227,7 +237,7 @@ fn endpoint(path: &str) -> Option<Result<Endpoint, Refusal>> {
         rest => rest.strip_prefix('/').filter(|id| !id.contains('/'))?,
     };
     Some(wire::client_id(id).map(Endpoint::Room).ok_or_else(|| {
-        let id = id.escape_debug();
+        let id = excerpt(id);
         Refusal::bad_request(format!("the client id '{id}' is not an integer of 64 bits"))
     }))
 }
@@ -237,7 +247,7 @@ fn of_endpoint(
     head: &Head<'_>,
     endpoint: Result<Endpoint, Refusal>,
 ) -> Result<Decision, Refusal> {
-    if let Some(origin) = head.origin {
+    if let Some(origin) = head.origin.filter(|origin| origin::is_of_browser(origin)) {
         if !access.allows_origin(origin, head.host) {
             return Err(Refusal::origin(origin, head.host));
         }
@@ -275,7 +285,7 @@ fn accept(head: &Head<'_>) -> tungstenite::Result<Vec<u8>> {
         if head.is_http_1_1 { http_types::Version::HTTP_11 } else { http_types::Version::HTTP_10 };
     for (name, value) in [
         ("connection", Some(head.connection.as_str())),
-        ("upgrade", head.upgrade),
+        ("upgrade", head.upgrade.filter(|list| offers_websocket(list)).map(|_| "websocket")),
         ("sec-websocket-version", head.version),
         ("sec-websocket-key", head.key),
     ] {
@@ -284,9 +294,19 @@ fn accept(head: &Head<'_>) -> tungstenite::Result<Vec<u8>> {
             request.headers_mut().insert(HeaderName::from_static(name), value);
         }
     }
-    let mut response = Vec::with_capacity(160);
-    write_response(&mut response, &create_response(&request)?)?;
-    Ok(response)
+    create_response(&request)?;
+    // Field names as RFC 6455 writes them: the clients of small boards search for them as they are.
+    let accept = derive_accept_key(head.key.unwrap_or_default().as_bytes());
+    Ok(format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
+    .into_bytes())
+}
+
+/// Whether WebSocket is among the protocols that `Upgrade` lists (RFC 6455 section 4.2.1).
+fn offers_websocket(list: &str) -> bool {
+    list.split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
 }
 
 /// Whether this is the base64 of 16 bytes: 22 digits, of which the last has four bits to spare,

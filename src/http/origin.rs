@@ -48,9 +48,25 @@ impl Access {
         host.is_empty()
             || is_local
             || is_address(name)
+            || is_bare_ipv6(host)
             || is(&self.own_name)
+            || self.own_name.split('.').next().is_some_and(is)
             || self.hosts.iter().any(|allowed| allowed == "*" || is(allowed))
     }
+}
+
+/// Whether a browser can send this `Origin`: a serialized origin or `null` (RFC 6454 section 6.2).
+/// Anything else is a program's, and a program is not led by a web page: `file://`, a scheme of
+/// WebSocket's, a path, nothing at all.
+pub fn is_of_browser(origin: &str) -> bool {
+    if origin.eq_ignore_ascii_case("null") {
+        return true;
+    }
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let of_program = ["ws", "wss", "file"];
+    !of_program.iter().any(|other| scheme.eq_ignore_ascii_case(other))
+        && !authority.is_empty()
+        && !authority.contains(['/', '?', '#', '@', ' '])
 }
 
 /// Whether `origin` is that of a page under `host`. The scheme may differ: a proxy that speaks
@@ -79,10 +95,19 @@ pub fn name(authority: &str) -> &str {
     }
 }
 
+/// Whether this is an IPv6 address without its brackets, perhaps with a port or a zone. Some
+/// programs send that, and it cannot be a DNS name, which has at most one colon before its port.
+fn is_bare_ipv6(host: &str) -> bool {
+    let address = host.split('%').next().unwrap_or_default();
+    address.matches(':').count() >= 2
+        && address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.')
+}
+
 fn is_address(name: &str) -> bool {
     let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     match inner {
-        Some(v6) => matches!(v6.parse(), Ok(IpAddr::V6(_))),
+        // A zone names an interface of the machine that asks (RFC 6874).
+        Some(v6) => matches!(v6.split('%').next().unwrap_or_default().parse(), Ok(IpAddr::V6(_))),
         None => matches!(name.parse(), Ok(IpAddr::V4(_))),
     }
 }
@@ -93,7 +118,10 @@ mod tests {
 
     fn access(origins: &[&str], hosts: &[&str]) -> Access {
         let owned = |list: &[&str]| list.iter().map(|item| item.to_string()).collect::<Vec<_>>();
-        Access { own_name: "My-Box".into(), ..Access::new(&owned(origins), &owned(hosts)) }
+        Access {
+            own_name: "My-Box.example.lan".into(),
+            ..Access::new(&owned(origins), &owned(hosts))
+        }
     }
 
     #[test]
@@ -126,6 +154,28 @@ mod tests {
     }
 
     #[test]
+    fn what_no_browser_can_send_is_a_programs() {
+        for origin in [
+            "",
+            "file://",
+            "ws://localhost:8000",
+            "WSS://example.org",
+            "http://localhost/",
+            "https://example.org/MyClient",
+            "localhost:8000",
+            "http://",
+            "http://a@b",
+        ] {
+            assert!(!is_of_browser(origin), "{origin}");
+        }
+        for origin in
+            ["null", "http://evil.example", "https://evil.example:444", "chrome-extension://abc"]
+        {
+            assert!(is_of_browser(origin), "{origin}");
+        }
+    }
+
+    #[test]
     fn flags_allow_more_origins() {
         let some = access(&["https://chat.example", "null"], &[]);
         assert!(some.allows_origin("https://Chat.example", "10.0.0.1:8000"));
@@ -142,12 +192,17 @@ mod tests {
             "10.1.2.3",
             "[::1]:8000",
             "[fe80::1]",
+            "[fe80::1%25eth0]:8000",
+            "::1",
+            "::1:8000",
+            "fe80::1%eth0",
             "localhost:8000",
             "LOCALHOST",
             "app.localhost",
             "raspberrypi.local:8000",
             "raspberrypi.local.",
             "my-box:8000",
+            "my-box.example.lan",
             "",
         ] {
             assert!(own.allows_host(host), "{host}");
@@ -158,7 +213,8 @@ mod tests {
             "my-box.evil.example",
             "local",
             "1.2.3",
-            "::1",
+            "box.example",
+            "a:b",
             "[evil]",
             "[127.0.0.1]",
             "evil.example:8000:80",

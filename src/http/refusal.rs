@@ -30,8 +30,8 @@ impl Refusal {
     pub fn origin(origin: &str, host: &str) -> Self {
         let line = format!(
             "the page's origin {} is not that of {}: start roomd with --allow-origin to let it connect",
-            origin.escape_debug(),
-            host.escape_debug()
+            excerpt(origin),
+            excerpt(host)
         );
         Self::new(RefusalReason::Origin, "", line)
     }
@@ -40,7 +40,7 @@ impl Refusal {
     pub fn host(host: &str) -> Self {
         let line = format!(
             "{} is not a name of this server: start roomd with --allow-host to let it be one",
-            host.escape_debug()
+            excerpt(host)
         );
         Self::new(RefusalReason::Host, "", line)
     }
@@ -104,18 +104,29 @@ impl Refusal {
         self.reason
     }
 
-    /// The whole response.
-    pub fn response(&self) -> Vec<u8> {
+    /// The whole response; to HEAD (`head_only`) without its body.
+    pub fn response(&self, head_only: bool) -> Vec<u8> {
         let Refusal { reason, fields, line } = self;
         let status = reason.status();
         let body = format!("{line}\n");
-        Reply { status, fields, content_type: PLAIN, body: body.as_bytes() }.response(false)
+        Reply { status, fields, content_type: PLAIN, body: body.as_bytes() }.response(head_only)
     }
 
     /// Logs it as an answer to `peer`: for an operator who wonders why somebody is not let in.
     pub fn log(&self, peer: SocketAddr) {
         log::info!("refused {peer}: {self}");
     }
+}
+
+/// What a client sent, as an answer or a log line shows it: escaped, and cut after a hundred
+/// characters.
+pub fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 100;
+    let mut shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 impl fmt::Display for Refusal {

@@ -3,6 +3,8 @@
 //! httparse splits the head; this adds what a gate has to be strict about, and forgets all that
 //! the server has no use for. Nothing of a head is ever passed on as it came.
 
+use std::borrow::Cow;
+
 use httparse::{EMPTY_HEADER, Error, Status};
 
 use crate::config::{HEAD_BYTES, HEAD_FIELDS};
@@ -13,8 +15,9 @@ use crate::http::refusal::Refusal;
 pub struct Head<'a> {
     /// The method.
     pub method: &'a str,
-    /// The path without the query.
-    pub path: &'a str,
+    /// The path without the query, percent-decoded once (RFC 3986 section 6.2.2.2). An encoded `/`
+    /// stays encoded: it separates nothing.
+    pub path: Cow<'a, str>,
     /// The query, without its question mark.
     pub query: &'a str,
     /// Whether the version is HTTP/1.1 (else it is 1.0).
@@ -68,7 +71,7 @@ fn read<'a>(request: &httparse::Request<'_, 'a>) -> Result<Head<'a>, Refusal> {
     let (authority, path, query) = split_target(request.path.unwrap_or_default())?;
     let mut head = Head {
         method: request.method.unwrap_or_default(),
-        path,
+        path: decode(path)?,
         query,
         is_http_1_1: request.version == Some(1),
         ..Head::default()
@@ -118,6 +121,32 @@ fn read<'a>(request: &httparse::Request<'_, 'a>) -> Result<Head<'a>, Refusal> {
     Ok(head)
 }
 
+/// Decodes the escapes of a path.
+fn decode(path: &str) -> Result<Cow<'_, str>, Refusal> {
+    if !path.contains('%') {
+        return Ok(path.into());
+    }
+    let malformed = || Refusal::bad_request("the path has a malformed percent escape");
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let [byte, behind @ ..] = rest {
+        rest = behind;
+        if *byte != b'%' {
+            decoded.push(*byte);
+            continue;
+        }
+        let digit = |at: usize| char::from(*behind.get(at)?).to_digit(16);
+        let value = digit(0).zip(digit(1)).map(|(high, low)| (16 * high + low) as u8);
+        match value.ok_or_else(malformed)? {
+            0 => return Err(malformed()),
+            b'/' => decoded.extend_from_slice(b"%2F"),
+            value => decoded.push(value),
+        }
+        rest = &behind[2..];
+    }
+    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| malformed())
+}
+
 /// Splits a request target into its authority, if it is an absolute URI, its path and its query
 /// (RFC 9112 section 3.2).
 fn split_target(target: &str) -> Result<(Option<&str>, &str, &str), Refusal> {
@@ -126,10 +155,14 @@ fn split_target(target: &str) -> Result<(Option<&str>, &str, &str), Refusal> {
     if without_query.starts_with('/') || without_query == "*" {
         return Ok((None, without_query, query));
     }
-    let Some((_, rest)) = without_query.split_once("://") else {
+    let uri = without_query.split_once("://").filter(|(scheme, _)| !scheme.is_empty());
+    let Some((_, rest)) = uri else {
         return Err(Refusal::bad_request("the request target is neither a path nor a URI"));
     };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if authority.is_empty() {
+        return Err(Refusal::bad_request("the request target is a URI without a host"));
+    }
     Ok((Some(authority), if path.is_empty() { "/" } else { path }, query))
 }
 
@@ -153,7 +186,7 @@ mod tests {
             head,
             Head {
                 method: "GET",
-                path: "/ws/7",
+                path: "/ws/7".into(),
                 query: "x=1",
                 is_http_1_1: true,
                 host: "box:8000",
@@ -248,12 +281,32 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_decoded_once() {
+        let head = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        for (path, decoded) in [
+            ("/ws/%31", "/ws/1"),
+            ("/%77s/1", "/ws/1"),
+            ("/ws/%2531", "/ws/%31"),
+            ("/ws%2f1", "/ws%2F1"),
+            ("/%E6%B0%B4", "/水"),
+        ] {
+            let head = head(path);
+            assert_eq!(parse(head.as_bytes()).unwrap().expect("a head").0.path, decoded);
+        }
+        for path in ["/%", "/%1", "/%g1", "/%+1", "/%00", "/%ff", "/ws/%"] {
+            assert_eq!(status(head(path).as_bytes()), "400", "{path}");
+        }
+        assert_eq!(status(head("http:///ws/1").as_bytes()), "400");
+        assert_eq!(status(head("://localhost/").as_bytes()), "400");
+    }
+
+    #[test]
     fn a_target_may_be_a_whole_uri() {
         let bytes = b"GET http://box:8000/echo?x?y#z HTTP/1.1\r\nHost: other\r\n\r\n";
         let (head, _) = parse(bytes).unwrap().expect("a head");
-        assert_eq!((head.host, head.path, head.query), ("box:8000", "/echo", "x?y"));
+        assert_eq!((head.host, &*head.path, head.query), ("box:8000", "/echo", "x?y"));
         let bytes = b"GET http://box HTTP/1.1\r\nHost: other\r\n\r\n";
         let (head, _) = parse(bytes).unwrap().expect("a head");
-        assert_eq!((head.host, head.path), ("box", "/"));
+        assert_eq!((head.host, &*head.path), ("box", "/"));
     }
 }

@@ -20,6 +20,13 @@ pub const PLAIN: &str = "text/plain; charset=utf-8";
 pub const JSON: &str = "application/json";
 
 impl Reply<'_> {
+    /// The whole response to OPTIONS (RFC 9110 section 9.3.7).
+    pub fn options() -> Vec<u8> {
+        b"HTTP/1.1 204 No Content\r\nAllow: GET, HEAD, OPTIONS\r\nCache-Control: no-store\r\n\
+          Connection: close\r\n\r\n"
+            .to_vec()
+    }
+
     /// The whole response; to a HEAD request (`head_only`) without the body, whose length is told
     /// all the same.
     pub fn response(&self, head_only: bool) -> Vec<u8> {

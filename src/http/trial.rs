@@ -53,9 +53,9 @@ fn check(decision: &Decision) {
             assert!(!tag.contains(['\r', '\n', '\0']));
         }
         Decision::Invite { page_url, .. } => assert!(invite::is_page_url(page_url)),
-        Decision::Admin { .. } => {}
+        Decision::Admin { .. } | Decision::Options => {}
         Decision::Question(refusal) | Decision::Refuse(refusal) => {
-            let response = String::from_utf8(refusal.response()).unwrap();
+            let response = String::from_utf8(refusal.response(false)).unwrap();
             let (head, line) = response.split_once("\r\n\r\n").unwrap();
             assert!(head.contains(&format!("Content-Length: {}", line.len())));
             let line = line.strip_suffix('\n').unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use rustix::net::{RecvFlags, recv};
 
 use crate::config::{REFUSAL_TIMEOUT, REFUSALS};
 use crate::http::refusal::Refusal;
@@ -34,12 +35,19 @@ impl Doorman {
     }
 }
 
+/// Whether what has arrived begins a HEAD request, to which no body may be sent.
+fn is_head(stream: &TcpStream) -> bool {
+    let mut start = [0; 5];
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    recv(stream, &mut start, flags).is_ok() && start == *b"HEAD "
+}
+
 fn run(refused: &Receiver<Refused>) {
     for (stream, peer, refusal) in refused {
         refusal.log(peer);
         // Not after the request, which has been read already if there was a place but no thread.
         // If it comes later it is read and forgotten, so that no reset takes the answer away.
         let deadline = Instant::now() + REFUSAL_TIMEOUT;
-        deadline::write_last(&stream, &refusal.response(), deadline);
+        deadline::write_last(&stream, &refusal.response(is_head(&stream)), deadline);
     }
 }

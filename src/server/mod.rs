@@ -217,7 +217,7 @@ impl Server {
             if let Some(session) = gate.admit(conn) {
                 if let Err((session, error)) = sessions.serve(session) {
                     log::warn!("no thread for {}: {error}", session.conn.peer);
-                    gate.refuse(&session.conn, &Refusal::no_thread());
+                    gate.refuse(&session.conn, &Refusal::no_thread(), false);
                 }
             }
         });

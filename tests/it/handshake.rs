@@ -20,6 +20,7 @@ fn the_response_to_a_good_handshake() {
         UPGRADE.to_string(),
         UPGRADE.to_lowercase().replace("dghlihnhbxbszsbub25jzq==", "dGhlIHNhbXBsZSBub25jZQ=="),
         format!("Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n{VERSION}{KEY}"),
+        format!("Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n{VERSION}{KEY}"),
         format!(
             "Connection: keep-alive\r\nConnection: upgrade\r\nUpgrade: websocket\r\n{VERSION}{KEY}"
         ),
@@ -32,9 +33,9 @@ fn the_response_to_a_good_handshake() {
         peer.half_close();
         let response = peer.response();
         assert_eq!(response.status, 101, "{fields}{}", response.head);
-        assert_eq!(response.field("Upgrade").map(str::to_lowercase).as_deref(), Some("websocket"));
-        assert_eq!(response.field("Connection").map(str::to_lowercase).as_deref(), Some("upgrade"));
-        assert_eq!(response.field("Sec-WebSocket-Accept"), Some(ACCEPT));
+        // To the letter as RFC 6455 writes them: the clients of small boards search for that.
+        let fields = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ";
+        assert!(response.head.contains(&format!("{fields}{ACCEPT}\r\n")), "{}", response.head);
         // Nothing is promised that is not kept.
         assert_eq!(response.field("Sec-WebSocket-Extensions"), None);
         assert_eq!(response.field("Sec-WebSocket-Protocol"), None);
@@ -53,8 +54,8 @@ fn a_client_id_that_is_no_integer_is_400() {
         "1e3",
         "0x7",
         "--7",
-        "%37",
         "7%20",
+        "%2537",
         "9223372036854775808",
         "-9223372036854775809",
         "null",
@@ -62,7 +63,8 @@ fn a_client_id_that_is_no_integer_is_400() {
         for fields in [UPGRADE, ""] {
             let response = server.ask(get(&format!("/ws/{id}"), fields));
             response.refuses(400, "integer");
-            response.refuses(400, &format!("'{id}'"));
+            let decoded = id.replace("%20", " ").replace("%25", "%");
+            response.refuses(400, &format!("'{decoded}'"));
         }
     }
 }
@@ -84,7 +86,7 @@ fn a_path_that_does_not_exist_is_404() {
 fn a_known_path_with_another_method_is_405_with_allow() {
     let server = TestServer::start();
     for (path, allowed, others) in [
-        ("/", "GET, HEAD", &["POST", "PUT", "DELETE", "OPTIONS", "get", "BREW"][..]),
+        ("/", "GET, HEAD", &["POST", "PUT", "DELETE", "get", "BREW"][..]),
         ("/echo", "GET, HEAD", &["POST"]),
         ("/ws", "GET", &["HEAD", "POST", "CONNECT"]),
         ("/ws/7", "GET", &["HEAD", "POST", "DELETE"]),
@@ -94,7 +96,11 @@ fn a_known_path_with_another_method_is_405_with_allow() {
             peer.send(get(path, UPGRADE).replacen("GET", method, 1));
             let response = peer.response();
             assert_eq!(response.field("Allow"), Some(allowed), "{method} {path}");
-            response.refuses(405, "Allow");
+            if method == &"HEAD" {
+                assert_eq!((response.status, &*response.body), (405, &b""[..]));
+            } else {
+                response.refuses(405, "Allow");
+            }
         }
     }
 }

@@ -1,6 +1,11 @@
 use std::thread;
 
-use crate::support::{Response, TestServer, UPGRADE, get};
+use roomd::AdminListen;
+
+use crate::support::{Peer, Response, TestServer, UPGRADE, get, lossy, says};
+
+/// More than the server reads of a request head.
+const HEAD_BYTES: usize = 9000;
 
 /// The page is asked for again with its tag; what belongs to it has another path in another version.
 const ASK_AGAIN: &str = "no-cache";
@@ -94,12 +99,147 @@ fn head_is_get_without_the_body() {
     }
 }
 
+/// RFC 9110 section 9.3.2: a client takes a body behind the answer to HEAD for the next answer.
+#[test]
+fn a_refusal_of_head_has_no_body() {
+    let server =
+        TestServer::with(|config| config.admin = AdminListen::At(([127, 0, 0, 1], 0).into()));
+    let admin = server.admin_address().expect("an address of its own");
+    let long = format!("/{}", "x".repeat(HEAD_BYTES));
+    for (status, target, host, fields) in [
+        (400, "/", "localhost", "Host: other\r\n"),
+        (400, "/invite?x", "localhost", ""),
+        (400, "/%", "localhost", ""),
+        (403, "/", "evil.example", ""),
+        (403, "/ws", "localhost", &format!("{UPGRADE}Origin: null\r\n")),
+        (404, "/nothing", "localhost", ""),
+        (405, "/ws", "localhost", UPGRADE),
+        (431, &*long, "localhost", ""),
+    ] {
+        let request = format!("HEAD {target} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n");
+        let response = server.ask(&request);
+        assert_eq!((response.status, &*response.body), (status, &b""[..]), "{target}");
+        assert!(response.field("Content-Length").is_some_and(|len| len != "0"), "{target}");
+        if status != 405 {
+            let whole = server.ask(request.replacen("HEAD", "GET", 1));
+            assert_eq!(whole.field("Content-Length"), response.field("Content-Length"), "{target}");
+            whole.is_complete();
+        }
+    }
+    let mut peer = Peer::connect(admin);
+    peer.send("HEAD /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let response = peer.response();
+    assert_eq!((response.status, &*response.body), (404, &b""[..]));
+}
+
+/// Load balancers ask in this way whether a server is well.
+#[test]
+fn options_say_what_may_be_asked() {
+    let server = TestServer::start();
+    for target in ["*", "/"] {
+        let response = server.ask(format!("OPTIONS {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        assert_eq!((response.status, &*response.body), (204, &b""[..]), "{target}");
+        assert_eq!(response.field("Allow"), Some("GET, HEAD, OPTIONS"));
+        assert_eq!(response.field("Content-Length"), None, "RFC 9110 section 8.6");
+    }
+    server.ask("GET * HTTP/1.1\r\nHost: localhost\r\n\r\n").refuses(404, "the chat");
+}
+
+/// RFC 3986 section 6.2.2.2: what is escaped without need means the same.
+#[test]
+fn a_path_is_decoded_once() {
+    let server = TestServer::start();
+    let mut room = server.join(1);
+    let mut peer = server.connect();
+    peer.send(get("/%77s/%31%32", UPGRADE));
+    let mut twelfth = peer.upgraded();
+    twelfth.say("here");
+    room.hears(&says(12, "here"));
+    for (path, status) in [
+        ("/ws%2f1", 404),
+        ("/ws%2F1", 404),
+        ("/%2e%2e/ws", 404),
+        ("/ws/%2531", 400),
+        ("/%", 400),
+        ("/%4", 400),
+        ("/%zz", 400),
+        ("/ws/1%00", 400),
+        ("/%ff", 400),
+    ] {
+        assert_eq!(server.ask(get(path, "")).status, status, "{path}");
+    }
+}
+
+/// Whatever the bytes of a field that is looked at, the answer is one, and the page goes on.
+#[test]
+fn odd_values_in_every_field_get_an_answer() {
+    let server = TestServer::start();
+    let page = server.ask(get("/", ""));
+    for field in FIELDS {
+        for value in ODD {
+            for path in ["/", "/ws/1", "/invite?http://a/"] {
+                let mut peer = server.connect();
+                peer.send(format!("GET {path} HTTP/1.1\r\n"));
+                if field != &"Host" {
+                    peer.send("Host: localhost\r\n");
+                }
+                peer.send([field.as_bytes(), b": ", value, b"\r\n\r\n"].concat());
+                let response = peer.response();
+                let statuses = [200, 304, 400, 403, 426, 431];
+                assert!(statuses.contains(&response.status), "{field}: {:?}", lossy(value));
+                assert!(response.status == 200 || response.body.len() < 1000, "{}", response.head);
+            }
+        }
+    }
+    assert_eq!(server.ask(get("/", "")).body, page.body);
+}
+
+/// The fields that are looked at, and one that is not.
+const FIELDS: &[&str] = &[
+    "Host",
+    "Origin",
+    "If-None-Match",
+    "Connection",
+    "Upgrade",
+    "Sec-WebSocket-Version",
+    "Sec-WebSocket-Key",
+    "Content-Length",
+    "Transfer-Encoding",
+    "X-Other",
+];
+
+const ODD: &[&[u8]] = &[
+    b"",
+    b" ",
+    b"\t",
+    b"*",
+    b"\"",
+    b",",
+    b",,,",
+    b"\xc3\xa9",
+    b"\"\xc3\xa9\"",
+    b"\xff\xfe",
+    b"\x80",
+    b"a\0b",
+    b"\x7f",
+    b"\x1b[2J",
+    b"-1",
+    b"0",
+    b"99999999999999999999999",
+    b"%00",
+    b"W/\"",
+    b"a\r\n folded",
+    &[b'"'; 3000],
+    &[b','; 3000],
+    &[0xe9; 3000],
+];
+
 #[test]
 fn a_client_that_has_the_page_gets_304() {
     let server = TestServer::start();
     let page = server.ask(get("/", ""));
     let tag = page.field("ETag").expect("a tag");
-    for known in [tag.to_string(), format!("W/{tag}"), format!("\"other\", {tag}")] {
+    for known in [tag.to_string(), format!("W/{tag}"), format!("\"other\", {tag}"), "*".into()] {
         let response = server.ask(get("/", &format!("If-None-Match: {known}\r\n")));
         assert_eq!(response.status, 304, "{known}");
         assert!(response.body.is_empty(), "{response:?}");

@@ -22,7 +22,6 @@ fn a_page_elsewhere_is_403_and_the_flag_is_named() {
         ("localhost:8000", "http://localhost:8000.evil.example"),
         ("127.0.0.1:8000", "http://localhost:8000"),
         ("localhost:8000", "null"),
-        ("localhost:8000", "file://"),
         ("10.0.0.5", "http://10.0.0.6"),
     ] {
         let response = server.ask(
@@ -48,6 +47,15 @@ fn the_pages_own_origin_and_programs_are_welcome() {
         ("10.0.0.5:8000", "http://10.0.0.5:8000"),
         ("[fd00::1]:8000", "http://[fd00::1]:8000"),
         ("raspberrypi.local:8000", "http://raspberrypi.local:8000"),
+        // No browser sends these (RFC 6454): the first is the Arduino library's, then Go's and ws4py's.
+        ("localhost:8000", "file://"),
+        ("localhost:8000", "http://localhost/"),
+        ("localhost:8000", "https://example.org/MyClient"),
+        ("localhost:8000", "ws://localhost:8000"),
+        ("localhost:8000", "wss://evil.example"),
+        ("::1:8000", ""),
+        ("::1", ""),
+        ("[fe80::1%25eth0]:8000", ""),
     ] {
         assert_eq!(status(&server, host, origin), 101, "{origin} at {host}");
     }

@@ -344,7 +344,7 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 /// The beginning of `bytes`, for a message.
-fn lossy(bytes: &[u8]) -> String {
+pub fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).into_owned()
 }
 
