@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 mod client;
 pub mod config;
+mod history;
 mod http;
 pub mod lan;
 mod metrics;
@@ -25,6 +26,7 @@ pub mod logger;
 
 mod rate;
 mod reasons;
+mod sync;
 
 #[cfg(all(test, not(fuzzing)))]
 mod fuzzing;

@@ -5,4 +5,5 @@ pub mod framing;
 pub mod intake;
 pub mod permits;
 pub mod session;
+pub mod socket;
 pub mod stream;

@@ -28,7 +28,8 @@ struct State {
 }
 
 struct Holder {
-    since: Instant,
+    /// None while it waits for something that is not its client's fault.
+    since: Option<Instant>,
     occupant: Arc<dyn Closable>,
     is_revoked: bool,
 }
@@ -63,7 +64,7 @@ impl Permits {
         state.free -= 1;
         state.last += 1;
         let number = state.last;
-        let holder = Holder { since: Instant::now(), occupant, is_revoked: false };
+        let holder = Holder { since: Some(Instant::now()), occupant, is_revoked: false };
         state.taken.insert(number, holder);
         drop(state);
         Permit { permits: self.clone(), number }
@@ -76,8 +77,10 @@ impl Permits {
 
 impl State {
     fn revoke_oldest(&mut self) {
-        let oldest = self.taken.values_mut().find(|holder| !holder.is_revoked);
-        if let Some(holder) = oldest.filter(|holder| holder.since.elapsed() >= SLOT_PATIENCE) {
+        let is_late = |holder: &&mut Holder| {
+            !holder.is_revoked && holder.since.is_some_and(|since| since.elapsed() >= SLOT_PATIENCE)
+        };
+        if let Some(holder) = self.taken.values_mut().find(is_late) {
             holder.is_revoked = true;
             holder.occupant.clone().stop();
         }
@@ -88,6 +91,27 @@ impl Permit {
     /// Whether its holder has to give it up.
     pub fn is_revoked(&self) -> bool {
         self.permits.lock().taken.get(&self.number).is_some_and(|holder| holder.is_revoked)
+    }
+
+    /// Its holder waits for something that is not its client's fault, until this is dropped.
+    pub fn excuse(&self) -> Excuse<'_> {
+        self.set_since(None);
+        Excuse(self)
+    }
+
+    fn set_since(&self, since: Option<Instant>) {
+        if let Some(holder) = self.permits.lock().taken.get_mut(&self.number) {
+            holder.since = since;
+        }
+    }
+}
+
+/// While there is one, a permit is not given up.
+pub struct Excuse<'a>(&'a Permit);
+
+impl Drop for Excuse<'_> {
+    fn drop(&mut self) {
+        self.0.set_since(Some(Instant::now()));
     }
 }
 
@@ -118,12 +142,6 @@ mod tests {
         }
 
         fn cut(&self) {}
-
-        fn lag(&self) -> u64 {
-            0
-        }
-
-        fn give_up(self: Arc<Self>) {}
     }
 
     #[test]

@@ -6,23 +6,28 @@
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Weak};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Sender;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, Utf8Bytes, WebSocket};
 
 use crate::client::permits::Permits;
+use crate::client::socket::Socket;
 use crate::client::stream::{Answer, Stream};
 use crate::config::{ANSWER_BUFFER, Echo, Limits, READ_BUFFER};
-use crate::net::conn::{Conn, ConnOutbox};
+use crate::history::Log;
+use crate::history::chunk;
+use crate::history::flow::Turn;
+use crate::net::conn::Conn;
 use crate::net::deadline;
+use crate::net::slots::ConnId;
+use crate::outbox::flusher::Flusher;
 use crate::outbox::{Bounds, Outbox};
 use crate::rate::Pace;
 use crate::reasons::CloseReason;
 use crate::reasons::LeaveReason;
-use crate::room::event::{Event, Key};
+use crate::room::event::Event;
 use crate::wire;
 
 /// Where a client connects to.
@@ -62,12 +67,18 @@ pub struct Host {
     pub echo: Echo,
     /// The inbox of the hub.
     pub inbox: Inbox,
+    /// The log of the room, which decides when something may be said.
+    pub log: Arc<Log>,
+    /// Who sends to clients that are behind.
+    pub flusher: Flusher<Socket>,
+    /// The kernel is given so many bytes at once.
+    pub piece: usize,
     /// Memory for long messages.
     pub permits: Permits,
 }
 
 /// The inbox of the hub.
-pub type Inbox = Sender<Event<ConnOutbox>>;
+pub type Inbox = Sender<Event<Socket>>;
 
 impl Session {
     /// A client of `endpoint`. It has not been sent the `response` to its handshake yet, and may
@@ -82,21 +93,23 @@ impl Session {
 
     /// Serves the client until it is gone.
     pub fn run(self, host: &Host) {
-        let Host { limits, echo, inbox, permits } = host;
+        let Host { limits, echo, permits, .. } = host;
         let Session { conn, endpoint, response, received } = self;
         conn.metrics.received(received.len());
         let bounds = Bounds {
-            max_queue: limits.max_queue,
+            max_queue: limits.queue(),
             catch_up: limits.catch_up,
             close_timeout: limits.close_timeout,
         };
-        let outbox = Outbox::new(conn.clone(), response, bounds);
+        let (flusher, piece) = (host.flusher.clone(), host.piece);
+        let socket = Socket { conn: conn.clone(), flusher, piece };
+        let outbox = Outbox::new(socket, response, bounds);
         let stream = match Stream::new(outbox.clone(), received, limits, permits.clone()) {
             Ok(stream) => stream,
             Err(error) => return log::debug!("{} left at once: {error}", conn.peer),
         };
         let mut client = Client::new(stream, limits);
-        let occupant: Weak<ConnOutbox> = Arc::downgrade(&outbox);
+        let occupant: Weak<Outbox<Socket>> = Arc::downgrade(&outbox);
         if !conn.place.occupy(occupant) {
             outbox.close(&CloseReason::Stopping.frame());
         }
@@ -117,12 +130,11 @@ impl Session {
             Endpoint::Room(id) => {
                 let visit = conn.metrics.room.begin();
                 // Before the response goes out: whoever has it hears what is said from then on.
-                let member = Member::join(conn.place.key(), id, &outbox, inbox);
+                let mut member = Member::join(conn.place.key(), id, &outbox, host);
                 outbox.open();
-                let end = client.read_all(|_, message| {
+                let end = client.read_all(|stream, message| {
                     let Message::Text(text) = message else { return Err(End::binary()) };
-                    member.say(text);
-                    Ok(())
+                    stream.while_waiting(|is_there| member.say(text, is_there))
                 });
                 visit.end(leaving(&end, &outbox));
                 member.leave(client.last_word(&end));
@@ -131,7 +143,7 @@ impl Session {
         };
         match endpoint {
             Endpoint::Echo => log::debug!("echo client {} left: {end}", conn.peer),
-            Endpoint::Room(id) if outbox.evicted() => {
+            Endpoint::Room(id) if outbox.is_evicted() => {
                 log::warn!("client #{id} at {} was closed (1013): it read too slowly", conn.peer);
             }
             Endpoint::Room(id) => log::info!("client #{id} at {} left: {end}", conn.peer),
@@ -145,12 +157,12 @@ impl Session {
 }
 
 /// Why a client is gone, as the metrics count it.
-fn leaving(end: &End, outbox: &ConnOutbox) -> LeaveReason {
+fn leaving(end: &End, outbox: &Outbox<Socket>) -> LeaveReason {
     match end {
-        _ if outbox.evicted() => LeaveReason::TooSlow,
+        _ if outbox.is_evicted() => LeaveReason::TooSlow,
         End::Fault(farewell, _) => farewell.row().2,
         // The peer closed or ended the connection because it was told to.
-        _ if outbox.link().metrics.is_stopping() => LeaveReason::Stopping,
+        _ if outbox.transport().conn.metrics.is_stopping() => LeaveReason::Stopping,
         End::Closed(_) => LeaveReason::Closed,
         End::Lost(_) => LeaveReason::Lost,
     }
@@ -257,8 +269,8 @@ fn read_some<S: Answer>(
         };
         match message {
             Message::Text(_) | Message::Binary(_) => {
-                keep_pace(pace, *socket.get_mut());
-                if let Err(end) = take(socket.get_mut(), message) {
+                let kept = keep_pace(pace, *socket.get_mut());
+                if let Err(end) = kept.and_then(|()| take(socket.get_mut(), message)) {
                     return Some(Ok(end));
                 }
                 if socket.get_mut().end_message() {
@@ -272,52 +284,69 @@ fn read_some<S: Answer>(
                 return Some(Ok(End::Closed(why)));
             }
             // Nobody asked for more than a pong now and then.
-            Message::Ping(_) | Message::Pong(_) => keep_pace(pace, *socket.get_mut()),
+            Message::Ping(_) | Message::Pong(_) => {
+                if let Err(end) = keep_pace(pace, *socket.get_mut()) {
+                    return Some(Ok(end));
+                }
+            }
             Message::Frame(_) => {}
         }
     }
 }
 
 /// A client that talks too fast is not read from for a while.
-fn keep_pace(pace: &mut Option<Pace>, stream: &mut impl Answer) {
+fn keep_pace(pace: &mut Option<Pace>, stream: &mut impl Answer) -> Result<(), End> {
     let wait = pace.as_mut().map_or(Duration::ZERO, Pace::count_now);
-    if !wait.is_zero() {
-        stream.send_answers();
-        thread::sleep(wait);
-    }
+    if wait.is_zero() || stream.wait(wait) { Ok(()) } else { Err(End::gone()) }
 }
 
 impl End {
     fn binary() -> Self {
         End::Fault(CloseReason::Binary, "sent a binary message".into())
     }
+
+    /// It is not there any more to hear what becomes of what it has said.
+    fn gone() -> Self {
+        End::Lost(io::ErrorKind::ConnectionReset.into())
+    }
 }
 
 /// A client's being in the room. However its thread ends, a panic included, the room is told.
 struct Member<'a> {
-    key: Key,
+    conn: ConnId,
     inbox: &'a Inbox,
+    log: &'a Arc<Log>,
+    turn: Turn,
     has_left: bool,
 }
 
 impl<'a> Member<'a> {
-    fn join(key: Key, id: i64, outbox: &Arc<ConnOutbox>, inbox: &'a Inbox) -> Self {
-        let member = Member { key, inbox, has_left: false };
-        member.tell(Event::Join { key, id, outbox: outbox.clone() });
+    fn join(conn: ConnId, id: i64, outbox: &Arc<Outbox<Socket>>, host: &'a Host) -> Self {
+        let Host { inbox, log, .. } = host;
+        let member = Member { conn, inbox, log, turn: Turn::default(), has_left: false };
+        member.tell(Event::Join { conn, id, outbox: outbox.clone() });
         member
     }
 
-    fn say(&self, text: Utf8Bytes) {
-        self.tell(Event::Broadcast { key: self.key, text, heard: Instant::now() });
+    /// Says something once the room's readers are far enough. Fails if the client is gone meanwhile.
+    fn say(&mut self, text: Utf8Bytes, is_there: &mut dyn FnMut() -> bool) -> Result<(), End> {
+        let received = Instant::now();
+        let bytes = chunk::cost(text.len());
+        let credit = self.log.credit(bytes, &mut self.turn, is_there).ok_or_else(End::gone)?;
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // It is a number of milliseconds for the next half a billion years.
+        let at = since_1970.as_millis() as u64;
+        self.tell(Event::Broadcast { conn: self.conn, text, at, received, credit });
+        Ok(())
     }
 
     fn leave(mut self, farewell: Option<Vec<u8>>) {
         self.has_left = true;
-        self.tell(Event::Leave { key: self.key, farewell });
+        self.tell(Event::Leave { conn: self.conn, farewell });
     }
 
     /// Waits while the inbox is full. That slows this client, not the hub.
-    fn tell(&self, event: Event<ConnOutbox>) {
+    fn tell(&self, event: Event<Socket>) {
         // Without a hub the server is about to end, and says so.
         let _ = self.inbox.send(event);
     }
@@ -326,7 +355,7 @@ impl<'a> Member<'a> {
 impl Drop for Member<'_> {
     fn drop(&mut self) {
         if !self.has_left {
-            self.tell(Event::Leave { key: self.key, farewell: None });
+            self.tell(Event::Leave { conn: self.conn, farewell: None });
         }
     }
 }

@@ -3,16 +3,19 @@
 //! client's outbox.
 
 use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::client::framing::Progress;
 use crate::client::intake::Intake;
 use crate::client::permits::{Permit, Permits};
+use crate::client::socket::Socket;
 use crate::config::{ANSWER_BUFFER, LONG_MESSAGE, Limits};
-use crate::net::conn::{Conn, ConnOutbox};
+use crate::net::conn::Conn;
+use crate::outbox::Outbox;
 use crate::wire;
 
 /// What a session needs of its client's connection, beside reading: answers to what came together
@@ -27,11 +30,16 @@ pub trait Answer: Read + Write {
     fn take_answers(&mut self) -> Vec<u8>;
     /// Sends the answers. As long as the client does not take them, nothing more is read from it.
     fn send_answers(&mut self);
+    /// Waits. False if the client is gone meanwhile.
+    fn wait(&mut self, time: Duration) -> bool;
+    /// Calls `wait`, which may take long, and is not the client's fault. What it is given says whether
+    /// the client is still there.
+    fn while_waiting<T>(&mut self, wait: impl FnOnce(&mut dyn FnMut() -> bool) -> T) -> T;
 }
 
 /// A client's connection.
 pub struct Stream {
-    outbox: Arc<ConnOutbox>,
+    outbox: Arc<Outbox<Socket>>,
     intake: Intake,
     permits: Permits,
     /// Held while a long message comes in.
@@ -46,6 +54,9 @@ pub struct Stream {
     ping_timeout: Duration,
     /// A ping is under way; how many bytes the client had taken late at the time.
     pinged: Option<u64>,
+    close_timeout: Duration,
+    /// The client was seen to have closed its side, since when it may be waited for.
+    half_closed: Option<Instant>,
 }
 
 impl Stream {
@@ -55,13 +66,13 @@ impl Stream {
     /// # Errors
     /// When the socket is gone already.
     pub fn new(
-        outbox: Arc<ConnOutbox>,
+        outbox: Arc<Outbox<Socket>>,
         received: Vec<u8>,
         limits: &Limits,
         permits: Permits,
     ) -> io::Result<Self> {
-        let Limits { ping_interval, ping_timeout, .. } = *limits;
-        outbox.link().stream.set_read_timeout(Some(ping_interval))?;
+        let Limits { ping_interval, ping_timeout, close_timeout, .. } = *limits;
+        outbox.transport().conn.stream.set_read_timeout(Some(ping_interval))?;
         Ok(Stream {
             outbox,
             intake: Intake::new(received, LONG_MESSAGE),
@@ -73,19 +84,25 @@ impl Stream {
             ping_interval,
             ping_timeout,
             pinged: None,
+            close_timeout,
+            half_closed: None,
         })
     }
 
     /// Waits until the client sends something, and not longer than it may be silent.
-    fn wait(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+    fn read_more(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.send_answers();
         loop {
-            match self.intake.read(&mut Socket(self.outbox.link()), bytes) {
+            match self.intake.read(&mut Incoming(&self.outbox.transport().conn), bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.was_silent()?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
                     if self.pinged.take().is_some() {
-                        self.outbox.link().stream.set_read_timeout(Some(self.ping_interval))?;
+                        self.outbox
+                            .transport()
+                            .conn
+                            .stream
+                            .set_read_timeout(Some(self.ping_interval))?;
                     }
                     return result;
                 }
@@ -100,7 +117,7 @@ impl Stream {
         match passed.message {
             Progress::Long if self.permit.is_none() => {
                 self.send_answers();
-                self.permit = Some(self.permits.permit(self.outbox.link().clone()));
+                self.permit = Some(self.permits.permit(self.outbox.transport().conn.clone()));
             }
             Progress::Long | Progress::Short => {}
             Progress::LongEnds => self.long_has_ended = true,
@@ -111,11 +128,11 @@ impl Stream {
     /// The client was silent for as long as it may be: pings it, or gives it up.
     fn was_silent(&mut self) -> io::Result<()> {
         self.intake.rest();
-        let caught_up = self.outbox.caught_up();
+        let caught_up = self.outbox.late_bytes();
         match self.pinged {
             None => {
                 self.outbox.send(wire::PING);
-                self.outbox.link().stream.set_read_timeout(Some(self.ping_timeout))?;
+                self.outbox.transport().conn.stream.set_read_timeout(Some(self.ping_timeout))?;
             }
             // The ping waits behind other bytes, but those are being taken.
             Some(before) if before < caught_up => {}
@@ -123,6 +140,11 @@ impl Stream {
         }
         self.pinged = Some(caught_up);
         Ok(())
+    }
+
+    /// Whether the memory for its long message is needed elsewhere.
+    fn is_revoked(&self) -> bool {
+        self.permit.as_ref().is_some_and(Permit::is_revoked)
     }
 
     fn send_if_many(&mut self) {
@@ -135,14 +157,14 @@ impl Stream {
     /// place.
     fn count_answers(&mut self) {
         let echoes = std::mem::take(&mut self.echoes);
-        self.outbox.link().metrics.answered(echoes, self.answers.len());
+        self.outbox.transport().conn.metrics.answered(echoes, self.answers.len());
     }
 }
 
 /// The reading side of a connection: waits until its timeout, and counts.
-struct Socket<'a>(&'a Conn);
+struct Incoming<'a>(&'a Conn);
 
-impl Read for Socket<'_> {
+impl Read for Incoming<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let read = (&self.0.stream).read(bytes)?;
         self.0.metrics.received(read);
@@ -161,6 +183,8 @@ impl Answer for Stream {
     fn end_message(&mut self) -> bool {
         let was_long = std::mem::take(&mut self.long_has_ended);
         if was_long {
+            // An echo of it takes as much memory until it is taken.
+            self.send_answers();
             self.permit = None;
         }
         self.send_if_many();
@@ -180,12 +204,59 @@ impl Answer for Stream {
         self.outbox.send(&self.answers);
         self.answers.clear();
         self.answers.shrink_to(ANSWER_BUFFER / 4);
-        // This ends: the drain thread sees to it that the client catches up or is cut.
-        while self.outbox.push_on() {
-            let mut fds = [PollFd::new(&self.outbox.link().stream, PollFlags::OUT)];
+        // This ends: the flusher sees to it that the client catches up or is cut.
+        while self.outbox.flush_queue() && !self.is_revoked() {
+            let mut fds = [PollFd::new(&self.outbox.transport().conn.stream, PollFlags::OUT)];
             let _ = poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }));
         }
     }
+
+    fn wait(&mut self, time: Duration) -> bool {
+        self.send_answers();
+        let until = Instant::now() + time;
+        loop {
+            let left = until.saturating_duration_since(Instant::now()).min(STEADY);
+            let (stream, half_closed) =
+                (&self.outbox.transport().conn.stream, &mut self.half_closed);
+            if !is_there(stream, half_closed, self.close_timeout, left) {
+                return false;
+            }
+            if Instant::now() >= until {
+                return true;
+            }
+        }
+    }
+
+    fn while_waiting<T>(&mut self, wait: impl FnOnce(&mut dyn FnMut() -> bool) -> T) -> T {
+        self.send_answers();
+        let _waiting = self.permit.as_ref().map(Permit::excuse);
+        let (stream, half_closed) = (&self.outbox.transport().conn.stream, &mut self.half_closed);
+        let close_timeout = self.close_timeout;
+        wait(&mut || is_there(stream, half_closed, close_timeout, Duration::ZERO))
+    }
+}
+
+/// How long to wait until it is seen again whether the client is still there.
+const STEADY: Duration = Duration::from_millis(500);
+
+/// Whether the client can still hear what becomes of what it has sent: it has not reset the connection,
+/// nor closed its side longer ago than it may be waited for. Looks for up to `time`.
+fn is_there(
+    stream: &TcpStream,
+    half_closed: &mut Option<Instant>,
+    close_timeout: Duration,
+    time: Duration,
+) -> bool {
+    // Without being asked, poll reports an error and a reset.
+    let wanted = if half_closed.is_none() { PollFlags::RDHUP } else { PollFlags::empty() };
+    let mut fds = [PollFd::new(stream, wanted)];
+    let _ = poll(&mut fds, Timespec::try_from(time).ok().as_ref());
+    let seen = fds[0].revents();
+    if seen.contains(PollFlags::RDHUP) {
+        *half_closed = Some(Instant::now());
+    }
+    !seen.intersects(PollFlags::ERR | PollFlags::HUP)
+        && half_closed.is_none_or(|since| since.elapsed() < close_timeout)
 }
 
 impl Read for Stream {
@@ -193,10 +264,10 @@ impl Read for Stream {
     /// [`io::ErrorKind::OutOfMemory`] when it took too long for a message whose memory others need.
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let read = match self.intake.waiting(bytes) {
-            0 => self.wait(bytes),
+            0 => self.read_more(bytes),
             taken => Ok(taken),
         };
-        if self.permit.as_ref().is_some_and(Permit::is_revoked) {
+        if self.is_revoked() {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         Ok(self.pass(&bytes[..read?]))

@@ -2,15 +2,16 @@
 //!
 //! What clients can make the server hold is bounded by `--max-memory`. It is counted as if all of
 //! it were held at once: each connection with its thread, its buffers and the kernel's, and beside
-//! them what they share: the queues of those who are behind, messages on their way to the room, and
-//! long messages that come in. The numbers of an ordinary moment are a tenth of these.
+//! them what they share: the log of the room, messages on their way to it, and long messages that
+//! come in. The numbers of an ordinary moment are a tenth of these.
 
 use std::fmt::{self, Write};
 
 use crate::config::{
-    DESCRIPTORS_KEPT, FRONT, INBOX, LONG_MESSAGE, Limits, MAX_CLIENTS, PIECE, READ_AHEAD, SLOTS,
-    SOCKET_BUFFER, WIDE_PIECE, WIDE_SEND_BUFFER,
+    ANSWER_BUFFER, DESCRIPTORS_KEPT, FRONT, LOG, LONG_MESSAGE, Limits, MAX_CLIENTS, READ_AHEAD,
+    RECEIVE_BUFFER, SEND_BUFFER, SLOTS,
 };
+use crate::history::{self, chunk};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -31,18 +32,46 @@ const TOUCHED_STACK: usize = 16 * KIB;
 /// A socket in the kernel, without what is in its buffers.
 const SOCKET: usize = 4 * KIB;
 
-/// On the heap: what is read ahead, a message that is not long, and all that describes a client.
-const HEAP: usize = READ_AHEAD + LONG_MESSAGE + 2 * KIB;
+/// On the heap: what is read ahead, a message that is not long, answers that the client has not taken,
+/// and all that describes it.
+const HEAP: usize = READ_AHEAD + LONG_MESSAGE + ANSWER_BUFFER + LONG_MESSAGE + 2 * KIB;
 
 /// Connections that are not clients, at the least: so many does a browser open to load the page.
 const FRONT_MIN: usize = 6;
 
+/// A long message while it comes in, in longest messages: what has come, the message itself, and an
+/// echo of it that has not been taken.
+const SLOT: usize = 3;
+
 const CONNECTION: usize = THREAD + TOUCHED_STACK + SOCKET + HEAP;
 
-/// What the kernel holds of a connection's bytes when its buffers are set to `size`, which it doubles.
-/// What is sent may be a piece more, the one with which the buffer gets full.
-const fn buffered(size: usize) -> usize {
-    2 * size + 2 * size + PIECE
+/// The kernel's buffers of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffers {
+    /// Bytes that the one for what is sent is set to. The kernel doubles them.
+    pub send: usize,
+    /// The same for what is received.
+    pub receive: usize,
+}
+
+impl Buffers {
+    /// What is received needs no more than this: a client sends at the pace of a person or a sensor, and
+    /// more only slows it down.
+    fn of(send: usize) -> Self {
+        Buffers { send, receive: send.min(RECEIVE_BUFFER) }
+    }
+
+    /// The kernel is given so many bytes at once. Two of these fit the buffer: many systems acknowledge
+    /// the second segment at once, and the first one alone only after a while.
+    pub fn piece(self) -> usize {
+        self.send.max(8 * KIB)
+    }
+
+    /// What the kernel may hold of a connection's bytes. What is sent may be a piece more, the one with
+    /// which the buffer gets full.
+    fn held(self) -> usize {
+        2 * self.send + 2 * self.receive + self.piece()
+    }
 }
 
 /// How many connections there may be.
@@ -63,16 +92,12 @@ pub struct Budget {
     pub memory: usize,
     /// Connections.
     pub capacity: Capacity,
-    /// Bytes that the kernel's buffers of a connection are set to, one for each direction.
-    pub socket_buffer: usize,
-    /// Clients whose buffer for what they are sent may be wide.
-    pub wide: usize,
-    /// Events that wait for the hub; each may be a message of the greatest length.
-    pub inbox: usize,
-    /// Long messages that come in at the same time.
+    /// The kernel's buffers of a connection.
+    pub buffers: Buffers,
+    /// Bytes of the room's log.
+    pub log: usize,
+    /// Long messages that come in, or are answered, at the same time.
     pub slots: usize,
-    /// Bytes that wait for all clients together.
-    pub queues: usize,
     max_message: usize,
 }
 
@@ -96,7 +121,9 @@ impl Budget {
             match Budget::of(limits, descriptors, given) {
                 // Who wants more clients than usual, and has the memory, need not say it twice.
                 Ok(budget)
-                    if given < most && limits.max_clients.is_some() && !budget.is_ample() => {}
+                    if given < most
+                        && limits.max_clients.is_some()
+                        && budget.buffers.send < *SEND_BUFFER.end() => {}
                 Ok(budget) => return Ok(budget),
                 Err(_) if given < most => {}
                 Err(wanted) => {
@@ -110,16 +137,16 @@ impl Budget {
 
     /// What fits `memory`; if that is not what was wanted, all that was.
     fn of(limits: &Limits, descriptors: usize, memory: usize) -> Result<Budget, Budget> {
-        let Limits { max_message, max_queue, max_clients_per_ip, .. } = *limits;
+        let Limits { max_message, max_clients_per_ip, .. } = *limits;
         let rest = memory.saturating_sub(PROGRAM);
+        let (least, most) = SEND_BUFFER.into_inner();
+        let longest = chunk::cost(max_message);
         let mut budget = Budget {
             memory,
             capacity: Capacity { clients: 0, clients_per_ip: max_clients_per_ip, front: 0 },
-            socket_buffer: *SOCKET_BUFFER.start(),
-            wide: 0,
-            inbox: (rest / 16 / max_message).clamp(4, INBOX),
-            slots: (rest / 16 / (2 * max_message)).clamp(1, SLOTS),
-            queues: (rest / 7).max(max_queue),
+            buffers: Buffers::of(least),
+            log: history::Log::size((rest / 12).min(LOG), longest),
+            slots: (rest / 16 / (SLOT * max_message)).clamp(1, SLOTS),
             max_message,
         };
         // Of the descriptors, clients get three quarters at most.
@@ -134,40 +161,33 @@ impl Budget {
             return Err(budget);
         }
         budget.capacity.clients = fitting.min(wanted);
-        let (least, most) = SOCKET_BUFFER.into_inner();
         // The largest with which they all fit.
-        let fits = |size: &usize| CONNECTION + buffered(*size) <= for_clients / wanted;
-        budget.socket_buffer = (least..=most).rev().step_by(KIB).find(fits).unwrap_or(least);
-        // What the clients leave is for wide buffers, and then for more requests.
-        budget.wide = memory.saturating_sub(budget.sum()) / budget.wider();
-        budget.wide = budget.wide.min(budget.capacity.clients);
+        let fits = |size: &usize| CONNECTION + Buffers::of(*size).held() <= for_clients / wanted;
+        let send = (least..=most).rev().step_by(KIB).find(fits).unwrap_or(least);
+        budget.buffers = Buffers::of(send);
+        // What the clients leave is for more requests.
         budget.capacity.front = 0;
         let front = memory.saturating_sub(budget.sum()) / budget.connection();
         budget.capacity.front = front.min(FRONT).min(places - budget.capacity.clients);
         Ok(budget)
     }
 
-    /// Whether a quarter of the clients may fall behind at the same time and still be served well.
-    fn is_ample(&self) -> bool {
-        self.wide >= self.capacity.clients.div_ceil(4)
-    }
-
     /// A connection, be it a client or not.
     fn connection(&self) -> usize {
-        CONNECTION + buffered(self.socket_buffer)
+        CONNECTION + self.buffers.held()
     }
 
-    /// How much more it is when the buffer for what is sent is wide.
-    fn wider(&self) -> usize {
-        2 * WIDE_SEND_BUFFER + WIDE_PIECE - 2 * self.socket_buffer - PIECE
+    /// Messages on their way to the room, and the frames that are made of them.
+    fn in_flight(&self) -> usize {
+        let longest = chunk::cost(self.max_message);
+        history::flow::in_flight(self.log, longest) + 4 * longest
     }
 
     fn sum(&self) -> usize {
         PROGRAM
-            + self.queues
-            + self.inbox * self.max_message
-            + self.slots * 2 * self.max_message
-            + self.wide * self.wider()
+            + self.log
+            + self.in_flight()
+            + self.slots * SLOT * self.max_message
             + (self.capacity.front + self.capacity.clients) * self.connection()
     }
 
@@ -176,12 +196,10 @@ impl Budget {
         let fits = |memory: &usize| Budget::of(limits, descriptors, *memory).is_ok();
         let enough = (1..1 << 20).map(|mib| mib * MIB).find(fits);
         let mut line = format!(
-            "{name} {} is not enough for --max-clients {}, --max-message {} and --max-queue {}: \
-             it takes {self}",
+            "{name} {} is not enough for --max-clients {} and --max-message {}: it takes {self}",
             Size(self.memory),
             self.capacity.clients,
             limits.max_message,
-            limits.max_queue,
         );
         if let Some(enough) = enough {
             let _ = write!(line, "; give --max-memory {}, or fewer clients", Size(enough));
@@ -195,21 +213,17 @@ impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} for the program, {} for queues, {} for {} messages on their way to the room, \
-             {} for {} long ones that come in, {} for {} clients and {} requests of {} each, \
-             {} for wide buffers of {} who fall behind: {}",
+            "{} for the program, {} for the log of the room, {} for messages on their way to it, \
+             {} for {} long ones that come in, {} for {} clients and {} requests of {} each: {}",
             Size(PROGRAM),
-            Size(self.queues),
-            Size(self.inbox * self.max_message),
-            self.inbox,
-            Size(self.slots * 2 * self.max_message),
+            Size(self.log),
+            Size(self.in_flight()),
+            Size(self.slots * SLOT * self.max_message),
             self.slots,
             Size((self.capacity.clients + self.capacity.front) * self.connection()),
             self.capacity.clients,
             self.capacity.front,
             Size(self.connection()),
-            Size(self.wide * self.wider()),
-            self.wide,
             Size(self.sum()),
         )
     }
@@ -243,9 +257,9 @@ mod tests {
         let budget = budget(&Limits::default(), usize::MAX);
         assert_eq!(budget.memory, DEFAULT);
         assert_eq!(budget.capacity.clients, MAX_CLIENTS);
-        assert_eq!(budget.socket_buffer, *SOCKET_BUFFER.end());
-        assert!(budget.is_ample() && budget.capacity.front > 150, "{budget}");
-        assert!(budget.inbox > 200 && budget.slots > 100, "{budget}");
+        assert_eq!(budget.buffers, Buffers::of(*SEND_BUFFER.end()));
+        assert_eq!(budget.log, LOG);
+        assert!(budget.capacity.front > 150 && budget.slots > 70, "{budget}");
     }
 
     #[test]
@@ -266,7 +280,6 @@ mod tests {
                         let limits = Limits {
                             max_message,
                             max_clients,
-                            max_queue: (256 * KIB).max(max_message + KIB),
                             max_memory: Some(memory),
                             ..Limits::default()
                         };

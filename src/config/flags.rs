@@ -120,8 +120,8 @@ const FLAGS: &[Flag] = &[
     Flag {
         name: "max-queue",
         value: "BYTES",
-        default: "262144",
-        help: "bytes that may wait for a client that reads slowly; then it is closed with 1013",
+        default: "131072",
+        help: "bytes of echoes and pongs that a client has not taken; then it is closed with 1013",
         set: |config, value| {
             config.limits.max_queue =
                 number(value, 1 << 15..=1 << 30, "bytes, from 32768 to 1073741824")?;
@@ -455,7 +455,6 @@ mod tests {
             (&["--port", "1"], &["--port", "--help"]),
             (&["-x"], &["-x", "--help"]),
             (&["hello"], &["'hello'", "--help"]),
-            (&["--max-queue", "40000"], &["--max-queue 40000", "--max-message 65536"]),
         ] {
             let error = run(args, &[]).expect_err(&format!("{args:?}"));
             assert_eq!(error.lines().count(), 1, "{error}");

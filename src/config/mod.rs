@@ -70,7 +70,7 @@ pub struct Limits {
     pub max_clients_per_ip: usize,
     /// Bytes in one message from a client.
     pub max_message: usize,
-    /// Bytes that wait for one client that reads slowly.
+    /// Bytes for one client alone (echoes, pongs) that it has not taken; see [`Limits::queue`].
     pub max_queue: usize,
     /// Messages a second from one client, before it is slowed down; 0 is no limit.
     /// [`BURST_SECONDS`] of it may come at once.
@@ -81,13 +81,20 @@ pub struct Limits {
     pub ping_timeout: Duration,
     /// How long a request head may take in all.
     pub head_timeout: Duration,
-    /// How long a client that fell behind has until it must have caught up once.
+    /// How long what is for one client alone may wait.
     pub catch_up: Duration,
     /// How long a peer has to take a last word (a close frame, a refusal) and to close.
     pub close_timeout: Duration,
     /// How long everybody together has to leave when the server stops; after it, connections
     /// are cut.
     pub stop_timeout: Duration,
+}
+
+impl Limits {
+    /// [`Limits::max_queue`], or more if an answer to the longest message needs it.
+    pub fn queue(&self) -> usize {
+        self.max_queue.max(self.max_message + wire::PREFIX_MAX + wire::HEADER_MAX + ANSWER_BUFFER)
+    }
 }
 
 impl Default for Config {
@@ -112,7 +119,7 @@ impl Default for Limits {
             max_clients: None,
             max_clients_per_ip: 64,
             max_message: 64 * 1024,
-            max_queue: 256 * 1024,
+            max_queue: 128 * 1024,
             rate: 100,
             // Together under the 60 s after which proxies and phones drop a silent connection.
             ping_interval: Duration::from_secs(25),
@@ -168,12 +175,11 @@ pub const DESCRIPTORS_KEPT: usize = 16 + REFUSALS + ADMIN_PLACES;
 /// The burst that [`Limits::rate`] allows, in seconds of it.
 pub const BURST_SECONDS: u32 = 2;
 
-/// Events that wait for the hub, at most. A sender that finds the inbox full waits, which slows the
-/// client behind it down.
+/// Events that wait for the hub, at most; the bytes of messages among them are bounded by credit
+/// ([`crate::history::flow`]). A sender that finds the inbox full waits, which slows its client down.
 pub const INBOX: usize = 256;
 
-/// The hub sends what it has once a batch has this many bytes. Less than the smallest
-/// [`Limits::max_queue`], so that a batch by itself evicts nobody.
+/// The hub sends what it has once a batch has this many bytes.
 pub const BATCH_BYTES: usize = 16 * 1024;
 
 /// tungstenite's read buffer, which every client holds for good and which is cleared at every read.
@@ -195,23 +201,19 @@ pub const SLOT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Answers of a session (echoes, pongs) are sent together once they are this many bytes, or
 /// before the session would wait for its client.
-pub const ANSWER_BUFFER: usize = 16 * 1024;
+pub const ANSWER_BUFFER: usize = 4 * 1024;
 
-/// The kernel's buffers of a connection, one for each direction; the least is for where memory is
-/// short. The kernel doubles these figures for its own bookkeeping, and would else let the buffers
-/// grow to megabytes.
-pub const SOCKET_BUFFER: RangeInclusive<usize> = 4 * 1024..=8 * 1024;
+/// The log of a room, unless memory is short.
+pub const LOG: usize = 4 * 1024 * 1024;
 
-/// What the one for sending is set to when a client falls behind, if there is memory: with a small
-/// one, a client that keeps up may seem not to.
-pub const WIDE_SEND_BUFFER: usize = 64 * 1024;
+/// What the kernel's buffer for what a connection is sent is set to; the least is for where memory is
+/// short. The kernel doubles it for its own bookkeeping, and would else let the buffer grow to
+/// megabytes. A small one slows down a client that is far away; a large one holds what people
+/// on a slow link should have read by now.
+pub const SEND_BUFFER: RangeInclusive<usize> = 4 * 1024..=32 * 1024;
 
-/// The kernel is given so many bytes at once. Two of these fit a buffer of the usual size: many
-/// systems acknowledge the second segment at once, and the first one alone only after a while.
-pub const PIECE: usize = 8 * 1024;
-
-/// The same, where the buffer is wide.
-pub const WIDE_PIECE: usize = 32 * 1024;
+/// What the kernel's buffer for what a connection sends is set to, at most.
+pub const RECEIVE_BUFFER: usize = 8 * 1024;
 
 /// Connections that the kernel may hold until they are accepted.
 pub const BACKLOG: i32 = 1024;
@@ -238,25 +240,12 @@ pub const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long accepting pauses when the system has no descriptor or memory for a connection.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-const _: () = assert!(BATCH_BYTES < MIN_QUEUE && ANSWER_BUFFER < MIN_QUEUE);
-
-/// The least `--max-queue`.
-const MIN_QUEUE: usize = 32 * 1024;
-
 impl Config {
     /// Holds the settings against each other.
     ///
     /// # Errors
     /// A line that names the flags, the values and what is accepted.
     pub fn check(&self) -> Result<(), String> {
-        let Limits { max_message, max_queue, .. } = self.limits;
-        let needed = MIN_QUEUE.max(max_message + wire::PREFIX_MAX + wire::HEADER_MAX);
-        if max_queue < needed {
-            return Err(format!(
-                "--max-queue {max_queue} is too small for --max-message {max_message}: \
-                 give at least {needed}, so that one message fits"
-            ));
-        }
         if self.admin == AdminListen::At(self.listen) && self.listen.port() != 0 {
             return Err(format!(
                 "--admin-listen {} is the address of --listen: give another port, or leave it out \
@@ -278,13 +267,9 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_has_room_for_a_message() {
-        let mut config = Config::default();
-        config.limits.max_message = 65_536;
-        config.limits.max_queue = 65_536 + 44;
-        let error = config.check().unwrap_err();
-        assert!(error.contains("--max-queue 65580") && error.contains("65581"), "{error}");
-        config.limits.max_queue += 1;
-        assert_eq!(config.check(), Ok(()));
+    fn a_queue_has_room_for_an_answer() {
+        let limits = Limits { max_message: 65_536, max_queue: 40_000, ..Limits::default() };
+        assert!(limits.queue() > 65_536 + ANSWER_BUFFER);
+        assert_eq!(Limits { max_queue: 1 << 20, ..limits }.queue(), 1 << 20);
     }
 }

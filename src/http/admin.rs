@@ -82,6 +82,7 @@ mod tests {
     use crossbeam_channel::bounded;
 
     use super::*;
+    use crate::history::Log;
     use crate::room::hub::Hub;
 
     /// A hub that runs as long as there is an inbox, or one that hangs: nobody reads what it gets.
@@ -91,7 +92,8 @@ mod tests {
         let counts = metrics.clone();
         thread::spawn(move || {
             if hub_lives {
-                Hub::new().run(&events, &counts);
+                let log = Log::new(1 << 20, 1 << 10, || {});
+                Hub::new(Arc::new(log)).run(&events, &counts);
             } else {
                 thread::park();
             }

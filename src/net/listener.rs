@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::config::budget::Buffers;
 use crate::config::{ACCEPT_PAUSE, BACKLOG};
 use crate::http::refusal::Refusal;
 use crate::metrics::Metrics;
@@ -18,20 +19,18 @@ use crate::net::conn::Conn;
 use crate::net::doorman::Doorman;
 use crate::net::slots::Slots;
 use crate::net::threads::Threads;
-use crate::outbox::flusher::Flusher;
-use crate::outbox::pool::Pool;
 
 /// Sets up a socket that listens, and by inheritance the connections that it accepts. The
-/// kernel's buffers of those are set to `buffer` bytes.
+/// kernel's buffers of those are as `buffers` say.
 ///
 /// # Errors
 /// What the system says; none is expected of a fresh socket.
-pub fn prepare(socket: &TcpListener, buffer: usize) -> io::Result<()> {
+pub fn prepare(socket: &TcpListener, buffers: Buffers) -> io::Result<()> {
     use rustix::net::sockopt;
     socket.set_nonblocking(true)?;
     sockopt::set_tcp_nodelay(socket, true)?;
-    sockopt::set_socket_send_buffer_size(socket, buffer)?;
-    sockopt::set_socket_recv_buffer_size(socket, buffer)?;
+    sockopt::set_socket_send_buffer_size(socket, buffers.send)?;
+    sockopt::set_socket_recv_buffer_size(socket, buffers.receive)?;
     Ok(())
 }
 
@@ -54,10 +53,6 @@ pub struct Listener {
     pub places: Slots,
     /// Threads for connections.
     pub gates: Threads<Arc<Conn>>,
-    /// Who looks after clients that fall behind.
-    pub drain: Flusher<Arc<Conn>>,
-    /// What waits for all of them.
-    pub queues: Arc<Pool>,
     /// Who turns away those for whom there is no place or no thread.
     pub doorman: Doorman,
     /// Who counts what becomes of connections.
@@ -104,9 +99,8 @@ impl Listener {
             Ok(place) => place,
             Err(full) => return self.doorman.refuse(stream, peer, Refusal::full(full)),
         };
-        let (drain, share) = (self.drain.clone(), self.queues.share());
         let metrics = self.metrics.clone();
-        let conn = Arc::new(Conn { stream, peer, place, drain, share, metrics });
+        let conn = Arc::new(Conn { stream, peer, place, metrics });
         if let Err((conn, error)) = self.gates.serve(conn) {
             log::warn!("no thread for {peer}: {error}");
             if let Some(conn) = Arc::into_inner(conn) {

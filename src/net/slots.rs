@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use crate::config::FRONT_PER_IP;
 use crate::config::budget::Capacity;
-use crate::room::event::Key;
+
+/// Names one connection for as long as the server runs; never used twice.
+pub type ConnId = u64;
 
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,16 +37,12 @@ impl fmt::Display for Full {
     }
 }
 
-/// Whoever has a place, as a stop sees it, or one who looks for memory.
+/// Whoever has a place, as a stop sees it.
 pub trait Closable: Send + Sync {
     /// The server stops: say goodbye.
     fn stop(self: Arc<Self>);
     /// The time for that is over: end at once.
     fn cut(&self);
-    /// How far behind it is with what it is sent; 0 if nothing waits.
-    fn lag(&self) -> u64;
-    /// Lets go of them, and of the peer.
-    fn give_up(self: Arc<Self>);
 }
 
 /// All places.
@@ -59,8 +57,8 @@ struct Shared {
 
 #[derive(Default)]
 struct Book {
-    last_key: Key,
-    open: HashMap<Key, Open>,
+    last_key: ConnId,
+    open: HashMap<ConnId, Open>,
     clients: usize,
     by_ip: HashMap<IpAddr, PerIp>,
     stopping: bool,
@@ -81,7 +79,7 @@ struct PerIp {
 /// The place of one connection; freed when dropped.
 pub struct Slot {
     places: Slots,
-    key: Key,
+    key: ConnId,
     /// Who counts against the limit per address.
     ip: Option<IpAddr>,
 }
@@ -166,7 +164,7 @@ impl Slots {
 
 impl Slot {
     /// Names the connection.
-    pub fn key(&self) -> Key {
+    pub fn key(&self) -> ConnId {
         self.key
     }
 
@@ -193,14 +191,6 @@ impl Slot {
         book.clients += 1;
         book.open.entry(self.key).or_default().is_client = true;
         Ok(())
-    }
-
-    /// Of all who have a place, the one that lags most; none if nobody does.
-    pub fn furthest_behind(&self) -> Option<Arc<dyn Closable>> {
-        let all = self.places.occupants().into_iter();
-        let behind = all.map(|occupant| (occupant.lag(), occupant)).filter(|(lag, _)| *lag > 0);
-        let furthest = behind.max_by_key(|(lag, _)| *lag);
-        furthest.map(|(_, occupant)| occupant)
     }
 
     /// Says whom a stop has to turn to. False if there is a stop already.

@@ -1,4 +1,5 @@
-//! The drain thread: looks after the clients that are behind, and sees that those who leave do.
+//! The flusher: the thread that sends to the clients that are behind, closes those that hold up
+//! their room, and sees that those that leave do.
 //!
 //! One thread for all of them, which sleeps in `poll` until a socket takes more or a deadline
 //! comes. Nobody is behind in the normal case, and then it sleeps for good.
@@ -6,86 +7,125 @@
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::history::Log;
+use crate::history::flow::LOOK;
 use crate::metrics::Metrics;
+use crate::outbox::frames::Encoder;
 use crate::outbox::{Next, Outbox, Transport};
 
-/// Gives clients to the drain thread. The thread ends when the last of these is dropped.
-#[derive(Clone, Debug)]
-pub struct Flusher<L, B = Arc<UnixStream>> {
-    behind: Sender<Arc<Outbox<L>>>,
-    bell: B,
+/// Gives clients to the flusher. The thread ends when the last of these is dropped.
+#[derive(Debug)]
+pub struct Flusher<T, W = Waker> {
+    orders: Sender<Order<T>>,
+    waker: W,
 }
 
-/// What wakes the thread, and what it sleeps in: the ends of a socket pair, and `poll`. The thread
-/// knows nothing else of the system, so that a model checker can run it.
-pub trait Bell<L> {
+/// What the thread looks after from now on.
+#[derive(Debug)]
+enum Order<T> {
+    /// A client that is behind or leaving, or whose deadline has come nearer.
+    Client(Arc<Outbox<T>>),
+    /// A room, whose senders wait for readers that are behind.
+    Room(Weak<Log>),
+}
+
+/// Wakes the flusher: the other end of what it sleeps in.
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<UnixStream>);
+
+/// What wakes the thread. The thread and those who call it know nothing else of the system, so that
+/// a model checker can run them.
+pub trait Wake {
     /// Wakes the thread, or lets its next sleep end at once.
-    fn ring(&self);
-    /// Forgets the rings so far; true if nobody is left who could ring.
-    fn hush(&self) -> bool;
-    /// Sleeps until a socket is ready, a deadline comes or the bell rings. Says which of `watched`
-    /// have news; nothing if that cannot be said.
-    fn sleep(&self, watched: &[Behind<L>]) -> Vec<bool>;
+    fn wake(&self);
+}
+
+/// What the thread sleeps in.
+pub trait Sleep<T> {
+    /// Sleeps until a socket is ready, a client's deadline or `until` comes, or somebody wakes it.
+    /// Says which of `watched` have news; nothing if that cannot be said.
+    fn sleep(&self, watched: &[Behind<T>], until: Option<Instant>) -> Vec<bool>;
+    /// Forgets who woke it; true if nobody is left who could.
+    fn is_over(&self) -> bool;
 }
 
 /// A client that is behind or leaving.
 #[derive(Debug)]
-pub struct Behind<L> {
-    outbox: Arc<Outbox<L>>,
+pub struct Behind<T> {
+    outbox: Arc<Outbox<T>>,
     /// What its socket has to be ready for. Nothing: its end alone is news.
     wants: PollFlags,
-    deadline: Instant,
+    deadline: Option<Instant>,
 }
 
-impl<L: Transport + AsFd + Send + Sync + 'static> Flusher<L> {
+impl<T: Transport + AsFd + Send + Sync + 'static> Flusher<T> {
     /// Starts the thread.
     ///
     /// # Errors
     /// When the system has no socket pair or thread to give.
     pub fn start(metrics: Arc<Metrics>) -> io::Result<(Self, JoinHandle<()>)> {
-        let (bell, rung) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        rung.set_nonblocking(true)?;
-        let (drain, newly_behind) = Flusher::new(Arc::new(bell));
+        let (waker, sleeper) = UnixStream::pair()?;
+        waker.set_nonblocking(true)?;
+        sleeper.set_nonblocking(true)?;
+        let (flusher, orders) = Flusher::new(Waker(Arc::new(waker)));
         let thread = thread::Builder::new()
-            .name("drain".into())
-            .spawn(move || run(&newly_behind, &Arc::new(rung), &metrics))?;
-        Ok((drain, thread))
+            .name("flusher".into())
+            .spawn(move || run(&orders, &sleeper, &metrics))?;
+        Ok((flusher, thread))
     }
 }
 
-impl<L: Transport, B: Bell<L>> Flusher<L, B> {
-    fn new(bell: B) -> (Self, Receiver<Arc<Outbox<L>>>) {
+impl<T: Transport, W: Wake> Flusher<T, W> {
+    fn new(waker: W) -> (Self, Receiver<Order<T>>) {
         // Each outbox is in here at most twice, so the clients bound it.
-        let (behind, newly_behind) = unbounded();
-        (Flusher { behind, bell }, newly_behind)
+        let (orders, receiver) = unbounded();
+        (Flusher { orders, waker }, receiver)
     }
 
     /// Hands over a client, or has one that was handed over looked at again.
-    pub fn watch(&self, outbox: Arc<Outbox<L>>) {
+    pub fn watch(&self, outbox: Arc<Outbox<T>>) {
+        self.order(Order::Client(outbox));
+    }
+
+    /// Has the room of `log` looked after for as long as there is one.
+    pub fn watch_room(&self, log: &Arc<Log>) {
+        self.order(Order::Room(Arc::downgrade(log)));
+    }
+
+    fn order(&self, order: Order<T>) {
         // The receiver outlives every sender.
-        let _ = self.behind.send(outbox);
-        self.bell.ring();
+        let _ = self.orders.send(order);
+        self.waker.wake();
+    }
+
+    /// Wakes the thread alone. It keeps the thread as a flusher does.
+    pub fn waker(&self) -> &W {
+        &self.waker
     }
 }
 
-fn run<L: Transport>(
-    newly_behind: &Receiver<Arc<Outbox<L>>>,
-    bell: &impl Bell<L>,
-    metrics: &Metrics,
-) {
-    let mut watched: Vec<Behind<L>> = Vec::new();
+impl<T, W: Clone> Clone for Flusher<T, W> {
+    fn clone(&self) -> Self {
+        Flusher { orders: self.orders.clone(), waker: self.waker.clone() }
+    }
+}
+
+fn run<T: Transport>(orders: &Receiver<Order<T>>, sleeper: &impl Sleep<T>, metrics: &Metrics) {
+    let mut watched: Vec<Behind<T>> = Vec::new();
+    let mut rooms: Vec<Weak<Log>> = Vec::new();
+    let mut encoder = Encoder::default();
+    let mut look = None;
     loop {
-        let mut news = bell.sleep(&watched).into_iter();
+        let mut news = sleeper.sleep(&watched, look).into_iter();
         // Before the queue is emptied, or one who comes between the two would not be noticed.
-        let ended = bell.hush();
+        let is_over = sleeper.is_over();
         let now = Instant::now();
         watched.retain_mut(|client| match news.next() {
             Some(true) if client.wants.is_empty() => {
@@ -93,68 +133,108 @@ fn run<L: Transport>(
                 client.outbox.cut();
                 false
             }
-            Some(false) if now < client.deadline => true,
-            _ => client.tend(now),
+            Some(false) if client.deadline.is_none_or(|deadline| now < deadline) => true,
+            _ => client.flush(now, &mut encoder),
         });
-        while let Ok(outbox) = newly_behind.try_recv() {
+        while let Ok(order) = orders.try_recv() {
+            let outbox = match order {
+                Order::Client(outbox) => outbox,
+                Order::Room(room) => {
+                    rooms.push(room);
+                    continue;
+                }
+            };
             // It is known already if its deadline has come nearer.
             watched.retain(|client| !Arc::ptr_eq(&client.outbox, &outbox));
-            let mut client = Behind { outbox, wants: PollFlags::OUT, deadline: now };
-            if client.tend(now) {
+            let mut client = Behind { outbox, wants: PollFlags::OUT, deadline: None };
+            if client.flush(now, &mut encoder) {
                 watched.push(client);
             }
         }
+        let is_pressed = look_at_rooms(&mut rooms, &mut watched, now, &mut encoder);
+        look = is_pressed.then(|| now + LOOK);
         metrics.are_behind(watched.iter().filter(|client| !client.wants.is_empty()).count());
-        // Whoever is watched holds the other end, so this does not spin.
-        if ended && watched.is_empty() {
+        // Whoever is watched holds a flusher, so this does not spin.
+        if is_over && watched.is_empty() {
             return;
         }
     }
 }
 
-impl<L: Transport> Behind<L> {
-    /// Serves the client; false if there is nothing more to do for it.
-    fn tend(&mut self, now: Instant) -> bool {
-        match self.outbox.tend(now) {
-            Next::Done => return false,
-            Next::Behind(deadline) => (self.wants, self.deadline) = (PollFlags::OUT, deadline),
-            // Only the end of the connection is news; poll reports it unasked.
-            Next::Leaving(deadline) => {
-                (self.wants, self.deadline) = (PollFlags::empty(), deadline);
-            }
+/// Lets senders go on where readers have made room, and evicts readers that hold up their room for too
+/// long. Whether to look again soon.
+fn look_at_rooms<T: Transport>(
+    rooms: &mut Vec<Weak<Log>>,
+    watched: &mut Vec<Behind<T>>,
+    now: Instant,
+    encoder: &mut Encoder,
+) -> bool {
+    let mut is_pressed = false;
+    rooms.retain(|room| {
+        let Some(log) = room.upgrade() else { return false };
+        let findings = log.flow.look(now);
+        is_pressed |= findings.is_pressed;
+        if !findings.too_slow.is_empty() {
+            watched.retain_mut(|client| {
+                if client.outbox.lags_in(&log).is_some_and(|id| findings.too_slow.contains(&id)) {
+                    client.outbox.evict();
+                    return client.flush(now, encoder);
+                }
+                true
+            });
         }
+        true
+    });
+    is_pressed
+}
+
+impl<T: Transport> Behind<T> {
+    /// Serves the client; false if there is nothing more to do for it.
+    fn flush(&mut self, now: Instant, encoder: &mut Encoder) -> bool {
+        (self.wants, self.deadline) = match self.outbox.flush(now, encoder) {
+            Next::Done => return false,
+            Next::Behind(deadline) => (PollFlags::OUT, deadline),
+            // Only the end of the connection is news; poll reports it unasked.
+            Next::Leaving(deadline) => (PollFlags::empty(), deadline),
+        };
         true
     }
 }
 
-impl<L: Transport + AsFd> Bell<L> for Arc<UnixStream> {
-    fn ring(&self) {
+impl Wake for Waker {
+    fn wake(&self) {
         // A full pipe wakes the thread just as well.
-        let _ = (&**self).write(&[1]);
+        let _ = (&*self.0).write(&[1]);
     }
+}
 
-    fn hush(&self) -> bool {
-        let mut bytes = [0; 64];
-        loop {
-            match (&**self).read(&mut bytes) {
-                Ok(0) => return true,
-                Ok(_) => {}
-                Err(_) => return false,
-            }
-        }
-    }
-
-    fn sleep(&self, watched: &[Behind<L>]) -> Vec<bool> {
-        let mut fds: Vec<PollFd<'_>> =
-            watched.iter().map(|client| PollFd::new(client.outbox.link(), client.wants)).collect();
-        fds.push(PollFd::new(&**self, PollFlags::IN));
-        let timeout = watched.iter().map(|client| client.deadline).min().and_then(|deadline| {
+impl<T: Transport + AsFd> Sleep<T> for UnixStream {
+    fn sleep(&self, watched: &[Behind<T>], until: Option<Instant>) -> Vec<bool> {
+        let mut fds: Vec<PollFd<'_>> = watched
+            .iter()
+            .map(|client| PollFd::new(client.outbox.transport(), client.wants))
+            .collect();
+        fds.push(PollFd::new(self, PollFlags::IN));
+        let deadlines = watched.iter().filter_map(|client| client.deadline);
+        let timeout = deadlines.chain(until).min().and_then(|deadline| {
             Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok()
         });
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => fds[..watched.len()].iter().map(|fd| !fd.revents().is_empty()).collect(),
             // Interrupted, or no memory: everybody is looked at, and the sends say how it is.
             Err(_) => Vec::new(),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let mut bytes = [0; 64];
+        let mut stream = self;
+        loop {
+            match stream.read(&mut bytes) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
         }
     }
 }

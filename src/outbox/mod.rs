@@ -1,30 +1,32 @@
 //! The sending side of one client. Its contract:
 //!
-//! 1. It does not block: a send takes what the socket takes at once and keeps the rest.
-//! 2. It does not reorder.
-//! 3. It is the only writer of its connection, and takes whole frames; so frames never interleave.
-//! 4. It is bounded in bytes. A client whose queue would grow over the bound is cut off: the queue
-//!    is dropped at a frame boundary and a close frame with code 1013 takes its place. So is the
-//!    one furthest behind when all queues together are too long ([`crate::outbox::pool`]).
+//! 1. It does not block: a send takes what the socket takes at once.
+//! 2. It does not reorder, and sends each entry of the room's log once.
+//! 3. It is the only writer of its connection, and sends whole frames; so frames never interleave.
+//! 4. It is bounded. Of the room it keeps a cursor and no copy. What is for its client alone (the
+//!    response to the handshake, pongs, echoes, the close frame) is kept in a queue, whose bound
+//!    is in bytes.
 //!
-//! Normally the queue is empty and a send goes straight to the socket. Only a client that fell
-//! behind has a queue; the drain thread ([`crate::outbox::flusher`]) empties it when the socket takes more.
-//! The lock makes each send whole; the hub, the session and the drain thread rarely meet at it.
+//! A client that keeps up is sent each batch by the hub, straight to the socket. One that fell
+//! behind is left to the flusher ([`crate::outbox::flusher`]), which sends from the log when the
+//! socket takes more. The lock makes each send whole; the hub, the session and the flusher rarely
+//! meet at it.
 
 pub mod flusher;
-pub mod pool;
+pub mod frames;
 pub mod queue;
-pub mod sync;
 
 use std::io;
-use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::history::Log;
+use crate::history::chunk::Position;
+use crate::history::flow::Lag;
+use crate::outbox::frames::{Cursor, Encoder, Frames};
 use crate::outbox::queue::Queue;
-use crate::outbox::sync::{Mutex, MutexGuard};
 use crate::reasons::CloseReason;
-use crate::wire;
+use crate::sync::{Mutex, MutexGuard};
 
 /// What an outbox needs of the connection that it writes to.
 pub trait Transport: Sized {
@@ -34,26 +36,21 @@ pub trait Transport: Sized {
     fn half_close(&self);
     /// Ends the connection in both directions, which also ends a read that waits on it.
     fn cut(&self);
-    /// The peer had its time: what it has not taken may be dropped.
+    /// The peer had its time: the kernel may drop what it has not taken.
     fn forget(&self);
-    /// Hands the outbox to whoever calls [`Outbox::tend`] when the socket takes more. Called once
-    /// until [`Outbox::tend`] has said [`Next::Done`], and once more if the deadline comes nearer.
+    /// Hands the outbox to whoever calls [`Outbox::flush`] when the socket takes more. Called once
+    /// until [`Outbox::flush`] has said [`Next::Done`], and once more if the deadline comes nearer.
     fn watch(outbox: &Arc<Outbox<Self>>);
-    /// The memory of the queue has changed, in bytes. Called under the outbox's lock.
-    fn queue_changed(&self, before: usize, after: usize);
-    /// The queue has grown: if all queues are too long together, somebody has to go. Called without
-    /// the lock, since that one may be any.
-    fn relieve(&self);
-    /// The client is given up because it reads too slowly.
-    fn evicted(&self) {}
+    /// The client is closed because it reads too slowly.
+    fn evicted(&self);
 }
 
 /// How much may wait, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Bytes.
+    /// Bytes for this client alone.
     pub max_queue: usize,
-    /// From falling behind to having caught up.
+    /// How long these may wait.
     pub catch_up: Duration,
     /// From the last word to the end of the connection.
     pub close_timeout: Duration,
@@ -61,40 +58,40 @@ pub struct Bounds {
 
 /// The sending side of one client.
 #[derive(Debug)]
-pub struct Outbox<L> {
-    link: L,
+pub struct Outbox<T> {
+    transport: T,
     bounds: Bounds,
     state: Mutex<State>,
 }
 
-/// The state under its lock. When it is let go of, the memory that waits is told.
-struct Locked<'a, L: Transport> {
-    outbox: &'a Outbox<L>,
-    state: MutexGuard<'a, State>,
-}
-
 #[derive(Debug)]
 struct State {
-    backlog: Queue,
-    /// Memory of the backlog, as far as it has been told.
-    told: usize,
     phase: Phase,
+    /// Something waits: the flusher, or whoever calls [`Outbox::open`], sends it.
+    is_watched: bool,
+    /// What of the room has been sent. Means nothing to a client that is not in the room.
+    cursor: Cursor,
+    /// What is for this client alone. It goes before what the room says.
+    queue: Queue,
+    /// The close frame, which goes last, if there is one yet.
+    last: Option<Queue>,
+    /// The room's log, and the client's place among the readers that are behind.
+    log: Option<Arc<Log>>,
+    lag: Option<Lag>,
+    /// Where the room ends for a client that is leaving.
+    until: u64,
     /// It was closed because it read too slowly.
-    evicted: bool,
-    /// Somebody has been told by [`Transport::watch`].
-    watched: bool,
-    /// When the client has to have caught up, or to be gone. Counts while it is watched.
-    deadline: Instant,
-    /// Bytes that a client that was behind has taken since.
-    caught_up: u64,
-    /// When it took the last of them, or fell behind.
-    taken_at: Instant,
+    is_evicted: bool,
+    /// When the queue has to be empty, or the client gone.
+    deadline: Option<Instant>,
+    /// Bytes that the client took late: while the number grows, it lives.
+    late: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// The last frame is in the backlog, or sent.
+    /// Nothing is added any more.
     Closing,
     /// The connection is cut.
     Closed,
@@ -103,108 +100,165 @@ enum Phase {
 /// What became of a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// It was sent, or waits to be.
+    /// It was sent, or will be.
     Taken,
-    /// The client is closed, or has just been closed because it is too slow.
+    /// The client is closed.
     Refused,
 }
 
-/// What the drain thread has to do for a client next.
+/// What the flusher has to do for a client next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Forget it.
     Done,
-    /// Come again when the socket takes more, or at this time.
-    Behind(Instant),
+    /// Come again when the socket takes more, or at this time if there is one.
+    Behind(Option<Instant>),
     /// All is sent: come again when the connection has ended, or at this time.
-    Leaving(Instant),
+    Leaving(Option<Instant>),
 }
 
-impl<L: Transport> Outbox<L> {
+/// The flusher goes on to the next client when one has taken so much.
+const ROUND: usize = 128 * 1024;
+
+impl<T: Transport> Outbox<T> {
     /// An outbox whose first bytes are the handshake's `response`. They and what is sent after
     /// them leave with [`Outbox::open`].
-    pub fn new(link: L, response: Vec<u8>, bounds: Bounds) -> Arc<Self> {
+    pub fn new(transport: T, response: Vec<u8>, bounds: Bounds) -> Arc<Self> {
         Arc::new(Outbox {
-            link,
+            transport,
             bounds,
             state: Mutex::new(State {
-                backlog: Queue::of(response),
-                told: 0,
                 phase: Phase::Open,
-                evicted: false,
-                // The one who calls `open` is watching.
-                watched: true,
-                deadline: Instant::now(),
-                caught_up: 0,
-                taken_at: Instant::now(),
+                // By the one who calls `open`.
+                is_watched: true,
+                cursor: Cursor::default(),
+                queue: Queue::of(response),
+                last: None,
+                log: None,
+                lag: None,
+                until: 0,
+                is_evicted: false,
+                deadline: None,
+                late: 0,
             }),
         })
     }
 
     /// The connection that is written to, for reading.
-    pub fn link(&self) -> &L {
-        &self.link
+    pub fn transport(&self) -> &T {
+        &self.transport
     }
 
     /// Sends the handshake's response and what has gathered behind it. Call it once.
     pub fn open(self: &Arc<Self>) {
         let mut state = self.lock();
-        state.watched = false;
+        state.is_watched = false;
         if state.phase == Phase::Open {
-            state.deadline = Instant::now() + self.bounds.catch_up;
+            state.deadline = Some(Instant::now() + self.bounds.catch_up);
         }
-        self.empty(&mut state);
-        self.look_after(state, false);
+        self.send_waiting(&mut state, None);
+        self.have_watched(state, false);
     }
 
-    /// Sends whole frames, now if nothing waits.
-    pub fn send(self: &Arc<Self>, frames: &[u8]) -> Sent {
+    /// The client is in the room: it hears what comes at `start` of the log, and after it.
+    pub fn enter(&self, log: &Arc<Log>, start: Position) {
+        let mut state = self.lock();
+        if state.phase == Phase::Open {
+            state.log = Some(log.clone());
+            state.cursor = Cursor { position: start, torn: 0 };
+        }
+    }
+
+    /// Sends frames that have been appended to the room's log. A client that is behind, or falls
+    /// behind, gets them from there.
+    pub fn deliver(self: &Arc<Self>, frames: &Frames) -> Sent {
         let mut state = self.lock();
         if state.phase != Phase::Open {
             return Sent::Refused;
         }
-        let mut sent = 0;
-        if state.backlog.is_empty() {
-            match self.link.send(frames) {
-                Ok(all) if all == frames.len() => return Sent::Taken,
-                Ok(some) => sent = some,
+        if state.lag.is_some() || state.cursor.position.entry >= frames.end().entry {
+            return Sent::Taken;
+        }
+        // The response to the handshake, or a pong, may be waiting.
+        if let Some(news) = frames.behind(state.cursor).filter(|_| state.queue.is_empty()) {
+            match self.transport.send(news) {
+                Ok(all) if all == news.len() => {
+                    state.cursor = Cursor { position: frames.end(), torn: 0 };
+                    return Sent::Taken;
+                }
+                Ok(some) => state.cursor = frames.advance(state.cursor, some),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => {
                     self.end(&mut state);
                     return Sent::Refused;
                 }
             }
-            state.taken_at = Instant::now();
-            state.deadline = state.taken_at + self.bounds.catch_up;
         }
-        let fits = state.backlog.len() + frames.len() - sent <= self.bounds.max_queue;
-        if fits && sent == 0 {
-            state.backlog.push(frames);
-        } else if fits {
-            state.backlog.start(frames, sent);
-        } else {
-            if sent > 0 {
-                let frame_end = wire::boundary(frames, sent);
-                state.backlog.start(&frames[..frame_end], sent);
-            }
-            self.evict(&mut state);
-        }
-        let result = if fits { Sent::Taken } else { Sent::Refused };
-        self.look_after(state, !fits);
-        self.link.relieve();
-        result
+        let position = state.cursor.position;
+        state.lag = state.log.as_ref().map(|log| log.lag(position));
+        self.have_watched(state, false);
+        Sent::Taken
     }
 
-    /// Sends a close frame behind what waits, and nothing after it. The peer is given
+    /// Sends whole frames that are for this client alone, now if nothing waits.
+    pub fn send(self: &Arc<Self>, frames: &[u8]) -> Sent {
+        let mut state = self.lock();
+        if state.phase != Phase::Open {
+            return Sent::Refused;
+        }
+        let mut sent = 0;
+        if state.queue.is_empty() {
+            if state.cursor.torn == 0 {
+                match self.transport.send(frames) {
+                    Ok(all) if all == frames.len() => return Sent::Taken,
+                    Ok(some) => sent = some,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => {
+                        self.end(&mut state);
+                        return Sent::Refused;
+                    }
+                }
+            }
+            state.deadline = Some(Instant::now() + self.bounds.catch_up);
+        }
+        let fits = state.queue.len() + frames.len() - sent <= self.bounds.max_queue;
+        if fits && sent == 0 {
+            state.queue.push(frames);
+        } else if fits || sent > 0 {
+            state.queue.start(frames, sent);
+        }
+        if !fits {
+            self.evict_now(&mut state);
+        }
+        self.have_watched(state, !fits);
+        if fits { Sent::Taken } else { Sent::Refused }
+    }
+
+    /// Sends a close frame behind all that the room has said, and nothing after it. The peer is given
     /// [`Bounds::close_timeout`] to take it.
     pub fn close(self: &Arc<Self>, frame: &[u8]) {
         let mut state = self.lock();
         if state.phase == Phase::Open {
             state.phase = Phase::Closing;
-            state.deadline = Instant::now() + self.bounds.close_timeout;
-            state.backlog.push(frame);
-            self.empty(&mut state);
-            self.look_after(state, true);
+            state.until = state.log.as_ref().map_or(0, |log| log.ring.end().entry);
+            state.deadline = Some(Instant::now() + self.bounds.close_timeout);
+            state.last = Some(Queue::of(frame.to_vec()));
+            self.send_waiting(&mut state, None);
+            self.have_watched(state, true);
+        }
+    }
+
+    /// Closes a client that reads too slowly, behind the frame that it has a part of.
+    pub fn evict(&self) {
+        let mut state = self.lock();
+        match state.phase {
+            Phase::Open => self.evict_now(&mut state),
+            // It has had its last word, and holds up the room.
+            Phase::Closing => {
+                self.transport.forget();
+                self.end(&mut state);
+            }
+            Phase::Closed => {}
         }
     }
 
@@ -213,149 +267,177 @@ impl<L: Transport> Outbox<L> {
         self.end(&mut self.lock());
     }
 
-    /// How far behind the client is: the bytes that wait for it, times the microseconds since it
-    /// took any. One who keeps up may have much waiting, but not for long.
-    pub fn lag(&self) -> u64 {
-        let state = self.lock();
-        let since = state.taken_at.elapsed().as_micros().max(1) as u64;
-        (state.backlog.memory() as u64).saturating_mul(since)
-    }
-
-    /// Closes the client as one that is too slow, so that its memory is free for others. One who
-    /// is leaving is cut.
-    pub fn give_up(self: &Arc<Self>) {
-        let mut state = self.lock();
-        if state.phase == Phase::Open {
-            self.evict(&mut state);
-            self.empty(&mut state);
-            self.look_after(state, true);
-        } else {
-            self.link.forget();
-            self.end(&mut state);
-        }
-    }
-
     /// Whether the client was closed because it read too slowly.
-    pub fn evicted(&self) -> bool {
-        self.lock().evicted
+    pub fn is_evicted(&self) -> bool {
+        self.lock().is_evicted
     }
 
     /// How many bytes this client has taken late: if the number grows, it lives.
-    pub fn caught_up(&self) -> u64 {
-        self.lock().caught_up
+    pub fn late_bytes(&self) -> u64 {
+        self.lock().late
     }
 
-    /// Sends of what waits as much as the socket takes. True if some still waits and the client
-    /// is not leaving, so that the caller does well to wait with saying more.
-    pub fn push_on(&self) -> bool {
+    /// Sends of what is for this client alone as much as the socket takes. True if some still waits and
+    /// the client is not leaving, so that the caller does well to wait with saying more.
+    pub fn flush_queue(&self) -> bool {
         let mut state = self.lock();
-        self.empty(&mut state);
-        state.phase == Phase::Open && !state.backlog.is_empty()
+        self.send_waiting(&mut state, None);
+        state.phase == Phase::Open && !state.queue.is_empty()
     }
 
-    /// Looks after a client that is behind or leaving: sends what the socket takes, and holds it
-    /// to its deadline.
-    pub fn tend(&self, now: Instant) -> Next {
+    /// Sends to a client that is behind or leaving what the socket takes, and holds it to its
+    /// deadline.
+    pub fn flush(&self, now: Instant, encoder: &mut Encoder) -> Next {
         let mut state = self.lock();
-        self.empty(&mut state);
-        if state.phase == Phase::Open && state.backlog.is_empty() {
-            state.watched = false;
+        self.send_waiting(&mut state, Some(encoder));
+        if state.phase == Phase::Open && !state.is_behind() {
+            state.lag = None;
+            state.is_watched = false;
             return Next::Done;
         }
-        if now >= state.deadline {
+        if state.deadline.is_some_and(|deadline| now >= deadline) {
             match state.phase {
+                // A reader of the room that is behind is judged by the room's flow control.
+                Phase::Open if state.queue.is_empty() => state.deadline = None,
                 Phase::Open => {
-                    self.evict(&mut state);
-                    self.empty(&mut state);
+                    self.evict_now(&mut state);
+                    self.send_waiting(&mut state, Some(encoder));
                 }
                 Phase::Closing | Phase::Closed => {
-                    self.link.forget();
+                    self.transport.forget();
                     self.end(&mut state);
                 }
             }
         }
         match state.phase {
             Phase::Closed => Next::Done,
-            _ if state.backlog.is_empty() => Next::Leaving(state.deadline),
+            Phase::Closing if !state.is_behind() => Next::Leaving(state.deadline),
             _ => Next::Behind(state.deadline),
         }
     }
 
-    /// Sends what waits until the socket takes no more.
-    fn empty(&self, state: &mut State) {
-        if state.backlog.is_empty() {
-            return;
-        }
-        while !state.backlog.is_empty() {
-            match self.link.send(state.backlog.next()) {
-                Ok(sent) => {
-                    state.backlog.advance(sent);
-                    state.caught_up += sent as u64;
-                    state.taken_at = Instant::now();
+    /// Names this client among those that are behind in `log`, if it is.
+    pub fn lags_in(&self, log: &Arc<Log>) -> Option<usize> {
+        let state = self.lock();
+        let lag = state.lag.as_ref()?;
+        Arc::ptr_eq(state.log.as_ref()?, log).then(|| lag.id())
+    }
+
+    /// Sends what waits until the socket takes no more; what the room said only with an `encoder`.
+    fn send_waiting(&self, state: &mut State, mut encoder: Option<&mut Encoder>) {
+        let mut sent = 0;
+        while sent < ROUND {
+            let result = if state.cursor.torn == 0 && !state.queue.is_empty() {
+                self.transport.send(state.queue.next()).inspect(|sent| state.queue.advance(*sent))
+            } else if state.lacks_entries() {
+                let Some(encoder) = encoder.as_deref_mut() else { return };
+                match state.news(encoder) {
+                    Some((frames, news)) => self.transport.send(news).inspect(|sent| {
+                        state.cursor = frames.advance(state.cursor, *sent);
+                        if let Some(lag) = &state.lag {
+                            lag.advance(state.cursor.position, *sent);
+                        }
+                    }),
+                    // It fell off the log's tail, which flow control is there to prevent.
+                    None => Err(io::ErrorKind::NotFound.into()),
+                }
+            } else if let Some(last) = &mut state.last {
+                if last.is_empty() {
+                    state.last = None;
+                    return self.transport.half_close();
+                }
+                self.transport.send(last.next()).inspect(|sent| last.advance(*sent))
+            } else {
+                return;
+            };
+            match result {
+                Ok(taken) => {
+                    state.late += taken as u64;
+                    sent += taken;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => return self.end(state),
             }
         }
-        if state.phase == Phase::Closing {
-            self.link.half_close();
-        }
     }
 
-    /// Gives up a client that is too slow, at a frame boundary.
-    fn evict(&self, state: &mut State) {
+    /// Gives up a client that is too slow. Of what waits, only the rest of a frame is sent that it
+    /// has a part of; so it lets go of the log.
+    fn evict_now(&self, state: &mut State) {
         state.phase = Phase::Closing;
-        state.evicted = true;
-        state.deadline = Instant::now() + self.bounds.close_timeout;
-        state.backlog.keep_torn();
-        state.backlog.push(&CloseReason::TooSlow.frame());
-        self.link.evicted();
+        state.is_evicted = true;
+        self.transport.evicted();
+        state.deadline = Some(Instant::now() + self.bounds.close_timeout);
+        state.queue.keep_torn();
+        let torn = std::mem::take(&mut state.cursor.torn);
+        if torn > 0 {
+            let entry = state.cursor.position.entry;
+            let frame = state.log.as_ref().and_then(|log| frames::frame(&log.ring, entry));
+            match frame.as_ref().and_then(|frame| frame.get(torn..)) {
+                // Nothing else can be torn.
+                Some(rest) => state.queue = Queue::of(rest.to_vec()),
+                None => return self.end(state),
+            }
+        }
+        state.until = 0;
+        state.lag = None;
+        state.last = Some(Queue::of(CloseReason::TooSlow.frame()));
     }
 
     fn end(&self, state: &mut State) {
         state.phase = Phase::Closed;
-        state.backlog = Queue::default();
-        self.link.cut();
+        state.queue = Queue::default();
+        state.last = None;
+        state.until = 0;
+        state.lag = None;
+        state.log = None;
+        self.transport.cut();
     }
 
     /// Has the outbox watched if something waits in it and nobody does yet, or would come too late
     /// for a deadline that is `nearer` now.
-    fn look_after(self: &Arc<Self>, mut state: Locked<'_, L>, nearer: bool) {
-        if !state.backlog.is_empty() && (nearer || !state.watched) {
-            state.watched = true;
+    fn have_watched(self: &Arc<Self>, mut state: MutexGuard<'_, State>, nearer: bool) {
+        if state.phase != Phase::Closed && state.is_behind() && (nearer || !state.is_watched) {
+            state.is_watched = true;
             drop(state);
-            L::watch(self);
+            T::watch(self);
         }
     }
 
-    fn lock(&self) -> Locked<'_, L> {
-        // A panic elsewhere in a send leaves a backlog that is whole: sends change it last.
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        Locked { outbox: self, state }
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere in a send leaves a state that is whole: sends change it last.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<L: Transport> Deref for Locked<'_, L> {
-    type Target = State;
-
-    fn deref(&self) -> &State {
-        &self.state
+impl State {
+    /// Whether something waits.
+    fn is_behind(&self) -> bool {
+        !self.queue.is_empty() || self.last.is_some() || self.lacks_entries()
     }
-}
 
-impl<L: Transport> DerefMut for Locked<'_, L> {
-    fn deref_mut(&mut self) -> &mut State {
-        &mut self.state
+    /// Whether something of the room's log is still to be sent.
+    fn lacks_entries(&self) -> bool {
+        self.cursor.position.entry < self.room_end()
     }
-}
 
-impl<L: Transport> Drop for Locked<'_, L> {
-    fn drop(&mut self) {
-        let (before, after) = (self.state.told, self.state.backlog.memory());
-        if before != after {
-            self.state.told = after;
-            self.outbox.link.queue_changed(before, after);
+    /// Where the room's log ends for this client.
+    fn room_end(&self) -> u64 {
+        match (&self.log, self.phase) {
+            (Some(log), Phase::Open) => log.ring.end().entry,
+            (Some(_), Phase::Closing) => self.until,
+            (None, _) | (_, Phase::Closed) => 0,
         }
+    }
+
+    /// What is to be sent of the room's log next, and the frames that this is a part of; none if the
+    /// log does not have it any more.
+    fn news<'a>(&self, encoder: &'a mut Encoder) -> Option<(&'a Frames, &'a [u8])> {
+        let (log, cursor) = (self.log.as_ref()?, self.cursor);
+        let frames = encoder.frames(&log.ring, cursor.position.entry)?;
+        // What is in the queue goes as soon as no frame is torn.
+        let end = if self.queue.is_empty() { self.room_end() } else { cursor.position.entry + 1 };
+        Some((frames, frames.between(cursor, end)?))
     }
 }
 

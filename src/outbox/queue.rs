@@ -1,4 +1,4 @@
-//! What a client that fell behind has not been sent yet.
+//! What is for one client alone and has not been sent yet.
 //!
 //! Pure: it holds bytes and knows frame boundaries, so that a client can be cut short without
 //! tearing a frame.
@@ -16,7 +16,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A backlog of one piece that is not a frame and is never dropped: the handshake's response.
+    /// A queue of one piece that is not a frame and is never dropped: the handshake's response.
     pub fn of(response: Vec<u8>) -> Self {
         Queue { torn: response.len(), bytes: response.into() }
     }
@@ -25,16 +25,11 @@ impl Queue {
         self.bytes.len()
     }
 
-    /// Bytes of memory.
-    pub fn memory(&self) -> usize {
-        self.bytes.capacity()
-    }
-
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Takes what is left of `frames` after `sent` bytes of them went out. The backlog is empty.
+    /// Takes what is left of `frames` after `sent` bytes of them went out. The queue is empty.
     pub fn start(&mut self, frames: &[u8], sent: usize) {
         debug_assert!(self.is_empty(), "what waits goes first");
         self.torn = wire::boundary(frames, sent) - sent;
@@ -56,7 +51,7 @@ impl Queue {
         self.bytes.as_slices().0
     }
 
-    /// Drops `sent` bytes, which went out. An empty backlog holds no memory.
+    /// Drops `sent` bytes, which went out. An empty queue holds no memory.
     pub fn advance(&mut self, sent: usize) {
         if sent == self.bytes.len() {
             *self = Queue::default();
@@ -99,19 +94,15 @@ mod tests {
         let (bytes, ends) = frames(&[3, 0, 130, 40]);
         for first in 0..bytes.len() {
             for second in 0..=(bytes.len() - first) {
-                let mut backlog = Queue::default();
-                backlog.start(&bytes, first);
-                assert_eq!(backlog.len(), bytes.len() - first);
-                backlog.advance(second);
-                backlog.keep_torn();
+                let mut queue = Queue::default();
+                queue.start(&bytes, first);
+                assert_eq!(queue.len(), bytes.len() - first);
+                queue.advance(second);
+                queue.keep_torn();
                 let sent = first + second;
                 let end =
                     if sent == 0 { 0 } else { *ends.iter().find(|end| **end >= sent).unwrap() };
-                assert_eq!(
-                    Vec::from(backlog.bytes.clone()),
-                    bytes[sent..end],
-                    "{first} + {second}"
-                );
+                assert_eq!(Vec::from(queue.bytes.clone()), bytes[sent..end], "{first} + {second}");
             }
         }
     }
@@ -119,21 +110,21 @@ mod tests {
     #[test]
     fn bytes_come_out_in_order_in_whatever_pieces() {
         let (bytes, _) = frames(&[5, 300, 0, 7]);
-        let mut backlog = Queue::default();
-        backlog.start(&bytes, 4);
+        let mut queue = Queue::default();
+        queue.start(&bytes, 4);
         let mut out = bytes[..4].to_vec();
         let mut expected = bytes.clone();
         for step in 1.. {
             if step < 6 {
-                backlog.push(&bytes);
+                queue.push(&bytes);
                 expected.extend_from_slice(&bytes);
             }
-            let piece = &backlog.next()[..backlog.next().len().min(step * 7 % 50 + 1)];
+            let piece = &queue.next()[..queue.next().len().min(step * 7 % 50 + 1)];
             if piece.is_empty() {
                 break;
             }
             out.extend_from_slice(piece);
-            backlog.advance(piece.len());
+            queue.advance(piece.len());
         }
         assert_eq!(out, expected);
     }
@@ -141,21 +132,21 @@ mod tests {
     #[test]
     fn capacity_stays_near_what_is_held() {
         let (bytes, _) = frames(&[4000]);
-        let mut backlog = Queue::default();
+        let mut queue = Queue::default();
         for _ in 0..60 {
-            backlog.push(&bytes);
+            queue.push(&bytes);
         }
-        assert!(backlog.bytes.capacity() <= backlog.len() * 5 / 4);
-        backlog.advance(backlog.next().len());
-        assert_eq!(backlog.bytes.capacity(), 0);
+        assert!(queue.bytes.capacity() <= queue.len() * 5 / 4);
+        queue.advance(queue.next().len());
+        assert_eq!(queue.bytes.capacity(), 0);
     }
 
     #[test]
     fn a_response_is_never_dropped() {
-        let mut backlog = Queue::of(b"HTTP/1.1 101\r\n\r\n".to_vec());
-        backlog.push(&frames(&[9]).0);
-        backlog.advance(5);
-        backlog.keep_torn();
-        assert_eq!(backlog.bytes, b"1.1 101\r\n\r\n");
+        let mut queue = Queue::of(b"HTTP/1.1 101\r\n\r\n".to_vec());
+        queue.push(&frames(&[9]).0);
+        queue.advance(5);
+        queue.keep_torn();
+        assert_eq!(queue.bytes, b"1.1 101\r\n\r\n");
     }
 }

@@ -7,18 +7,20 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use tungstenite::Utf8Bytes;
 
-/// Names one connection for as long as the server runs; never used twice.
-pub type Key = u64;
+use crate::history::flow::Credit;
+use crate::net::slots::ConnId;
+use crate::outbox::Outbox;
 
-/// Everything that can happen to the room. `O` is the sending side of a client.
+/// Everything that can happen to the room. `T` is what outboxes send through.
 #[derive(Debug)]
-pub enum Event<O> {
+pub enum Event<T> {
     /// A client came. Several may have the same `id`.
-    Join { key: Key, id: i64, outbox: Arc<O> },
-    /// A client said something, at this time.
-    Broadcast { key: Key, text: Utf8Bytes, heard: Instant },
+    Join { conn: ConnId, id: i64, outbox: Arc<Outbox<T>> },
+    /// A client said something, for which it has credit: `at` so many milliseconds since 1970, and
+    /// `received` by a clock that never goes back.
+    Broadcast { conn: ConnId, text: Utf8Bytes, at: u64, received: Instant, credit: Credit },
     /// A client goes. If it takes one last word, that is its `farewell`, a close frame.
-    Leave { key: Key, farewell: Option<Vec<u8>> },
+    Leave { conn: ConnId, farewell: Option<Vec<u8>> },
     /// Somebody wants to know whether the hub still gets to its events: `done` is dropped.
     Question { done: Sender<Infallible> },
     /// The server stops: everybody goes. Once they have been told, `done` is dropped.
@@ -26,7 +28,7 @@ pub enum Event<O> {
 }
 
 /// Whether the hub takes an event from its `inbox`, and gets to it, within `patience` each.
-pub fn answers<O>(inbox: &Sender<Event<O>>, patience: Duration) -> bool {
+pub fn answers<T>(inbox: &Sender<Event<T>>, patience: Duration) -> bool {
     let (done, answered) = bounded(0);
     inbox.send_timeout(Event::Question { done }, patience).is_ok()
         && answered.recv_timeout(patience) == Err(RecvTimeoutError::Disconnected)

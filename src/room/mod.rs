@@ -1,4 +1,7 @@
-//! The room, pure: events in, batches of frames out. No sockets and no clock.
+//! The room: events in, batches of frames out. No sockets and no clock.
 
+pub mod batch;
 pub mod event;
 pub mod hub;
+#[allow(clippy::module_inception, reason = "a room is what this folder is about")]
+pub mod room;

@@ -16,9 +16,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::client::permits::Permits;
 use crate::client::session::{Host, Inbox, Session};
-use crate::config::budget::{Budget, Capacity};
+use crate::config::budget::{Budget, Buffers, Capacity};
 use crate::config::host_memory;
-use crate::config::{ADMIN_PLACES, AdminListen, Config};
+use crate::config::{ADMIN_PLACES, AdminListen, Config, INBOX};
+use crate::history::Log;
+use crate::history::chunk;
 use crate::http::admin::Admin;
 use crate::http::origin::Access;
 use crate::http::page::Page;
@@ -30,8 +32,7 @@ use crate::net::doorman::Doorman;
 use crate::net::listener::{self, Listener};
 use crate::net::slots::Slots;
 use crate::net::threads::Threads;
-use crate::outbox::flusher::Flusher;
-use crate::outbox::pool::Pool;
+use crate::outbox::flusher::{Flusher, Wake};
 use crate::room::event::Event;
 use crate::room::hub::Hub;
 use crate::server::systemd::{Passed, ServiceManager};
@@ -113,14 +114,14 @@ impl Server {
         config.check().map_err(ServerError::settings)?;
         let budget = Budget::new(&config.limits, raise_descriptor_limit(), host_memory::memory())
             .map_err(ServerError::settings)?;
-        let buffer = budget.socket_buffer;
+        let buffers = budget.buffers;
         let (socket, address) = match passed.room {
-            Some(socket) => take(socket, buffer)?,
-            None => listen(config.listen, "--listen", buffer)?,
+            Some(socket) => take(socket, buffers)?,
+            None => listen(config.listen, "--listen", buffers)?,
         };
         let admin = match (passed.admin, config.admin) {
-            (Some(socket), _) => Some(take(socket, buffer)?),
-            (None, AdminListen::At(address)) => Some(listen(address, "--admin-listen", buffer)?),
+            (Some(socket), _) => Some(take(socket, buffers)?),
+            (None, AdminListen::At(address)) => Some(listen(address, "--admin-listen", buffers)?),
             (None, AdminListen::WithTheRoom | AdminListen::Off) => None,
         };
         let (supervisor, stop) = (None, unbounded());
@@ -174,7 +175,7 @@ impl Server {
             self;
         let (notices, _) = stop;
         let limits = config.limits;
-        let capacity = budget.capacity;
+        let (capacity, buffers) = (budget.capacity, budget.buffers);
         if let Some(wanted) = limits.max_clients.filter(|wanted| *wanted > capacity.clients) {
             log::warn!(
                 "only {} clients of --max-clients {wanted} fit the descriptor limit; raise it with ulimit -n",
@@ -185,11 +186,16 @@ impl Server {
             |what, error: io::Error| ServerError::other(format!("cannot start {what}: {error}"));
         let metrics = Arc::new(Metrics::new());
         let page = Page::new(limits.max_message);
-        let (drain, drain_thread) =
-            Flusher::start(metrics.clone()).map_err(|error| start("the drain thread", error))?;
-        let (inbox, events) = bounded(budget.inbox);
+        let (flusher, flusher_thread) =
+            Flusher::start(metrics.clone()).map_err(|error| start("the flusher", error))?;
+        let waker = flusher.waker().clone();
+        let longest = chunk::cost(limits.max_message);
+        let log = Arc::new(Log::new(budget.log, longest, move || waker.wake()));
+        flusher.watch_room(&log);
+        let (inbox, events) = bounded(INBOX);
         let counts = metrics.clone();
-        let hub_thread = spawn("hub", &notices, move || Hub::new().run(&events, &counts))?;
+        let hub = Hub::new(log.clone());
+        let hub_thread = spawn("hub", &notices, move || hub.run(&events, &counts))?;
         let supervisor = supervisor.map(Arc::new);
         let (doorman, refuse) = Doorman::new(metrics.clone());
         let doorman_thread = spawn("doorman", &notices, refuse)?;
@@ -199,6 +205,9 @@ impl Server {
             limits: limits.clone(),
             echo: config.echo,
             inbox: inbox.clone(),
+            log: log.clone(),
+            flusher,
+            piece: buffers.piece(),
             permits: Permits::new(budget.slots),
         };
         let sessions = Threads::new("client", alive.clone(), move |session: Session| {
@@ -221,8 +230,7 @@ impl Server {
                 }
             }
         });
-        let queues = Pool::new(budget.queues, budget.wide);
-        let office = Office { drain, queues, doorman, metrics: metrics.clone() };
+        let office = Office { doorman, metrics: metrics.clone() };
         let front = office.open("accept", &notices, socket, capacity, gates)?;
         let status = format!("serving on {address}: {} clients at most", capacity.clients);
         log::info!("{status}");
@@ -251,11 +259,12 @@ impl Server {
             _ => None,
         };
         // The watchdog has a sender of the hub's inbox, so it goes first.
-        let threads = [hub_thread, drain_thread, doorman_thread];
+        let threads = [hub_thread, flusher_thread, doorman_thread];
         Ok(Running {
             front,
             admin_front,
             inbox,
+            log,
             metrics,
             supervisor,
             stop_vouching,
@@ -271,6 +280,7 @@ struct Running {
     front: Front,
     admin_front: Option<Front>,
     inbox: Inbox,
+    log: Arc<Log>,
     metrics: Arc<Metrics>,
     supervisor: Option<Arc<ServiceManager>>,
     /// Dropping it ends the watchdog.
@@ -300,6 +310,9 @@ impl Running {
         let _ = self.inbox.send_timeout(Event::Shutdown { done }, LAST_MOMENT);
         drop(self.inbox);
         let _ = room_is_told.recv_timeout(LAST_MOMENT);
+        // The hub has done so, unless it hangs.
+        self.log.flow.open();
+        drop(self.log);
         places.stop();
         if places.wait_until_empty(self.stop_timeout) > 0 {
             places.cut();
@@ -324,8 +337,6 @@ impl Running {
 
 /// What all listeners share.
 struct Office {
-    drain: Flusher<Arc<Conn>>,
-    queues: Arc<Pool>,
     doorman: Doorman,
     metrics: Arc<Metrics>,
 }
@@ -356,8 +367,6 @@ impl Office {
             stop: told,
             places: places.clone(),
             gates,
-            drain: self.drain.clone(),
-            queues: self.queues.clone(),
             doorman: self.doorman.clone(),
             metrics: self.metrics.clone(),
         };
@@ -422,16 +431,16 @@ fn raise_descriptor_limit() -> usize {
 }
 
 /// A socket that listens where `flag` says, and where that is. The kernel's buffers of its
-/// connections are set to `buffer` bytes.
+/// connections are as `buffers` say.
 fn listen(
     address: SocketAddr,
     flag: &str,
-    buffer: usize,
+    buffers: Buffers,
 ) -> Result<(TcpListener, SocketAddr), ServerError> {
     TcpListener::bind(address)
         .and_then(|socket| {
             listener::widen(&socket)?;
-            listener::prepare(&socket, buffer)?;
+            listener::prepare(&socket, buffers)?;
             let address = socket.local_addr()?;
             Ok((socket, address))
         })
@@ -440,8 +449,8 @@ fn listen(
 
 /// A socket that was passed, as [`listen`] gives it; only how many connections wait there is up to
 /// whoever made it.
-fn take(socket: TcpListener, buffer: usize) -> Result<(TcpListener, SocketAddr), ServerError> {
-    let address = listener::prepare(&socket, buffer).and_then(|()| socket.local_addr());
+fn take(socket: TcpListener, buffers: Buffers) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let address = listener::prepare(&socket, buffers).and_then(|()| socket.local_addr());
     match address {
         Ok(address) => Ok((socket, address)),
         Err(error) => {

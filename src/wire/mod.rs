@@ -95,16 +95,6 @@ pub fn boundary(frames: &[u8], at: usize) -> usize {
     end.min(frames.len())
 }
 
-/// How many frames these are: whole frames as this module writes them.
-pub fn count(mut frames: &[u8]) -> u64 {
-    let mut count = 0;
-    while !frames.is_empty() {
-        frames = &frames[frame_len(frames).min(frames.len())..];
-        count += 1;
-    }
-    count
-}
-
 fn frame_len(frame: &[u8]) -> usize {
     match frame {
         [_, 126, hi, lo, ..] => 4 + usize::from(u16::from_be_bytes([*hi, *lo])),

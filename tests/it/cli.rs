@@ -286,7 +286,6 @@ fn a_wrong_command_line_is_one_line_and_exit_code_2() {
         (&["-x"], &["-x"]),
         (&["word\n"], &["'word\\n'"]),
         (&["--log-level", "loud\u{1b}[31m"], &["--log-level", "loud\\u{1b}[31m"]),
-        (&["--max-queue", "32768"], &["--max-queue", "--max-message"]),
     ] {
         fails(&mut roomd(args), 2, parts);
     }

@@ -108,6 +108,8 @@ pub struct Line<'a> {
     long_has_ended: bool,
     out: Vec<u8>,
     answers: Vec<u8>,
+    /// What it was slowed down by, if it had been slowed down.
+    pub waited: Duration,
 }
 
 struct Pieces<'a> {
@@ -123,6 +125,7 @@ impl<'a> Line<'a> {
             long_has_ended: false,
             out: Vec::new(),
             answers: Vec::new(),
+            waited: Duration::ZERO,
         }
     }
 }
@@ -180,5 +183,14 @@ impl Answer for Line<'_> {
 
     fn send_answers(&mut self) {
         self.out.append(&mut self.answers);
+    }
+
+    fn wait(&mut self, time: Duration) -> bool {
+        self.waited += time;
+        true
+    }
+
+    fn while_waiting<T>(&mut self, wait: impl FnOnce(&mut dyn FnMut() -> bool) -> T) -> T {
+        wait(&mut || true)
     }
 }

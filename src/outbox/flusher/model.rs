@@ -1,8 +1,10 @@
-//! The hand-over of a client between those who send and the drain thread, checked by shuttle: one
-//! order of their steps after another, each of which ends with all that was sent at the client.
+//! The hand-over of a client between the hub, its session and the flusher, and the credit of those
+//! who speak, checked by shuttle: one order of their steps after another, each of which ends with all
+//! that was said at the client.
 //!
-//! The outbox and the drain thread's loop are the real ones. The socket, the bell and the peer are
-//! models; a wake-up that is lost is a deadlock, which shuttle reports.
+//! The outbox, the log, its flow control and the flusher's loop are the real ones. The socket, what the
+//! flusher sleeps in and the peer are models; a wake-up that is lost is a deadlock, which shuttle
+//! reports.
 
 use std::io;
 use std::time::Duration;
@@ -11,12 +13,15 @@ use shuttle::sync::{Condvar, Mutex};
 use shuttle::thread;
 
 use super::*;
+use crate::history::chunk::{self, Chunk, Entry, Kind, Position};
+use crate::history::flow::{Credit, Turn};
+use crate::outbox::frames::Frames;
 use crate::outbox::{Bounds, Sent};
 use crate::reasons::CloseReason;
 use crate::wire;
 
-/// What all threads of one run share: the socket and the bell. One lock, since shuttle looks at
-/// what happens between two of its locks anyway.
+/// What all threads of one run share: the socket and what the flusher sleeps in. One lock, since
+/// shuttle looks at what happens between two of its locks anyway.
 #[derive(Debug, Default)]
 struct World {
     state: Mutex<State>,
@@ -32,28 +37,28 @@ struct State {
     cut: bool,
     /// The peer has closed its side.
     peer_left: bool,
-    rings: usize,
-    ringers_gone: bool,
+    wakes: usize,
+    wakers_gone: bool,
 }
 
 #[derive(Debug)]
 struct Socket {
     world: Arc<World>,
-    drain: Flusher<Arc<Socket>, Arc<Ringer>>,
+    flusher: Flusher<Arc<Socket>, Arc<Alarm>>,
 }
 
-/// The end of the bell that is rung.
+/// What wakes the flusher.
 #[derive(Debug)]
-struct Ringer(Arc<World>);
+struct Alarm(Arc<World>);
 
-/// The end of the bell that is heard.
-struct Sleeper(Arc<World>);
+/// What it sleeps in.
+struct Bed(Arc<World>);
 
 type Client = Arc<Outbox<Arc<Socket>>>;
 
 impl World {
     /// Lets other threads go first. Shuttle does so once a lock is taken, which is too late for
-    /// what follows something that it does not see: the queue of the drain thread.
+    /// what follows something that it does not see: the flusher's orders.
     fn pause(&self) {
         drop(self.state.lock());
     }
@@ -96,49 +101,27 @@ impl Transport for Arc<Socket> {
     fn forget(&self) {}
 
     fn watch(outbox: &Client) {
-        outbox.link().drain.watch(outbox.clone());
+        outbox.transport().flusher.watch(outbox.clone());
     }
 
-    fn queue_changed(&self, _: usize, _: usize) {}
-
-    fn relieve(&self) {}
+    fn evicted(&self) {}
 }
 
-impl Bell<Arc<Socket>> for Arc<Ringer> {
-    fn ring(&self) {
+impl Wake for Arc<Alarm> {
+    fn wake(&self) {
         self.0.pause();
-        self.0.change(|state| state.rings += 1);
-    }
-
-    fn hush(&self) -> bool {
-        unreachable!("this end is rung");
-    }
-
-    fn sleep(&self, _: &[Behind<Arc<Socket>>]) -> Vec<bool> {
-        unreachable!("this end is rung");
+        self.0.change(|state| state.wakes += 1);
     }
 }
 
-impl Drop for Ringer {
+impl Drop for Alarm {
     fn drop(&mut self) {
-        self.0.change(|state| state.ringers_gone = true);
+        self.0.change(|state| state.wakers_gone = true);
     }
 }
 
-impl Bell<Arc<Socket>> for Sleeper {
-    fn ring(&self) {
-        unreachable!("this end is heard");
-    }
-
-    fn hush(&self) -> bool {
-        self.0.pause();
-        self.0.change(|state| {
-            state.rings = 0;
-            state.ringers_gone
-        })
-    }
-
-    fn sleep(&self, watched: &[Behind<Arc<Socket>>]) -> Vec<bool> {
+impl Sleep<Arc<Socket>> for Bed {
+    fn sleep(&self, watched: &[Behind<Arc<Socket>>], _: Option<Instant>) -> Vec<bool> {
         let mut state = self.0.state.lock().unwrap();
         loop {
             let is_ready = |client: &Behind<_>| {
@@ -147,12 +130,21 @@ impl Bell<Arc<Socket>> for Sleeper {
                     || !client.wants.is_empty() && state.room > 0
             };
             let ready: Vec<bool> = watched.iter().map(is_ready).collect();
-            let is_due = watched.iter().any(|client| client.deadline <= Instant::now());
-            if state.rings > 0 || state.ringers_gone || is_due || ready.contains(&true) {
+            let is_due = |client: &Behind<_>| client.deadline.is_some_and(|at| at <= Instant::now());
+            let is_due = watched.iter().any(is_due);
+            if state.wakes > 0 || state.wakers_gone || is_due || ready.contains(&true) {
                 return ready;
             }
             state = self.0.news.wait(state).unwrap();
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.pause();
+        self.0.change(|state| {
+            state.wakes = 0;
+            state.wakers_gone
+        })
     }
 }
 
@@ -174,33 +166,80 @@ fn try_orders(scenario: fn()) {
     shuttle::check_pct(scenario, ORDERS, PREEMPTIONS);
 }
 
-/// One client with its drain thread. `talk` is what the threads that send do; then the peer, which
-/// has taken `room` bytes at a time, has `last` more to give, and the drain thread must end.
-fn run_client(bounds: Bounds, room: &'static [usize], talk: fn(&Client)) -> State {
+/// What a hub does for one room with one client: appends, and delivers.
+struct Room {
+    log: Arc<Log>,
+    end: Position,
+    said: usize,
+}
+
+impl Room {
+    /// Says something of `len` bytes, and sends it to the client.
+    fn say(&mut self, client: &Client, len: usize, credit: Option<Credit>) -> Sent {
+        self.said += 1;
+        let (mut entries, mut frames) = (Chunk::new(self.end), Frames::default());
+        frames.restart(self.end, 0);
+        let text = "m".repeat(len);
+        let kind = Kind::Message { seq: self.said as u64 };
+        let entry = Entry { kind, at: 1, author: self.said as i64, text: &text };
+        entries.push(entry);
+        frames.push(&entry, entries.end());
+        self.log.ring.append(&entries, 0);
+        self.log.flow.appended(entries.end(), credit, Instant::now());
+        self.end = entries.end();
+        client.deliver(&frames)
+    }
+}
+
+/// The frame of the message with this number.
+fn message(n: usize, len: usize) -> Vec<u8> {
+    let mut frame = Vec::new();
+    wire::says(&mut frame, n as i64, &"m".repeat(len));
+    frame
+}
+
+fn answer(n: usize) -> Vec<u8> {
+    let mut frame = Vec::new();
+    wire::echo(&mut frame, &format!("{n}"));
+    frame
+}
+
+/// One client with its flusher, in a room with a log of `size` bytes. `talk` is what the threads that
+/// send do; the peer takes `room` bytes at a time; and the flusher must end.
+fn run_client(
+    bounds: Bounds,
+    room: &'static [usize],
+    size: usize,
+    talk: fn(&Client, Room),
+) -> State {
     let world = Arc::new(World::default());
-    let (drain, newly_behind) = Flusher::new(Arc::new(Ringer(world.clone())));
-    let sleeper = Sleeper(world.clone());
-    let drain_thread = thread::spawn(move || run(&newly_behind, &sleeper, &Metrics::new()));
-    let outbox =
-        Outbox::new(Arc::new(Socket { world: world.clone(), drain }), RESPONSE.to_vec(), bounds);
+    let (flusher, orders) = Flusher::new(Arc::new(Alarm(world.clone())));
+    let bed = Bed(world.clone());
+    let flusher_thread = thread::spawn(move || run(&orders, &bed, &Metrics::new()));
+    let waker = Arc::downgrade(flusher.waker());
+    let wake = move || {
+        if let Some(waker) = waker.upgrade() {
+            waker.wake();
+        }
+    };
+    let log = Arc::new(Log::new(size, chunk::cost(10), wake));
+    log.flow.set_members(4);
+    flusher.watch_room(&log);
+    let socket = Arc::new(Socket { world: world.clone(), flusher });
+    let outbox = Outbox::new(socket, RESPONSE.to_vec(), bounds);
+    outbox.enter(&log, Position::default());
     let peer_world = world.clone();
     let peer = thread::spawn(move || {
         for bytes in room {
             peer_world.change(|state| state.room += bytes);
         }
     });
-    talk(&outbox);
+    talk(&outbox, Room { log, end: Position::default(), said: 0 });
     drop(outbox);
     peer.join().unwrap();
-    drain_thread.join().unwrap();
+    flusher_thread.join().unwrap();
     let world = Arc::into_inner(world).expect("nobody holds on to the connection");
     world.state.into_inner().unwrap()
-}
-
-fn message(id: i64, n: usize) -> Vec<u8> {
-    let mut frame = Vec::new();
-    wire::says(&mut frame, id, &format!("{n}"));
-    frame
 }
 
 /// The frames behind the response, which has to come first.
@@ -215,134 +254,195 @@ fn frames(taken: &[u8]) -> Vec<Vec<u8>> {
     frames
 }
 
-/// The hub sends while the session opens the outbox and answers: each one's frames come out whole
-/// and in order, all of them, however little the peer takes at a time.
+/// Waits until the client has had its last word, and leaves.
+fn hear_last_word(client: &Client) {
+    let world = client.transport().world.clone();
+    let mut state = world.state.lock().unwrap();
+    while !state.half_closed {
+        assert!(!state.cut, "cut before its last word");
+        state = world.news.wait(state).unwrap();
+    }
+    state.peer_left = true;
+    drop(state);
+    world.news.notify_all();
+}
+
+/// The room speaks while the session opens the outbox and answers: all frames come out whole, each
+/// once and in order, however little the peer takes at a time.
 #[test]
-fn frames_of_several_senders_come_out_whole_and_in_order() {
+fn frames_of_the_room_and_of_the_session_come_out_whole_and_in_order() {
     try_orders(|| {
-        let state = run_client(PATIENT, &[7, 40, 1, 1000], |outbox| {
-            let hub = outbox.clone();
+        let state = run_client(PATIENT, &[7, 40, 1, 1000], 1 << 16, |outbox, mut room| {
+            let client = outbox.clone();
             let hub = thread::spawn(move || {
-                for n in 0..3 {
-                    assert_eq!(hub.send(&message(1, n)), Sent::Taken);
+                for _ in 0..3 {
+                    assert_eq!(room.say(&client, 3, None), Sent::Taken);
                 }
             });
             outbox.open();
             for n in 0..2 {
-                assert_eq!(outbox.send(&message(2, n)), Sent::Taken);
-                outbox.push_on();
+                assert_eq!(outbox.send(&answer(n)), Sent::Taken);
+                outbox.flush_queue();
             }
             hub.join().unwrap();
         });
         let frames = frames(&state.taken);
-        for (id, count) in [(1, 3), (2, 2)] {
-            let expected: Vec<_> = (0..count).map(|n| message(id, n)).collect();
+        let of_room: Vec<_> = (1..=3).map(|n| message(n, 3)).collect();
+        let of_session: Vec<_> = (0..2).map(answer).collect();
+        for expected in [of_room, of_session] {
             let heard: Vec<_> =
                 frames.iter().filter(|frame| expected.contains(frame)).cloned().collect();
-            assert_eq!(heard, expected, "client {id}");
+            assert_eq!(heard, expected);
         }
         assert_eq!(frames.len(), 5);
     });
 }
 
-/// The hub closes while the session answers: the close frame is the last, and all before it that
-/// was taken is there.
+/// The hub closes a client behind what it said last, while the session answers: the close frame is the
+/// last, and all before it that was taken is there.
 #[test]
 fn a_close_frame_is_the_last_word_and_comes_out() {
     try_orders(|| {
-        let state = run_client(PATIENT, &[20, 30, 1000], |outbox| {
-            let hub = outbox.clone();
+        let state = run_client(PATIENT, &[20, 30, 1000], 1 << 16, |outbox, mut room| {
+            let client = outbox.clone();
             let hub = thread::spawn(move || {
-                hub.send(&message(1, 0));
-                hub.close(&CloseReason::Stopping.frame());
-                hub.close(&CloseReason::Protocol.frame());
+                room.say(&client, 3, None);
+                client.close(&CloseReason::Stopping.frame());
+                client.close(&CloseReason::Protocol.frame());
+                assert_eq!(room.say(&client, 3, None), Sent::Refused);
             });
             outbox.open();
-            let taken = (0..2).filter(|n| outbox.send(&message(2, *n)) == Sent::Taken).count();
+            let taken = (0..2).filter(|n| outbox.send(&answer(*n)) == Sent::Taken).count();
             hub.join().unwrap();
-            let world = outbox.link().world.clone();
-            // The peer answers the close and goes. Before that nobody may have cut it.
-            let mut state = world.state.lock().unwrap();
-            while !state.half_closed {
-                assert!(!state.cut, "cut before its last word");
-                state = world.news.wait(state).unwrap();
-            }
-            let heard = frames(&state.taken);
-            assert_eq!(heard.len(), 1 + taken + 1, "something was lost");
-            state.peer_left = true;
-            drop(state);
-            world.news.notify_all();
+            hear_last_word(outbox);
+            let state = outbox.transport().world.state.lock().unwrap();
+            assert_eq!(frames(&state.taken).len(), 1 + taken + 1, "something was lost");
         });
         assert_eq!(frames(&state.taken).last(), Some(&CloseReason::Stopping.frame()));
     });
 }
 
-/// A peer that takes no more is evicted by the hub while the session answers and the drain thread
-/// looks after it: it gets whole frames, then the close frame, and nothing more.
+/// A reader that holds up its room is evicted while the hub speaks and the session answers: it gets
+/// whole frames, then the close frame, and nothing more.
 #[test]
-fn one_who_is_too_slow_gets_whole_frames_and_1013() {
-    const TIGHT: Bounds = Bounds { max_queue: 40, ..PATIENT };
+fn one_that_is_evicted_gets_whole_frames_and_1013() {
     try_orders(|| {
-        let state = run_client(TIGHT, &[30, 25], |outbox| {
+        let state = run_client(PATIENT, &[30, 25], 1 << 16, |outbox, mut room| {
             outbox.open();
-            let hub = outbox.clone();
+            let client = outbox.clone();
             let hub = thread::spawn(move || {
-                for n in 0..4 {
-                    hub.send(&message(1, n));
+                for _ in 0..4 {
+                    room.say(&client, 3, None);
                 }
             });
-            outbox.send(&message(2, 0));
-            outbox.push_on();
+            let client = outbox.clone();
+            let evicting = thread::spawn(move || {
+                client.evict();
+                Transport::watch(&client);
+            });
+            outbox.send(&answer(0));
+            outbox.flush_queue();
             hub.join().unwrap();
-            assert!(outbox.evicted(), "so much does not fit");
-            let world = outbox.link().world.clone();
-            world.change(|state| state.room += 1000);
-            let mut state = world.state.lock().unwrap();
-            while !state.half_closed {
-                state = world.news.wait(state).unwrap();
-            }
-            state.peer_left = true;
-            drop(state);
-            world.news.notify_all();
+            evicting.join().unwrap();
+            assert!(outbox.is_evicted());
+            outbox.transport().world.change(|state| state.room += 1000);
+            hear_last_word(outbox);
         });
         let frames = frames(&state.taken);
         assert_eq!(frames.last(), Some(&CloseReason::TooSlow.frame()));
-        let from_hub: Vec<_> = (0..4).map(|n| message(1, n)).collect();
-        let heard: Vec<_> = frames.iter().filter(|frame| from_hub.contains(frame)).collect();
-        assert!(from_hub.iter().zip(heard).all(|(said, heard)| said == heard), "another order");
+        let of_room: Vec<_> = (1..=4).map(|n| message(n, 3)).collect();
+        let heard: Vec<_> = frames.iter().filter(|frame| of_room.contains(frame)).collect();
+        assert!(of_room.iter().zip(heard).all(|(said, heard)| said == heard), "another order");
     });
 }
 
-/// One who takes nothing, and whose time is up at once: cut, by whoever comes first, and forgotten.
+/// More is said than the log holds, by two senders who wait for credit: the room goes on as its reader
+/// does, and all comes out.
+#[test]
+fn a_room_that_is_held_up_goes_on() {
+    const LEN: usize = 10;
+    try_orders(|| {
+        let size = 6 * chunk::cost(LEN);
+        let state = run_client(PATIENT, &[50, 100, 1000], size, |outbox, room| {
+            outbox.open();
+            let log = room.log.clone();
+            let room = Arc::new(Mutex::new(room));
+            let senders: Vec<_> = (0..2)
+                .map(|_| {
+                    let (log, room, client) = (log.clone(), room.clone(), outbox.clone());
+                    thread::spawn(move || {
+                        let mut turn = Turn::default();
+                        for _ in 0..4 {
+                            let credit = log.credit(chunk::cost(LEN), &mut turn, || true);
+                            let credit = credit.expect("its client is there");
+                            room.lock().unwrap().say(&client, LEN, Some(credit));
+                        }
+                    })
+                })
+                .collect();
+            senders.into_iter().for_each(|sender| sender.join().unwrap());
+            assert_eq!(log.flow.in_flight(), 0, "credit is lost");
+        });
+        let expected: Vec<_> = (1..=8).map(|n| message(n, LEN)).collect();
+        assert_eq!(frames(&state.taken), expected);
+    });
+}
+
+/// The reader for which senders wait is cut: they go on. So they do when the room ends.
+#[test]
+fn nobody_waits_for_one_that_is_gone_or_for_a_room_that_ends() {
+    const LEN: usize = 10;
+    try_orders(|| {
+        let size = 6 * chunk::cost(LEN);
+        run_client(PATIENT, &[], size, |outbox, mut room| {
+            let (log, client) = (room.log.clone(), outbox.clone());
+            let sender = thread::spawn(move || {
+                for _ in 0..12 {
+                    let turn = &mut Turn::default();
+                    let credit = log.credit(chunk::cost(LEN), turn, || true);
+                    room.say(&client, LEN, credit);
+                }
+                room.log.flow.open();
+                room
+            });
+            outbox.open();
+            outbox.cut();
+            let room = sender.join().unwrap();
+            assert!(room.log.credit(1 << 20, &mut Turn::default(), || true).is_some());
+        });
+    });
+}
+
+/// One that takes nothing, and whose time is up at once: cut, by whoever comes first, and forgotten.
 #[test]
 fn one_whose_time_is_up_is_cut_and_forgotten() {
     const HASTY: Bounds =
         Bounds { catch_up: Duration::ZERO, close_timeout: Duration::ZERO, ..PATIENT };
     try_orders(|| {
-        let state = run_client(HASTY, &[16], |outbox| {
-            let hub = outbox.clone();
+        let state = run_client(HASTY, &[16], 1 << 16, |outbox, mut room| {
+            let client = outbox.clone();
             let hub = thread::spawn(move || {
-                hub.send(&message(1, 0));
-                hub.close(&CloseReason::Stopping.frame());
+                room.say(&client, 3, None);
+                client.close(&CloseReason::Stopping.frame());
             });
             outbox.open();
-            outbox.send(&message(2, 0));
+            outbox.send(&answer(0));
             hub.join().unwrap();
         });
         assert!(state.cut || state.half_closed);
     });
 }
 
-/// The session loses its connection, which cuts it, while the hub sends and the drain thread looks
-/// after it.
+/// The session loses its connection, which cuts it, while the hub speaks and the flusher looks after
+/// it.
 #[test]
-fn one_who_is_gone_is_forgotten() {
+fn one_that_is_gone_is_forgotten() {
     try_orders(|| {
-        let state = run_client(PATIENT, &[25], |outbox| {
-            let hub = outbox.clone();
+        let state = run_client(PATIENT, &[25], 1 << 16, |outbox, mut room| {
+            let client = outbox.clone();
             let hub = thread::spawn(move || {
-                for n in 0..3 {
-                    hub.send(&message(1, n));
+                for _ in 0..3 {
+                    room.say(&client, 3, None);
                 }
             });
             outbox.open();

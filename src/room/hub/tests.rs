@@ -1,6 +1,11 @@
-use super::trial::{self, Recorder, go, join, say};
+use super::trial::{self, Guest, go, join, log, say};
 use super::*;
+use crate::net::slots::ConnId;
 use crate::testing::Rng;
+use crate::wire;
+
+/// A close frame.
+const BYE: &[u8] = &[0x88, 2, 3, 232];
 
 /// The frames of these lines: `7: text` is said by client 7, `7 left` is its leaving.
 fn frames(lines: &[&str]) -> Vec<u8> {
@@ -17,8 +22,9 @@ fn frames(lines: &[&str]) -> Vec<u8> {
 
 #[test]
 fn everybody_hears_what_is_said_the_sender_too() {
-    let (mut hub, a, b) = (Hub::new(), Recorder::new(), Recorder::new());
-    for event in [join(1, 7, &a), join(2, 8, &b), say(1, "hello"), say(2, "")] {
+    let (log, a, b) = (log(), Guest::new(), Guest::new());
+    let mut hub = Hub::new(log.clone());
+    for event in [join(1, 7, &a), join(2, 8, &b), say(&log, 1, "hello"), say(&log, 2, "")] {
         hub.handle(event);
     }
     assert!(a.got().is_empty(), "a batch goes out with the flush");
@@ -29,8 +35,9 @@ fn everybody_hears_what_is_said_the_sender_too() {
 
 #[test]
 fn who_joins_within_a_batch_hears_the_rest_of_it() {
-    let (mut hub, a, b) = (Hub::new(), Recorder::new(), Recorder::new());
-    for event in [join(1, 1, &a), say(1, "before"), join(2, 2, &b), say(1, "after")] {
+    let (log, a, b) = (log(), Guest::new(), Guest::new());
+    let mut hub = Hub::new(log.clone());
+    for event in [join(1, 1, &a), say(&log, 1, "before"), join(2, 2, &b), say(&log, 1, "after")] {
         hub.handle(event);
     }
     hub.flush();
@@ -39,57 +46,63 @@ fn who_joins_within_a_batch_hears_the_rest_of_it() {
 
 #[test]
 fn who_leaves_hears_its_own_last_words_and_then_the_farewell() {
-    let (mut hub, a, b) = (Hub::new(), Recorder::new(), Recorder::new());
+    let (log, a, b) = (log(), Guest::new(), Guest::new());
+    let mut hub = Hub::new(log.clone());
     for event in
-        [join(1, 1, &a), join(2, 2, &b), say(2, "bye"), go(2, Some(b"close")), say(1, "so")]
+        [join(1, 1, &a), join(2, 2, &b), say(&log, 2, "bye"), go(2, Some(BYE)), say(&log, 1, "so")]
     {
         hub.handle(event);
     }
     hub.flush();
-    assert_eq!(b.got(), frames(&["2: bye"]));
-    assert_eq!(b.closed_with(), Some(b"close".to_vec()));
+    assert_eq!(b.got(), [&frames(&["2: bye"]), BYE].concat());
+    assert!(b.is_closed());
     assert_eq!(a.got(), frames(&["2: bye", "2 left", "1: so"]));
 }
 
 #[test]
 fn who_vanishes_is_cut_and_its_twin_stays() {
-    let (mut hub, a, b) = (Hub::new(), Recorder::new(), Recorder::new());
-    for event in [join(1, 5, &a), join(2, 5, &b), go(1, None), go(1, None), say(2, "still here")] {
+    let (log, a, b) = (log(), Guest::new(), Guest::new());
+    let mut hub = Hub::new(log.clone());
+    for event in
+        [join(1, 5, &a), join(2, 5, &b), go(1, None), go(1, None), say(&log, 2, "still here")]
+    {
         hub.handle(event);
     }
     hub.flush();
-    assert!(*a.is_cut.lock().unwrap());
+    assert!(a.is_cut());
     assert!(a.got().is_empty());
     assert_eq!(b.got(), frames(&["5 left", "5: still here"]));
 }
 
 #[test]
-fn who_is_too_slow_has_left_once_whatever_it_does_after() {
-    let (mut hub, a, slow) = (Hub::new(), Recorder::new(), Recorder::with_room(0));
-    for event in [join(1, 1, &a), join(2, 2, &slow), say(1, "x")] {
+fn one_that_is_gone_has_left_once_whatever_it_does_after() {
+    let (log, a, slow) = (log(), Guest::new(), Guest::with_room(0));
+    let mut hub = Hub::new(log.clone());
+    for event in [join(1, 1, &a), join(2, 2, &slow), say(&log, 1, "x")] {
         hub.handle(event);
     }
     hub.flush();
-    for event in [say(2, "not heard"), go(2, Some(b"close")), say(1, "y")] {
+    for event in [say(&log, 2, "not heard"), go(2, Some(BYE)), say(&log, 1, "y")] {
         hub.handle(event);
     }
     hub.flush();
     assert_eq!(a.got(), frames(&["1: x", "2 left", "1: y"]));
-    assert_eq!(slow.closed_with(), None, "its outbox has its own last word");
+    assert!(slow.is_cut() && slow.got().is_empty());
 }
 
 /// Those who are told that somebody left may turn out to be gone themselves.
 #[test]
-fn a_row_of_slow_clients_falls_like_dominoes() {
-    let (mut hub, a) = (Hub::new(), Recorder::new());
+fn those_that_are_gone_fall_like_dominoes() {
+    let (log, a) = (log(), Guest::new());
+    let mut hub = Hub::new(log.clone());
     hub.handle(join(0, 0, &a));
     let message = frames(&["0: x"]).len();
     let notice = frames(&["1 left"]).len();
     for n in 1..9 {
         let room = if n == 1 { 0 } else { message + notice * (n - 2) };
-        hub.handle(join(n as Key, n as i64, &Recorder::with_room(room)));
+        hub.handle(join(n as ConnId, n as i64, &Guest::with_room(room)));
     }
-    hub.handle(say(0, "x"));
+    hub.handle(say(&log, 0, "x"));
     hub.flush();
     let expected: Vec<_> = (1..9).map(|n| format!("{n} left")).collect();
     let mut lines = vec!["0: x"];
@@ -99,28 +112,32 @@ fn a_row_of_slow_clients_falls_like_dominoes() {
 
 #[test]
 fn a_stop_closes_everybody_behind_what_was_said() {
-    let (mut hub, a, late) = (Hub::new(), Recorder::new(), Recorder::new());
+    let (log, a, late) = (log(), Guest::new(), Guest::new());
+    let mut hub = Hub::new(log.clone());
     let (done, is_done) = crossbeam_channel::bounded(0);
     let shutdown = Event::Shutdown { done };
-    for event in [join(1, 1, &a), say(1, "last"), shutdown, say(1, "x"), join(2, 2, &late)] {
+    for event in
+        [join(1, 1, &a), say(&log, 1, "last"), shutdown, say(&log, 1, "x"), join(2, 2, &late)]
+    {
         hub.handle(event);
     }
     hub.handle(go(1, None));
     hub.flush();
-    assert_eq!(a.got(), frames(&["1: last"]), "and no notices of who leaves");
-    assert_eq!(a.closed_with(), Some(CloseReason::Stopping.frame()));
-    assert_eq!(late.closed_with(), Some(CloseReason::Stopping.frame()));
+    let farewell = CloseReason::Stopping.frame();
+    let expected = [frames(&["1: last"]), farewell.clone()].concat();
+    assert_eq!(a.got(), expected, "and no notices of who leaves");
+    assert_eq!(late.got(), farewell);
     assert_eq!(is_done.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected));
 }
 
 #[test]
 fn the_hub_ends_when_nobody_can_speak_to_it() {
     let (sender, inbox) = crossbeam_channel::bounded(8);
-    let a = Recorder::new();
+    let (log, a) = (log(), Guest::new());
     sender.send(join(1, 1, &a)).unwrap();
-    sender.send(say(1, "x")).unwrap();
+    sender.send(say(&log, 1, "x")).unwrap();
     drop(sender);
-    Hub::new().run(&inbox, &Metrics::new());
+    Hub::new(log).run(&inbox, &Metrics::new());
     assert_eq!(a.got(), frames(&["1: x"]));
 }
 

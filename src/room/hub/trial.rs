@@ -1,114 +1,122 @@
 //! Event sequences against what a room is: whatever happens, everybody has the same order.
 
 use std::collections::HashSet;
-use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tungstenite::Utf8Bytes;
 
 use super::*;
+use crate::history::chunk;
+use crate::net::slots::ConnId;
+use crate::outbox::Outbox;
+use crate::outbox::trial::{BOUNDS, RESPONSE, Socket};
 use crate::testing::Choices;
+use crate::wire;
 
-/// An outbox that keeps what it is given, and is full at some point.
-#[derive(Debug, Default)]
-pub struct Recorder {
-    got: Mutex<Vec<u8>>,
-    last_word: Mutex<Option<Vec<u8>>>,
-    pub is_cut: Mutex<bool>,
-    room: Option<usize>,
+/// A client whose socket takes everything, or breaks rather than take more than some bytes.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    pub outbox: Arc<Outbox<Arc<Socket>>>,
+    socket: Arc<Socket>,
 }
 
-impl Recorder {
-    pub fn new() -> Arc<Self> {
-        Arc::default()
+impl Guest {
+    pub fn new() -> Self {
+        Self::over(Socket::generous(None))
     }
 
-    pub fn with_room(bytes: usize) -> Arc<Self> {
-        Arc::new(Recorder { room: Some(bytes), ..Recorder::default() })
+    pub fn with_room(bytes: usize) -> Self {
+        Self::over(Socket::generous(Some(RESPONSE.len() + bytes)))
     }
 
+    fn over(socket: Arc<Socket>) -> Self {
+        let outbox = Outbox::new(socket.clone(), RESPONSE.to_vec(), BOUNDS);
+        outbox.open();
+        Guest { outbox, socket }
+    }
+
+    /// What it was sent behind the response.
     pub fn got(&self) -> Vec<u8> {
-        self.got.lock().unwrap().clone()
+        self.socket.taken()[RESPONSE.len()..].to_vec()
     }
 
-    pub fn closed_with(&self) -> Option<Vec<u8>> {
-        self.last_word.lock().unwrap().clone()
-    }
-}
-
-impl Deliver for Recorder {
-    fn deliver(self: &Arc<Self>, frames: &[u8]) -> Sent {
-        assert!(!frames.is_empty(), "nothing was sent");
-        assert_eq!(self.closed_with(), None, "something was sent after the last word");
-        assert!(!*self.is_cut.lock().unwrap(), "something was sent to one who is gone");
-        let mut got = self.got.lock().unwrap();
-        if self.room.is_some_and(|room| got.len() + frames.len() > room) {
-            return Sent::Refused;
-        }
-        got.extend_from_slice(frames);
-        Sent::Taken
+    /// How many bytes these are.
+    fn taken(&self) -> usize {
+        self.socket.taken.lock().unwrap().len() - RESPONSE.len()
     }
 
-    fn close(self: &Arc<Self>, frame: &[u8]) {
-        let before = self.last_word.lock().unwrap().replace(frame.to_vec());
-        assert_eq!(before, None, "closed twice");
+    /// Whether it was sent a last word.
+    pub fn is_closed(&self) -> bool {
+        self.socket.half_closed.load(Ordering::Relaxed) > 0
     }
 
-    fn cut(self: &Arc<Self>) {
-        *self.is_cut.lock().unwrap() = true;
+    pub fn is_cut(&self) -> bool {
+        self.socket.cut.load(Ordering::Relaxed) > 0
     }
 }
 
-pub fn join(key: Key, id: i64, outbox: &Arc<Recorder>) -> Event<Recorder> {
-    Event::Join { key, id, outbox: outbox.clone() }
+/// A log in which nobody waits.
+pub fn log() -> Arc<Log> {
+    Arc::new(Log::new(1 << 20, chunk::cost(1000), || {}))
 }
 
-pub fn say(key: Key, text: &str) -> Event<Recorder> {
-    Event::Broadcast { key, text: Utf8Bytes::from(text), heard: Instant::now() }
+pub fn join(conn: ConnId, id: i64, guest: &Guest) -> Event<Arc<Socket>> {
+    Event::Join { conn, id, outbox: guest.outbox.clone() }
 }
 
-pub fn go(key: Key, farewell: Option<&[u8]>) -> Event<Recorder> {
-    Event::Leave { key, farewell: farewell.map(<[u8]>::to_vec) }
+pub fn say(log: &Arc<Log>, conn: ConnId, text: &str) -> Event<Arc<Socket>> {
+    let turn = &mut Default::default();
+    let credit = log.credit(chunk::cost(text.len()), turn, || true).expect("credit");
+    let (text, received) = (Utf8Bytes::from(text), Instant::now());
+    Event::Broadcast { conn, text, at: 1, received, credit }
+}
+
+pub fn go(conn: ConnId, farewell: Option<&[u8]>) -> Event<Arc<Socket>> {
+    Event::Leave { conn, farewell: farewell.map(<[u8]>::to_vec) }
 }
 
 /// One client of a trial.
-struct Guest {
+struct Visitor {
     id: i64,
-    outbox: Arc<Recorder>,
+    guest: Guest,
+    has_bound: bool,
     joined_at: usize,
     /// Where it left, if the hub was told.
     left_at: Option<usize>,
 }
 
 /// Events that `bytes` choose, with flushes between them. A witness who is there from the first to
-/// the stop has the one order; everybody else has a piece of it, from joining on, with nothing
-/// missing, and nothing after leaving; each who is gone left once; a stop closes those who are there.
+/// the stop has the one order, which is the log's; everybody else has a piece of it, from joining on,
+/// with nothing missing, and nothing after leaving; each who is gone left once; a stop closes those who
+/// are there; and all credit has come back.
 ///
 /// Gives how many messages were said, and how many guests joined.
 pub fn run(bytes: &[u8]) -> (usize, usize) {
     let mut choices = Choices::new(bytes);
-    let (mut hub, witness) = (Hub::new(), Recorder::new());
+    let (log, witness) = (log(), Guest::new());
+    let mut hub = Hub::new(log.clone());
     hub.handle(join(0, 0, &witness));
-    let mut guests: Vec<Guest> = Vec::new();
-    let (mut said, mut stopped) = (0, false);
+    let mut visitors: Vec<Visitor> = Vec::new();
+    let (mut said, mut stopped, mut end) = (0, false, 0);
     while !choices.are_over() {
-        let at = witness.got.lock().unwrap().len() + hub.batch.len();
+        // A stop is the last thing that is said.
+        let at = if stopped { end } else { witness.taken() + hub.room.pending() };
         match choices.roll(11) {
             0 | 1 => {
-                let outbox = match choices.roll(4) {
-                    0 => Recorder::with_room(choices.roll(3000)),
-                    _ => Recorder::new(),
-                };
-                let id = guests.len() as i64 + 1;
-                hub.handle(join(id as Key, id, &outbox));
-                guests.push(Guest { id, outbox, joined_at: at, left_at: None });
+                let has_bound = choices.roll(4) == 0;
+                let guest =
+                    if has_bound { Guest::with_room(choices.roll(3000)) } else { Guest::new() };
+                let id = visitors.len() as i64 + 1;
+                hub.handle(join(id as ConnId, id, &guest));
+                visitors.push(Visitor { id, guest, has_bound, joined_at: at, left_at: None });
             }
             2 => {
-                let key = choices.roll(guests.len().max(1)) + 1;
-                let farewell = (choices.roll(2) == 0).then_some(&b"close"[..]);
-                hub.handle(go(key as Key, farewell));
-                if let Some(guest) = guests.get_mut(key - 1).filter(|_| !stopped) {
-                    guest.left_at.get_or_insert(at);
+                let conn = choices.roll(visitors.len().max(1)) + 1;
+                let farewell = (choices.roll(2) == 0).then(|| CloseReason::Protocol.frame());
+                hub.handle(go(conn as ConnId, farewell.as_deref()));
+                if let Some(visitor) = visitors.get_mut(conn - 1).filter(|_| !stopped) {
+                    visitor.left_at.get_or_insert(at);
                 }
             }
             3 => hub.flush(),
@@ -116,22 +124,38 @@ pub fn run(bytes: &[u8]) -> (usize, usize) {
                 let (done, is_done) = crossbeam_channel::bounded(0);
                 hub.handle(Event::Shutdown { done });
                 assert_eq!(is_done.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected));
-                stopped = true;
+                (stopped, end) = (true, told(&witness).len());
             }
             _ => {
-                let key = choices.roll(guests.len().max(1)) + 1;
+                let conn = choices.roll(visitors.len().max(1)) + 1;
                 said += 1;
-                hub.handle(say(key as Key, &"m".repeat(choices.roll(200))));
+                hub.handle(say(&log, conn as ConnId, &"m".repeat(choices.roll(200))));
             }
         }
     }
     hub.flush();
-    check(&witness.got(), &guests, stopped);
-    check_counts(&hub.tally, guests.iter().map(|guest| &guest.outbox).chain([&witness]));
-    (said, guests.len())
+    let order = told(&witness);
+    check(&order, &visitors, stopped);
+    check_counts(&hub.tally, visitors.iter().map(|visitor| &visitor.guest).chain([&witness]));
+    assert_eq!(log.flow.in_flight(), 0, "credit is lost");
+    (said, visitors.len())
 }
 
-fn check(order: &[u8], guests: &[Guest], stopped: bool) {
+/// What a guest was told, without the last word.
+fn told(guest: &Guest) -> Vec<u8> {
+    let mut got = guest.got();
+    let mut end = 0;
+    while end < got.len() && got[end] != CLOSE {
+        end += wire::boundary(&got[end..], 1);
+    }
+    got.truncate(end);
+    got
+}
+
+/// The first byte of a close frame.
+const CLOSE: u8 = 0x88;
+
+fn check(order: &[u8], visitors: &[Visitor], stopped: bool) {
     let mut gone = HashSet::new();
     for (id, text) in parse(order) {
         if text.is_none() {
@@ -140,26 +164,26 @@ fn check(order: &[u8], guests: &[Guest], stopped: bool) {
             assert!(!gone.contains(&id), "{id} spoke after it had left");
         }
     }
-    for Guest { id, outbox, joined_at, left_at } in guests {
-        let got = outbox.got();
+    for Visitor { id, guest, has_bound, joined_at, left_at } in visitors {
+        let got = told(guest);
         let heard_to = joined_at + got.len();
-        let last_word = outbox.closed_with();
         assert!(order[*joined_at..].starts_with(&got), "{id} has another order");
         if !gone.contains(id) {
-            assert_eq!(heard_to, order.len(), "{id} misses the end");
             assert_eq!(*left_at, None, "{id} left and nobody was told");
-            assert!(!stopped || last_word == Some(CloseReason::Stopping.frame()), "{id} stays");
-        } else if last_word.is_some() && outbox.room.is_none() {
+            assert_eq!(heard_to, order.len(), "{id} misses the end");
+            assert!(!stopped || guest.is_closed() || guest.is_cut(), "{id} stays");
+        } else if guest.is_closed() {
             assert_eq!(Some(heard_to), *left_at, "{id} heard too much or too little");
-        } else if outbox.room.is_none() {
-            assert!(left_at.is_some(), "{id} is gone without a reason");
+        } else {
+            assert!(guest.is_cut(), "{id} is gone and connected");
+            assert!(*has_bound || left_at.is_some(), "{id} is gone without a reason");
         }
     }
 }
 
 /// What was counted is what everybody got.
-fn check_counts<'a>(tally: &HubCounters, outboxes: impl Iterator<Item = &'a Arc<Recorder>>) {
-    let got: Vec<_> = outboxes.map(|outbox| outbox.got()).collect();
+fn check_counts<'a>(tally: &HubCounters, guests: impl Iterator<Item = &'a Guest>) {
+    let got: Vec<_> = guests.map(told).collect();
     assert_eq!(tally.bytes, got.iter().map(Vec::len).sum::<usize>() as u64);
     assert_eq!(tally.deliveries, got.iter().map(|got| parse(got).len()).sum::<usize>() as u64);
     assert_eq!(tally.messages, tally.heard.len() as u64);

@@ -2,7 +2,7 @@
 //! one order of the threads after another.
 
 #[cfg(not(all(test, shuttle)))]
-pub use std::sync::{Mutex, MutexGuard};
+pub use std::sync::{Condvar, Mutex, MutexGuard};
 
 #[cfg(all(test, shuttle))]
-pub use shuttle::sync::{Mutex, MutexGuard};
+pub use shuttle::sync::{Condvar, Mutex, MutexGuard};
