@@ -102,6 +102,13 @@ impl Chunk {
     pub fn extend(&mut self, other: &Chunk, entries: std::ops::Range<usize>) {
         let (from, to) = (other.text_end(entries.start), other.text_end(entries.end));
         let start = self.text.len();
+        // By an eighth: doubling would take up to twice the memory that a log is allowed.
+        if self.text.capacity() < start + to - from {
+            self.text.reserve_exact((to - from).max(start / 8));
+        }
+        if self.records.capacity() < self.len() + entries.len() {
+            self.records.reserve_exact(entries.len().max(self.len() / 8));
+        }
         self.text.push_str(&other.text[from..to]);
         self.records.extend(
             other.records[entries]

@@ -131,10 +131,10 @@ const PATIENCE_WITH_CROWD: Duration = Duration::from_secs(5);
 /// A reader goes that took less than this part of what readers took on average.
 const PART: u64 = 16;
 
-/// What readers of a log of `size` bytes may lack, together with what is in flight.
-fn bound(size: usize) -> usize {
-    // Chunks are not always full.
-    size - size / 8
+/// What readers of a log of `size` bytes may lack, together with what is in flight. The rest is for
+/// memory that no entry needs yet, and for notices, which need no credit.
+pub fn bound(size: usize) -> usize {
+    size - size / 4
 }
 
 /// Bytes that may be on their way to the hub, for a log of `size` bytes and messages of at most

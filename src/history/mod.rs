@@ -32,6 +32,7 @@ impl Log {
     /// An empty log of `size` bytes, for messages of at most `longest`. `wake` has somebody call
     /// [`Flow::look`] soon.
     pub fn new(size: usize, longest: usize, wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Log { ring: Ring::new(size), flow: Flow::new(size, longest, Box::new(wake)) }
+        let ring = Ring::new(size, flow::bound(size) + size / 8);
+        Log { ring, flow: Flow::new(size, longest, Box::new(wake)) }
     }
 }

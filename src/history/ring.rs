@@ -15,8 +15,10 @@ use crate::sync::{Mutex, MutexGuard};
 pub struct Ring {
     /// Names it among all rings there ever were.
     id: u64,
-    /// Bytes of memory of all chunks; the one that is being filled may add a chunk to that.
+    /// Bytes of memory of all chunks, above which the oldest goes.
     size: usize,
+    /// Bytes of entries, as [`Position::bytes`] counts them, that stay in any case.
+    keep: u64,
     state: Mutex<State>,
 }
 
@@ -31,11 +33,11 @@ struct State {
 const CHUNK: usize = 32 * 1024;
 
 impl Ring {
-    /// An empty ring of `size` bytes.
-    pub fn new(size: usize) -> Self {
+    /// An empty ring of `size` bytes, of which the last `keep` bytes of entries are always there.
+    pub fn new(size: usize, keep: usize) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = LAST.fetch_add(1, Ordering::Relaxed);
-        Ring { id, size, state: Mutex::default() }
+        Ring { id, size, keep: keep as u64, state: Mutex::default() }
     }
 
     /// Names the ring among all that there ever were.
@@ -65,7 +67,11 @@ impl Ring {
             next = state.fill(batch, next, CHUNK.min(self.size / 16));
         }
         state.end = batch.end();
-        while state.memory > self.size && state.chunks.len() > 1 {
+        while state.memory > self.size {
+            let second = state.chunks.get(1).map(|chunk| chunk.start().bytes);
+            if second.is_none_or(|start| state.end.bytes - start < self.keep) {
+                return;
+            }
             let oldest = state.chunks.pop_front();
             state.memory -= oldest.map_or(0, |chunk| chunk.memory());
         }
@@ -115,6 +121,7 @@ mod tests {
     use crate::testing::Rng;
 
     const SIZE: usize = 40_000;
+    const KEEP: usize = SIZE - SIZE / 4;
     const LONGEST: usize = 5_000;
 
     /// Appends of all sizes against a list of everything: whatever is still there is what was appended,
@@ -122,7 +129,7 @@ mod tests {
     #[test]
     fn a_ring_is_the_end_of_the_list_of_all_entries() {
         for seed in 0..60 {
-            let (mut dice, ring, mut all) = (Rng::new(seed), Ring::new(SIZE), Vec::new());
+            let (mut dice, ring, mut all) = (Rng::new(seed), Ring::new(SIZE, KEEP), Vec::new());
             let mut held = None;
             while all.len() < 1500 {
                 let mut batch = Chunk::new(ring.end());
@@ -159,7 +166,7 @@ mod tests {
         assert!(memory <= SIZE + LONGEST, "{memory} bytes");
         let mut entry = (0..end.entry).find(|n| ring.chunk(*n).is_some()).expect("an entry");
         let kept: usize = all[entry as usize..].iter().map(|entry| cost(entry.3.len())).sum();
-        assert!(entry == 0 || kept > SIZE / 2, "only {kept} bytes are left");
+        assert!(entry == 0 || kept >= KEEP, "only {kept} bytes are left");
         assert!(ring.chunk(end.entry).is_none() && (0..entry).all(|n| ring.chunk(n).is_none()));
         while entry < end.entry {
             let chunk = ring.chunk(entry).expect("no gap");

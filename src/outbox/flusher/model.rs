@@ -130,7 +130,8 @@ impl Sleep<Arc<Socket>> for Bed {
                     || !client.wants.is_empty() && state.room > 0
             };
             let ready: Vec<bool> = watched.iter().map(is_ready).collect();
-            let is_due = |client: &Behind<_>| client.deadline.is_some_and(|at| at <= Instant::now());
+            let is_due =
+                |client: &Behind<_>| client.deadline.is_some_and(|at| at <= Instant::now());
             let is_due = watched.iter().any(is_due);
             if state.wakes > 0 || state.wakers_gone || is_due || ready.contains(&true) {
                 return ready;
