@@ -210,7 +210,7 @@ pub const LOG: usize = 4 * 1024 * 1024;
 /// short. The kernel doubles it for its own bookkeeping, and would else let the buffer grow to
 /// megabytes. A small one slows down a client that is far away; a large one holds what people
 /// on a slow link should have read by now.
-pub const SEND_BUFFER: RangeInclusive<usize> = 4 * 1024..=32 * 1024;
+pub const SEND_BUFFER: RangeInclusive<usize> = 4 * 1024..=8 * 1024;
 
 /// What the kernel's buffer for what a connection sends is set to, at most.
 pub const RECEIVE_BUFFER: usize = 8 * 1024;
