@@ -125,9 +125,9 @@ const ALIVE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Next to nothing, in this time.
 const NEXT_TO_NOTHING: u64 = 16 * 1024;
-/// Where many are behind: an honest phone takes nothing for two seconds and more when its link loses
-/// packets and TCP waits to send them again.
-const PATIENCE_WITH_CROWD: Duration = Duration::from_secs(5);
+/// Where many are behind: an honest phone takes nothing for two seconds and more, sometimes four, when
+/// its link loses packets and TCP waits to send them again.
+const PATIENCE_WITH_CROWD: Duration = Duration::from_secs(7);
 /// A reader goes that took less than this part of what readers took on average.
 const PART: u64 = 16;
 
@@ -174,16 +174,17 @@ impl Flow {
         if state.behind == 0 {
             return Findings::default();
         }
+        let is_held = !state.waiting.is_empty();
         let lacking = state.lacking() + state.in_flight;
-        let is_held = !state.waiting.is_empty()
-            && (state.is_crowded || lacking + state.first_waits_for() > self.bound);
-        let is_pressed = is_held || lacking > self.bound / 4 * 3;
+        // A crowd that is behind is no reason yet to close anybody.
+        let is_full = lacking > self.bound / 4 * 3
+            || is_held && lacking + state.first_waits_for() > self.bound;
         let mut too_slow = Vec::new();
-        if is_pressed {
+        if is_full {
             let now = now.saturating_duration_since(self.started);
-            too_slow = state.too_slow(now);
+            too_slow = state.too_slow(now, self.bound / 2);
         }
-        Findings { too_slow, is_pressed }
+        Findings { too_slow, is_pressed: is_full || is_held && state.is_crowded }
     }
 
     /// Nobody waits for credit any more: the room ends.
@@ -270,8 +271,8 @@ impl State {
         crowd >= 2.max(self.members.div_ceil(4))
     }
 
-    /// All readers that took too little since they fell behind.
-    fn too_slow(&self, now: Duration) -> Vec<usize> {
+    /// All readers that lack more than `lag` and took too little since they fell behind.
+    fn too_slow(&self, now: Duration, lag: u64) -> Vec<usize> {
         let is_crowd = 4 * self.behind > self.members;
         let patience = if is_crowd { PATIENCE_WITH_CROWD } else { PATIENCE };
         let steps = (patience.as_millis() / STEP.as_millis()) as usize;
@@ -286,7 +287,8 @@ impl State {
         all.filter_map(|(id, reader)| {
             let reader = reader.as_ref()?;
             let has_had_time = now.saturating_sub(reader.since) >= patience;
-            (has_had_time && reader.taken.sum(now, steps) < least).then_some(id)
+            let is_concerned = self.end - reader.at > lag;
+            (is_concerned && has_had_time && reader.taken.sum(now, steps) < least).then_some(id)
         })
         .collect()
     }

@@ -15,7 +15,7 @@ pub struct Window {
 pub const STEP: Duration = Duration::from_millis(500);
 
 /// How many steps are remembered.
-pub const STEPS: usize = 12;
+pub const STEPS: usize = 16;
 
 impl Window {
     /// Counts `bytes` at this time.
