@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::kit::peer::{UPGRADE, get};
 use crate::load::Event;
 use crate::measure;
 use crate::message::{self, Message};
@@ -114,10 +115,7 @@ fn join(address: SocketAddr, id: usize) -> Result<Option<TcpStream>, String> {
     let fail = |e| format!("joining as client {id}: {e}");
     let mut client = TcpStream::connect(address).map_err(fail)?;
     client.set_read_timeout(Some(PATIENCE)).map_err(fail)?;
-    let request = format!(
-        "GET /ws/{id} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    );
+    let request = get(&format!("/ws/{id}"), UPGRADE);
     client.write_all(request.as_bytes()).map_err(fail)?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

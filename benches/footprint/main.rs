@@ -12,6 +12,9 @@ use lexopt::prelude::*;
 use measure::Place;
 use table::Table;
 
+#[path = "../../tests/kit/mod.rs"]
+mod kit;
+
 #[path = "../room/cpu.rs"]
 mod cpu;
 #[path = "../room/descriptors.rs"]

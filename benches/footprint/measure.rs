@@ -1,7 +1,7 @@
 //! The figures of one build.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::cpu::Cpus;
 use crate::flood::Flood;
+use crate::kit::program::free_address;
 use crate::load::Load;
 use crate::probe::{Probe, Reading};
 use crate::table::Figures;
@@ -103,13 +104,6 @@ pub fn machine(
     let port = address.port();
     let command = format!("tests/arm/machine {program} {megabytes} {port} {arguments}");
     Ok((Probe::start(&command, limits)?, address))
-}
-
-/// A loopback port that nobody listens on at the moment.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("binding a loopback port")
 }
 
 /// Clients that leave the CPU to the server while they wait.

@@ -1,10 +1,12 @@
 //! A server that tells what memory it has: started by `tests/arm/probe`, here or in a machine.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::kit::program::Process;
 
 /// Long enough for a machine that boots beside others.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -12,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Dropping it ends the server.
 #[derive(Debug)]
 pub struct Probe {
-    process: Child,
+    process: Process,
     ask: ChildStdin,
     said: Receiver<String>,
 }
@@ -26,15 +28,15 @@ impl Probe {
     /// machine; see `tests/arm/machine`.
     pub fn start(command: &str, limits: &str) -> Result<Probe, String> {
         let words: Vec<&str> = command.split(' ').collect();
-        let mut process = Command::new(words[0])
+        let mut child = Command::new(words[0])
             .args(&words[1..])
             .env("LIMITS", limits)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| format!("starting {command}: {e}"))?;
-        let ask = process.stdin.take().expect("it is piped");
-        let out = process.stdout.take().expect("it is piped");
+        let ask = child.stdin.take().expect("it is piped");
+        let out = child.stdout.take().expect("it is piped");
         let (tell, said) = channel();
         thread::spawn(move || {
             for line in BufReader::new(out).split(b'\n').map_while(Result::ok) {
@@ -42,7 +44,7 @@ impl Probe {
                 let _ = tell.send(String::from_utf8_lossy(&line).trim_end().to_owned());
             }
         });
-        let probe = Probe { process, ask, said };
+        let probe = Probe { process: Process(child), ask, said };
         probe.lines_until("roomd: open http://")?;
         Ok(probe)
     }
@@ -79,11 +81,9 @@ impl Drop for Probe {
         // It may have ended, which those who talked with it have noticed.
         let _ = writeln!(self.ask, "stop");
         let deadline = Instant::now() + Duration::from_secs(10);
-        while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < deadline {
+        while matches!(self.process.0.try_wait(), Ok(None)) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(20));
         }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

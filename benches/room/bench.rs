@@ -4,12 +4,13 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use crate::cpu::{self, Cpus};
+use crate::descriptors;
 use crate::floor::{self, Floor};
+use crate::kit::proc;
 use crate::modes::Step;
 use crate::options::Options;
 use crate::server::{Program, Server};
 use crate::table::{Figure, Table};
-use crate::{descriptors, proc};
 
 pub struct Bench {
     options: Options,

@@ -11,10 +11,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cpu::{self, Cpus};
+use crate::kit::frame::from_server;
 use crate::load::{Event, Load};
 use crate::message::Message;
 use crate::modes::LENGTH;
-use crate::{frame, order, stats};
+use crate::{order, stats};
 
 const WARM_UP: Duration = Duration::from_millis(100);
 const MEASURED: Duration = Duration::from_millis(400);
@@ -88,7 +89,7 @@ impl Sender<'_> {
     fn run(&mut self) -> Floor {
         cpu::pin(self.cpus.server);
         let text = order::said(0, &Message::new(0, 0).text(LENGTH));
-        let frame = frame::from_server(&text);
+        let frame = from_server(&text);
 
         let mut sent = 0;
         let begin = Instant::now();

@@ -13,6 +13,7 @@ use rustix::event::{Timespec, epoll};
 
 use crate::cpu::Cpus;
 use crate::frame::{self, Frame};
+use crate::kit::peer::{ACCEPT, UPGRADE, get};
 
 /// Larger than what a server is likely to send between two reads of one socket.
 const BUFFER: usize = 256 * 1024;
@@ -22,10 +23,6 @@ const BATCH: usize = 64;
 const OPENING: usize = 64;
 /// Nothing here takes that long, so something is lost.
 const SILENCE: Duration = Duration::from_secs(10);
-
-/// The key and its answer are the example of RFC 6455, section 1.3.
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-const ANSWER: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// What a client hears.
 #[derive(Debug)]
@@ -193,11 +190,7 @@ impl Load {
         // On loopback this does not block: the kernel answers for the server.
         let mut socket = TcpStream::connect(self.server)
             .map_err(|e| format!("connecting to {}: {e}", self.server))?;
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n",
-            self.server
-        );
+        let request = get(path, UPGRADE);
         socket
             .set_nodelay(true)
             .and_then(|()| socket.set_nonblocking(true))
@@ -267,7 +260,7 @@ impl Client {
             return Ok(false);
         };
         let answer = String::from_utf8_lossy(&bytes[..end]);
-        if !answer.starts_with("HTTP/1.1 101 ") || !answer.contains(ANSWER) {
+        if !answer.starts_with("HTTP/1.1 101 ") || !answer.contains(ACCEPT) {
             return Err(format!("the handshake was answered with {answer:?}"));
         }
         *bytes = &bytes[end + END.len()..];

@@ -10,6 +10,9 @@ use std::process::ExitCode;
 use bench::Bench;
 use options::Options;
 
+#[path = "../../tests/kit/mod.rs"]
+mod kit;
+
 mod bench;
 mod cpu;
 mod descriptors;
@@ -22,7 +25,6 @@ mod modes;
 mod options;
 mod order;
 mod peers;
-mod proc;
 mod server;
 mod stats;
 mod table;

@@ -1,14 +1,15 @@
 //! A server under test: how it is started, asked about and stopped.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::cpu::{self, Cpus};
-use crate::proc::{self, Holding};
+use crate::kit::proc::{self, Holding};
+use crate::kit::program::{Process, free_address};
 
 /// An interpreter on a small machine takes its time.
 const START: Duration = Duration::from_secs(30);
@@ -40,7 +41,7 @@ impl Program {
 pub struct Server {
     pub address: SocketAddr,
     pub cpus: Cpus,
-    child: Child,
+    process: Process,
 }
 
 impl Server {
@@ -67,53 +68,24 @@ impl Server {
         cpu::pin(cpus.load);
 
         let child = child.map_err(|e| format!("starting {}: {e}", words.join(" ")))?;
-        let mut server = Server { address, cpus, child };
-        server
-            .wait_until_ready()
+        let mut process = Process(child);
+        process
+            .listens(address, START)
             .map_err(|e| format!("{} {e}; see {}", program.name, log.display()))?;
-        Ok(server)
-    }
-
-    fn wait_until_ready(&mut self) -> Result<(), String> {
-        let begin = Instant::now();
-        while TcpStream::connect(self.address).is_err() {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(format!("ended at its start with {status}"));
-            }
-            if begin.elapsed() > START {
-                return Err(format!("accepts no connection at {}", self.address));
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
         thread::sleep(SETTLE);
-        Ok(())
+        Ok(Server { address, cpus, process })
     }
 
     /// The CPU time that the server has used so far.
     pub fn cpu(&self) -> Result<Duration, String> {
-        cpu::of_process(self.child.id())
+        cpu::of_process(self.process.0.id())
     }
 
     pub fn holding(&self) -> Result<Holding, String> {
-        proc::holding(self.child.id())
+        proc::holding(self.process.0.id())
     }
 
     pub fn peak_resident_kb(&self) -> Result<f64, String> {
-        proc::peak_resident_kb(self.child.id())
+        proc::peak_resident_kb(self.process.0.id())
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It has nothing to lose, so it need not be asked first.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A loopback port that nobody listens on at the moment.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("binding a loopback port")
 }

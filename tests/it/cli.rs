@@ -1,142 +1,36 @@
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, unbounded};
-use rustix::process::{Pid, Signal, getuid, kill_process};
+use rustix::process::{Pid, Signal, getuid};
 
 use crate::support::{
-    Client, MAX_MESSAGE, PATIENCE, Peer, Response, TEXT, UNMASKED, UPGRADE, close, eventually,
-    frame, get, left, says, started_by,
+    Client, MAX_MESSAGE, PATIENCE, Peer, ROOMD, TEXT, UNMASKED, UPGRADE, close, eventually, frame,
+    get, left, says, started_by,
 };
+pub use crate::support::{Program, roomd};
 
-/// Where this was built.
-const ROOMD: &str = env!("CARGO_BIN_EXE_roomd");
-
-/// The program, while it serves. Dropping it ends it.
-pub struct Program {
-    process: Child,
-    pub address: SocketAddr,
-    pub greeting: String,
-    log: Receiver<String>,
+/// What a program may have of the system's resources, while it runs.
+struct Limits {
+    pid: Pid,
     /// It does not run as the user of the tests.
     is_nobodys: bool,
 }
 
-/// The program as it is about to be started: no setting comes from this test's environment.
-pub fn roomd(args: &[&str]) -> Command {
-    let mut command = started_by(&[], ROOMD);
-    command.env_clear().args(args);
-    command
-}
-
-impl Program {
-    /// Starts it on a port of its own.
-    #[track_caller]
-    pub fn start(args: &[&str]) -> Self {
-        Self::of(roomd(args).args(["--listen", "127.0.0.1:0"]))
-    }
-
-    #[track_caller]
-    pub fn of(command: &mut Command) -> Self {
-        let mut process =
-            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a process");
-        let stderr = BufReader::new(process.stderr.take().expect("a pipe"));
-        let (said, log) = unbounded();
-        // It ends with the program, or when nobody wants to know any more.
-        thread::spawn(move || {
-            for line in stderr.split(b'\n').map_while(Result::ok) {
-                if said.send(String::from_utf8(line).expect("the log is text")).is_err() {
-                    return;
-                }
-            }
-        });
-        let mut program = Program {
-            process,
-            address: ([127, 0, 0, 1], 0).into(),
-            greeting: String::new(),
-            log,
-            is_nobodys: false,
-        };
-        program.greeting = program.line("roomd: open http://");
-        let place =
-            program.greeting.split("http://").nth(1).and_then(|rest| rest.split('/').next());
-        let place = place.expect("an address").replace("localhost", "127.0.0.1");
-        program.address = place.parse().expect("an address");
-        program
-    }
-
-    /// The next line of standard error that has this `part`.
-    #[track_caller]
-    pub fn line(&self, part: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        let mut before = Vec::new();
-        loop {
-            match self.log.recv_deadline(deadline) {
-                Ok(line) if line.contains(part) => return line,
-                Ok(line) => before.push(line),
-                Err(error) => panic!("no line with {part:?} ({error}) after {before:#?}"),
-            }
-        }
-    }
-
-    /// All lines until the end of the program.
-    #[track_caller]
-    pub fn lines_to_the_end(&self) -> Vec<String> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut lines = Vec::new();
-        while let Ok(line) = self.log.recv_deadline(deadline) {
-            lines.push(line);
-        }
-        assert!(Instant::now() < deadline, "the program goes on after {lines:#?}");
-        lines
-    }
-
-    #[track_caller]
-    pub fn connect(&self) -> Peer {
-        Peer::connect(self.address)
-    }
-
-    #[track_caller]
-    pub fn join(&self, id: i64) -> Client {
-        self.connect().upgrade(&format!("/ws/{id}"))
-    }
-
-    #[track_caller]
-    pub fn ask(&self, request: impl AsRef<[u8]>) -> Response {
-        let mut peer = self.connect();
-        peer.send(request);
-        peer.response()
-    }
-
-    pub fn pid(&self) -> Pid {
-        Pid::from_child(&self.process)
-    }
-
-    #[track_caller]
-    pub fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).expect("it runs");
-    }
-
-    #[track_caller]
-    pub fn ends(&mut self) -> ExitStatus {
-        eventually("the end of the program", || self.process.try_wait().expect("a process"))
-    }
-
+impl Limits {
     /// Lowers what it may have of a resource from now on. Gives the limit that was.
     #[track_caller]
-    fn limit_to(&self, resource: &str, limit: u64) -> String {
+    fn lower(&self, resource: &str, limit: u64) -> String {
         let before = self.prlimit(&[&format!("--{resource}"), "--output=SOFT", "--noheadings"]);
-        self.set_limit(resource, &limit.to_string());
+        self.set(resource, &limit.to_string());
         before.trim().to_string()
     }
 
     #[track_caller]
-    fn set_limit(&self, resource: &str, limit: &str) {
+    fn set(&self, resource: &str, limit: &str) {
         // Without the hard limit behind the colon, which stays.
         self.prlimit(&[&format!("--{resource}={limit}:")]);
     }
@@ -144,7 +38,7 @@ impl Program {
     #[track_caller]
     fn prlimit(&self, args: &[&str]) -> String {
         let mut command = Command::new("prlimit");
-        command.args(args).arg(format!("--pid={}", self.process.id()));
+        command.args(args).arg(format!("--pid={}", self.pid));
         if self.is_nobodys {
             become_nobody(&mut command);
         }
@@ -159,14 +53,6 @@ impl Program {
 fn become_nobody(command: &mut Command) {
     const NOBODY: u32 = 65_534;
     command.uid(NOBODY).gid(NOBODY);
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It fails when the program has ended.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 /// Runs the program, which is not to serve, and gives all that it said.
@@ -404,24 +290,8 @@ fn the_log_names_clients_that_are_too_slow() {
 /// Whoever watched the log is gone: that is no reason to end, or to serve anybody less.
 #[test]
 fn a_closed_standard_error_changes_nothing() {
-    let mut process = roomd(&["--listen", "127.0.0.1:0", "--log-level", "debug"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("a process");
-    let mut greeting = String::new();
-    let mut stderr = BufReader::new(process.stderr.take().expect("a pipe"));
-    stderr.read_line(&mut greeting).expect("a first line");
-    drop(stderr);
-    let (_, log) = unbounded();
-    let address = greeting.split(['/', ' ']).find_map(|word| word.parse().ok());
-    let mut program = Program {
-        process,
-        address: address.expect("an address"),
-        greeting: greeting.clone(),
-        log,
-        is_nobodys: false,
-    };
+    let mut command = roomd(&["--listen", "127.0.0.1:0", "--log-level", "debug"]);
+    let mut program = Program::unheard(&mut command);
     let mut watcher = program.join(1);
     for id in 2..20 {
         program.ask(get("/nothing", "")).refuses(404, "");
@@ -500,13 +370,14 @@ fn health_is_told_while_all_places_are_taken() {
 fn descriptors_that_run_out_are_waited_for() {
     let program = Program::start(&[]);
     let (mut one, mut other) = (program.join(1), program.join(2));
-    let before = program.limit_to("nofile", 3);
+    let limits = Limits { pid: program.pid(), is_nobodys: false };
+    let before = limits.lower("nofile", 3);
     let mut newcomer = program.connect();
     newcomer.send(get("/ws/3", UPGRADE));
     program.line("cannot accept connections");
     one.says_and_hears(1, "can you hear me?");
     other.hears(&says(1, "can you hear me?"));
-    program.set_limit("nofile", &before);
+    limits.set("nofile", &before);
     let mut newcomer = newcomer.upgraded();
     newcomer.says_and_hears(3, "at last");
     assert_eq!(program.ask(get("/", "")).status, 200);
@@ -522,10 +393,10 @@ fn no_thread_for_another_client_is_503() {
     if getuid().is_root() {
         become_nobody(&mut command);
     }
-    let mut program = Program::of(&mut command);
-    program.is_nobodys = getuid().is_root();
+    let program = Program::of(&mut command);
+    let limits = Limits { pid: program.pid(), is_nobodys: getuid().is_root() };
     let mut member = program.join(1);
-    let before = program.limit_to("nproc", 1);
+    let before = limits.lower("nproc", 1);
     // A thread or two may be waiting for work still.
     let mut lucky = Vec::new();
     let refusal = eventually("a lack of threads", || {
@@ -543,7 +414,7 @@ fn no_thread_for_another_client_is_503() {
     assert!(refusal.field("Retry-After").is_some());
     program.line("no thread for 127.0.0.1:");
     member.says_and_hears(1, "I am still here");
-    program.set_limit("nproc", &before);
+    limits.set("nproc", &before);
     let mut newcomer = program.join(3);
     newcomer.says_and_hears(3, "here I am");
     member.hears(&says(3, "here I am"));

@@ -49,5 +49,7 @@ mod supervision;
 /// What `make install` puts where.
 mod install;
 
-/// The server and the clients that the tests work with.
 mod support;
+
+#[path = "../kit/mod.rs"]
+mod kit;

@@ -1,6 +1,5 @@
-use std::fs;
-
 use crate::cli::{Program, fails, roomd};
+use crate::kit::proc::own_kb;
 use crate::support::{
     Client, Frame, MAX_MESSAGE, PING, Peer, TEXT, TestServer, eventually, frame, header, left,
     numbered, says,
@@ -12,10 +11,8 @@ const OF_THE_KERNEL: usize = 44 * 1024;
 
 /// The memory that the process has for itself now, in bytes.
 fn memory_of(program: &Program) -> usize {
-    let path = format!("/proc/{}/status", program.pid().as_raw_nonzero());
-    let status = fs::read_to_string(path).expect("a process");
-    let now = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("its memory");
-    now.trim_end_matches("kB").trim().parse::<usize>().expect("a number") * 1024
+    let kb = own_kb(program.process.0.id()).unwrap_or_else(|error| panic!("{error}"));
+    kb as usize * 1024
 }
 
 /// How many clients the program says that there is memory for.

@@ -2,6 +2,9 @@
 //!
 //! Every test waits for what it wants to see; no test waits for time to pass.
 
+#[path = "../kit/mod.rs"]
+mod kit;
+
 mod browser;
 mod firefox;
 mod rig;

@@ -4,17 +4,18 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::thread;
 
-use roomd::{Config, Server, Stopper};
-use tungstenite::{Error, Message, WebSocket};
+use roomd::Config;
+
+use crate::kit::frame::{TEXT, frame};
+use crate::kit::peer::{self, Peer, says};
+use crate::kit::server::TestServer;
 
 /// A server in this process. It stops when this goes.
 pub struct Room {
     pub address: SocketAddr,
-    stopper: Stopper,
-    thread: Option<JoinHandle<()>>,
+    _server: TestServer,
 }
 
 impl Room {
@@ -23,15 +24,8 @@ impl Room {
     }
 
     pub fn start_with(change: impl FnOnce(&mut Config)) -> Room {
-        let mut config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
-        // What tests send at once is no flood.
-        config.limits.rate = 0;
-        change(&mut config);
-        let server = Server::bind(config).expect("the server binds");
-        let address = server.local_addr();
-        let stopper = server.stopper();
-        let thread = thread::spawn(move || server.run().expect("the server runs"));
-        Room { address, stopper, thread: Some(thread) }
+        let server = TestServer::with(change);
+        Room { address: server.address(), _server: server }
     }
 
     /// A server at the address of one that has stopped.
@@ -59,16 +53,6 @@ impl Room {
     }
 }
 
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.stopper.stop();
-        if let Some(thread) = self.thread.take() {
-            let ended = thread.join();
-            assert!(ended.is_ok() || thread::panicking(), "the server failed");
-        }
-    }
-}
-
 /// Has three clients talk in the room of a page, one after the other, and leave.
 pub fn talk(url: &str, messages: usize) {
     let room = url.split(['?', '#']).next().expect("a path").replacen("http", "ws", 1);
@@ -87,53 +71,40 @@ pub fn talk(url: &str, messages: usize) {
 /// A program in the room.
 pub struct Client {
     id: i64,
-    socket: WebSocket<TcpStream>,
+    client: peer::Client,
 }
 
 impl Client {
     fn connect(url: &str, id: i64) -> Client {
         // The name that the browser has for this machine.
         let url = url.replace("boat.local", "127.0.0.1");
-        let stream = TcpStream::connect(url.split('/').nth(2).expect("a host"));
-        let stream = stream.expect("the server listens");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-        let client = tungstenite::client::client(url, stream);
-        Client { id, socket: client.expect("the room lets a client in").0 }
+        let rest = url.strip_prefix("ws://").expect("a URL");
+        let (address, path) = rest.split_once('/').expect("a path");
+        let peer = Peer::connect(address.parse().expect("an address"));
+        Client { id, client: peer.upgrade(&format!("/{path}")) }
     }
 
     /// Says something, and waits until everybody has been told.
     pub fn say(&mut self, text: &str) {
-        self.socket.send(Message::text(text)).expect("the room listens");
-        let own = format!("Client #{} says: {text}", self.id);
+        self.client.say(text);
+        let own = says(self.id, text);
         while self.hear() != own {}
     }
 
     /// Says things as fast as the room takes them.
     pub fn say_all(&mut self, texts: impl Iterator<Item = String>) {
-        let mut behind = 0;
-        for text in texts {
-            self.socket.write(Message::text(text)).expect("the room listens");
-            behind += 1;
-            if behind == 100 {
-                self.socket.flush().expect("the room listens");
-                (0..behind).for_each(|_| drop(self.hear()));
-                behind = 0;
-            }
+        let texts: Vec<String> = texts.collect();
+        for some in texts.chunks(100) {
+            self.client.send(some.iter().flat_map(|text| frame(TEXT, text)).collect::<Vec<_>>());
+            some.iter().for_each(|_| drop(self.hear()));
         }
-        self.socket.flush().expect("the room listens");
-        (0..behind).for_each(|_| drop(self.hear()));
     }
 
     /// The next message in the room.
     pub fn hear(&mut self) -> String {
-        loop {
-            match self.socket.read() {
-                Ok(Message::Text(text)) => return text.to_string(),
-                Ok(_) => continue,
-                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => panic!("the room does not speak: {error}"),
-            }
-        }
+        let next = self.client.message("a message");
+        assert_eq!(next.first, TEXT, "{next:?}");
+        String::from_utf8(next.payload).expect("text")
     }
 }
 

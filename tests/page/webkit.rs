@@ -1,13 +1,14 @@
 //! WebKitGTK, driven over WebDriver by its WebKitWebDriver.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::kit::program::free_address;
 use crate::tab::{PATIENCE_MS, PRELUDE, READY, Tab};
 
 /// Ends the driver, and its browser with it, when this process ends, however it ends.
@@ -22,8 +23,7 @@ pub struct Page {
 
 impl Page {
     pub fn open(url: &str) -> Page {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-        let driver = port.expect("a port").port();
+        let driver = free_address().port();
         let mut child = Command::new("sh")
             .args(["-c", KEEPER, "sh", &driver.to_string()])
             .stdin(Stdio::piped())

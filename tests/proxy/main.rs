@@ -1,34 +1,36 @@
 //! roomd behind the real proxies, set up with the blocks of docs/operating.md.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
-use roomd::{Config, Server};
+use kit::PATIENCE;
+use kit::peer::Peer;
+use kit::program::{Process, free_address};
+use kit::server::TestServer;
+use rustix::process::{Signal, kill_process};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::http::HeaderValue;
 use tungstenite::{Error, Message, WebSocket};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+#[path = "../kit/mod.rs"]
+mod kit;
 
 /// The public name in docs/operating.md.
 const NAME: &str = "chat.example";
 
 #[test]
 fn nginx_as_documented() {
-    let room = Room::start(&[NAME]);
-    let proxy = Proxy::nginx(room.address);
+    let room = room(&[NAME]);
+    let proxy = Proxy::nginx(room.address());
     works_behind(&proxy, "/chat");
 }
 
 #[test]
 fn a_public_name_has_to_be_allowed() {
-    let room = Room::start(&[]);
-    let proxy = Proxy::nginx(room.address);
+    let room = room(&[]);
+    let proxy = Proxy::nginx(room.address());
     let page = proxy.ask("/chat/", NAME);
     assert!(page.starts_with("HTTP/1.1 403 ") && page.contains("--allow-host"), "{page}");
     let refused = proxy.join("/chat/ws/1", NAME, None).expect_err("a name that is not allowed");
@@ -38,8 +40,8 @@ fn a_public_name_has_to_be_allowed() {
 
 #[test]
 fn caddy_as_documented() {
-    let room = Room::start(&[NAME]);
-    let proxy = Proxy::caddy(room.address);
+    let room = room(&[NAME]);
+    let proxy = Proxy::caddy(room.address());
     works_behind(&proxy, "");
 }
 
@@ -79,34 +81,16 @@ fn works_behind(proxy: &Proxy, path: &str) {
     }
 }
 
-/// A server of this process.
-struct Room {
-    address: SocketAddr,
-    stopper: roomd::Stopper,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Room {
-    fn start(allow_host: &[&str]) -> Self {
-        let mut config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
+/// A server that these public names lead to.
+fn room(allow_host: &[&str]) -> TestServer {
+    TestServer::with(|config| {
         config.allow_host = allow_host.iter().map(|name| (*name).into()).collect();
-        let server = Server::bind(config).expect("a server");
-        let (address, stopper) = (server.local_addr(), server.stopper());
-        let thread = Some(thread::spawn(move || server.run().expect("it runs")));
-        Room { address, stopper, thread }
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.stopper.stop();
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
+    })
 }
 
 /// A proxy that runs in the foreground, with a folder for its configuration.
 struct Proxy {
-    child: Child,
+    process: Process,
     folder: PathBuf,
     address: SocketAddr,
 }
@@ -145,14 +129,12 @@ impl Proxy {
         program: &str,
         set_up: impl Fn(&PathBuf, SocketAddr) -> (String, Vec<String>),
     ) -> Self {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let address = free.local_addr().unwrap();
+        // Neither can take a socket that listens already.
+        let address = free_address();
         let folder = std::env::temp_dir().join(format!("roomd-{program}-{}", address.port()));
         fs::create_dir_all(&folder).unwrap();
         let (config, args) = set_up(&folder, address);
         fs::write(folder.join("config"), config).unwrap();
-        // Neither can take a socket that listens already.
-        drop(free);
         // `make test` unpacks what is not installed there: installing would start services.
         let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/usr");
         let path = std::env::var("PATH").unwrap_or_default();
@@ -165,13 +147,10 @@ impl Proxy {
             .stderr(fs::File::create(folder.join("errors")).unwrap())
             .spawn()
             .unwrap_or_else(|error| panic!("{program} does not start: {error}"));
-        let mut proxy = Proxy { child, folder, address };
-        let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).is_err() {
-            let is_there = proxy.child.try_wait().unwrap().is_none() && Instant::now() < deadline;
-            let errors = || fs::read_to_string(proxy.folder.join("errors")).unwrap_or_default();
-            assert!(is_there, "{program} does not listen: {}", errors());
-            thread::sleep(Duration::from_millis(20));
+        let mut proxy = Proxy { process: Process(child), folder, address };
+        if let Err(error) = proxy.process.listens(address, PATIENCE) {
+            let errors = fs::read_to_string(proxy.folder.join("errors")).unwrap_or_default();
+            panic!("{program} {error}: {errors}");
         }
         proxy
     }
@@ -181,19 +160,12 @@ impl Proxy {
         format!("{NAME}:{}", self.address.port())
     }
 
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).expect("the proxy listens");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
-    }
-
     fn ask(&self, path: &str, host: &str) -> String {
-        let mut stream = self.connect();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut response = Vec::new();
-        stream.read_to_end(&mut response).unwrap();
-        String::from_utf8_lossy(&response).into_owned()
+        let response = Peer::ask(
+            self.address,
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
+        );
+        response.head + &String::from_utf8_lossy(&response.body)
     }
 
     /// A client, or the status and body of the refusal.
@@ -209,7 +181,9 @@ impl Proxy {
         if let Some(origin) = origin {
             request.headers_mut().insert("Origin", value(origin));
         }
-        match tungstenite::client(request, self.connect()) {
+        let stream = Peer::connect(self.address).stream;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        match tungstenite::client(request, stream) {
             Ok((client, _)) => Ok(client),
             Err(tungstenite::HandshakeError::Failure(Error::Http(response))) => {
                 let body = response.body().as_deref().unwrap_or_default();
@@ -223,10 +197,8 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         // nginx's worker ends with its master only if that is asked to end.
-        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id() as i32) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let _ = self.child.wait();
+        let _ = kill_process(self.process.pid(), Signal::TERM);
+        let _ = self.process.0.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -10,6 +10,7 @@ use rustix::net::sockopt;
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{Message, WebSocket};
 
+use crate::kit::frame::{TEXT, frame};
 use crate::program::PATIENCE;
 
 /// What ends a round.
@@ -81,7 +82,7 @@ impl Guest {
     /// Says a message of about `len` bytes, which has its number in it. Returns whether it could.
     pub fn say(&mut self, len: usize) -> bool {
         let text = format!("{} {}", self.said, "x".repeat(len));
-        let frame = frame(0x81, text.as_bytes());
+        let frame = frame(TEXT, text);
         let is_sent = self.send_raw(&frame);
         // Of a message that was sent in part nobody hears.
         self.said += usize::from(is_sent);
@@ -89,7 +90,7 @@ impl Guest {
     }
 
     pub fn say_curtain(&mut self) {
-        self.send_raw(&frame(0x81, CURTAIN.as_bytes()));
+        self.send_raw(&frame(TEXT, CURTAIN));
     }
 
     /// Writes bytes past the WebSocket.
@@ -171,19 +172,4 @@ impl Guest {
     pub fn reset(&self) {
         let _ = sockopt::set_socket_linger(self.socket.get_ref(), Some(Duration::ZERO));
     }
-}
-
-/// A masked frame, as clients send them. The mask is nothing.
-pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        len @ 0..126 => frame.push(0x80 | len as u8),
-        len => {
-            frame.push(0x80 | 126);
-            frame.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-    }
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(payload);
-    frame
 }

@@ -1,12 +1,14 @@
 //! What one of the crowd does, from coming to going.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use crate::dice::Dice;
-use crate::guest::{Guest, frame};
+use crate::guest::Guest;
+use crate::kit::dice::Dice;
+use crate::kit::frame::{BINARY, TEXT, UNMASKED, frame};
+use crate::kit::peer::{Peer, get};
 use crate::program::{MAX_MESSAGE, PATIENCE};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,15 +109,15 @@ fn talk(address: SocketAddr, leaving: Leaving, dice: &mut Dice) -> Guest {
         Leaving::Reset => guest.reset(),
         Leaving::Hangup => {}
         Leaving::HalfAFrame => {
-            let whole = frame(0x81, &[b'x'; 500]);
+            let whole = frame(TEXT, [b'x'; 500]);
             guest.send_raw(&whole[..dice.roll(whole.len() as u64) as usize]);
         }
         Leaving::Fault(code) => {
             let fault = match code {
-                1002 => b"\x81\x02hi".to_vec(),
-                1003 => frame(0x82, b"data"),
-                1007 => frame(0x81, b"\xff\xfe"),
-                _ => frame(0x81, &[b'x'; MAX_MESSAGE + 1]),
+                1002 => UNMASKED.to_vec(),
+                1003 => frame(BINARY, b"data"),
+                1007 => frame(TEXT, b"\xff\xfe"),
+                _ => frame(TEXT, [b'x'; MAX_MESSAGE + 1]),
             };
             guest.send_raw(&fault);
             guest.hear_to_the_end();
@@ -184,9 +186,9 @@ fn echo(address: SocketAddr) -> Option<Guest> {
 }
 
 pub fn load_page(address: SocketAddr) -> Option<Guest> {
-    let response = ask(address, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
-    assert!(response.contains("messageText"), "{response}");
+    let response = Peer::ask(address, get("/", ""));
+    assert_eq!(response.status, 200, "{response:?}");
+    assert!(response.text().contains("messageText"), "{response:?}");
     None
 }
 
@@ -197,23 +199,14 @@ fn half_a_request(address: SocketAddr, dice: &mut Dice) -> Option<Guest> {
         stream.write_all(half.as_bytes()).unwrap();
         thread::sleep(Duration::from_millis(dice.roll(900)));
     } else {
-        let response = ask(address, half);
-        assert!(response.starts_with("HTTP/1.1 408 "), "{response}");
+        let response = Peer::ask(address, half);
+        assert_eq!(response.status, 408, "{response:?}");
     }
     None
 }
 
 fn wrong_request(address: SocketAddr) -> Option<Guest> {
-    let response = ask(address, "GET /ws/seven HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+    let response = Peer::ask(address, get("/ws/seven", ""));
+    assert_eq!(response.status, 400, "{response:?}");
     None
-}
-
-fn ask(address: SocketAddr, request: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut response = String::new();
-    stream.read_to_string(&mut response).unwrap();
-    response
 }

@@ -1,17 +1,15 @@
-//! The program as a process of its own, and what it uses.
+//! The program as a process of its own, what it says and what it uses.
 
 use std::collections::HashSet;
-use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::guest::Guest;
+use crate::kit::proc::{self, Holding};
+use crate::kit::program::{self, roomd};
 use crate::life;
 
 /// Short times and short messages, so that everything happens within a short run too.
@@ -31,51 +29,20 @@ pub const MAX_MESSAGE: usize = 8192;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Program {
-    child: Child,
+    program: program::Program,
     /// Those whom it has closed for reading too slowly, as its log says.
-    evicted: Arc<Mutex<HashSet<i64>>>,
+    evicted: HashSet<i64>,
     pub address: SocketAddr,
-}
-
-/// What a process uses.
-#[derive(Clone, Copy, Debug)]
-pub struct Usage {
-    pub threads: usize,
-    pub descriptors: usize,
-    pub memory_kb: usize,
-    pub peak_kb: usize,
 }
 
 impl Program {
     pub fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_roomd"))
-            .args(FLAGS)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("roomd starts");
-        let mut said = BufReader::new(child.stderr.take().expect("standard error"));
-        let mut greeting = String::new();
-        said.read_line(&mut greeting).expect("a greeting");
-        let address = greeting.split("http://").nth(1).and_then(|rest| rest.split('/').next());
-        let address = address.and_then(|address| address.parse().ok()).expect("an address");
-        let evicted = Arc::new(Mutex::new(HashSet::new()));
-        let heard = evicted.clone();
-        thread::spawn(move || {
-            for line in said.lines().map_while(Result::ok) {
-                match line.split_once("client #").filter(|_| line.contains("(1013)")) {
-                    Some((_, rest)) => {
-                        let id = rest.split(' ').next().and_then(|id| id.parse().ok());
-                        heard.lock().unwrap().insert(id.expect("a client id"));
-                    }
-                    None => eprintln!("{line}"),
-                }
-            }
-        });
-        Program { child, evicted, address }
+        let program = program::Program::of(&mut roomd(FLAGS));
+        Program { address: program.address, program, evicted: HashSet::new() }
     }
 
     /// Lets everything happen once, and says what is used at rest.
-    pub fn warm_up(&self) -> Usage {
+    pub fn warm_up(&self) -> Holding {
         life::load_page(self.address);
         let mut guest = Guest::join(self.address).expect("somebody joins");
         guest.leave_politely();
@@ -85,7 +52,7 @@ impl Program {
     }
 
     /// Waits until no more threads and descriptors are used than `at_rest`.
-    pub fn comes_to_rest(&self, at_rest: &Usage) -> Usage {
+    pub fn comes_to_rest(&self, at_rest: &Holding) -> Holding {
         let mut used = self.usage();
         let deadline = Instant::now() + PATIENCE;
         while used.threads > at_rest.threads || used.descriptors > at_rest.descriptors {
@@ -97,40 +64,42 @@ impl Program {
     }
 
     /// Whether it has closed this client for reading too slowly.
-    pub fn evicted(&self, id: i64) -> bool {
-        self.evicted.lock().unwrap().contains(&id)
+    pub fn evicted(&mut self, id: i64) -> bool {
+        self.read_log();
+        self.evicted.contains(&id)
     }
 
-    pub fn usage(&self) -> Usage {
-        let proc = format!("/proc/{}", self.child.id());
-        let status = fs::read_to_string(format!("{proc}/status")).expect("the program runs");
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a field");
-            line.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number")
-        };
-        Usage {
-            threads: field("Threads:"),
-            descriptors: fs::read_dir(format!("{proc}/fd")).expect("its descriptors").count(),
-            memory_kb: field("VmRSS:"),
-            peak_kb: field("VmHWM:"),
+    /// Takes in what the log says of evictions, and shows the rest of it.
+    fn read_log(&mut self) {
+        for line in self.program.lines() {
+            match line.split_once("client #").filter(|_| line.contains("(1013)")) {
+                Some((_, rest)) => {
+                    let id = rest.split(' ').next().and_then(|id| id.parse().ok());
+                    self.evicted.insert(id.expect("a client id"));
+                }
+                None => eprintln!("{line}"),
+            }
         }
     }
 
+    pub fn usage(&self) -> Holding {
+        proc::holding(self.program.process.0.id()).expect("the program runs")
+    }
+
+    /// The most memory that it has had.
+    pub fn peak_kb(&self) -> f64 {
+        proc::peak_resident_kb(self.program.process.0.id()).expect("the program runs")
+    }
+
     pub fn stops_when_asked(mut self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it can be told to stop");
-        eventually("it stops", || self.child.try_wait().unwrap().is_some());
-        assert!(self.child.wait().unwrap().success());
+        self.program.signal(Signal::TERM);
+        assert!(self.program.ends().success());
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // A program that has ended explains what its clients complain about.
-        if let Ok(Some(status)) = self.child.try_wait() {
-            eprintln!("roomd has ended: {status}");
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.read_log();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Outcome, join, room};
-use crate::proc;
+use crate::kit::proc;
 use crate::server::Server;
 use crate::table::Figure;
 

@@ -20,6 +20,11 @@ pub fn holding(pid: u32) -> Result<Holding, String> {
     Ok(Holding { resident_kb, threads, descriptors })
 }
 
+/// The memory that a process has for itself alone: neither its file's pages nor those that others share.
+pub fn own_kb(pid: u32) -> Result<f64, String> {
+    number(&format!("/proc/{pid}/status"), "RssAnon")
+}
+
 /// The most memory that a process has ever had resident.
 pub fn peak_resident_kb(pid: u32) -> Result<f64, String> {
     number(&format!("/proc/{pid}/status"), "VmHWM")
