@@ -32,7 +32,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 TABLE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build check test model soak fuzz autobahn test-arm test-arm-vm test-memory test-systemd test-openrc test-readme try-readme test-clients audit test-needs test-browsers lint-page screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
+.PHONY: help run build check test model soak fuzz autobahn test-arm test-arm-vm test-memory test-systemd test-openrc test-avahi test-readme try-readme test-clients audit test-needs test-browsers lint-page screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,11 +87,12 @@ autobahn: ## run Autobahn's cases against the session's code (AUTOBAHN=COMMAND, 
 # Not a part of `make test`: they fetch a Debian, and need what not every container may do.
 test-systemd: build ## try what is installed under a real systemd; needs root
 test-openrc: build ## try what is installed under a real OpenRC; needs root
+test-avahi: build ## try what is installed with two real avahi-daemons; needs root
 test-readme: ## do what the README says for a small host, on a new Debian; needs root
 	$(MAKE) dist PROCESSORS=$(shell uname -m)
 	$(MAKE) try-readme
 try-readme: BINARY = target/dist/roomd-*-$(shell uname -m)-linux.tar.gz
-test-systemd test-openrc try-readme:
+test-systemd test-openrc test-avahi try-readme:
 	@PATH="$$PATH:/usr/sbin:/sbin"; install=; \
 	command -v debootstrap >/dev/null || install="$$install debootstrap"; \
 	command -v systemd-nspawn >/dev/null || install="$$install systemd-container"; \
@@ -248,6 +249,7 @@ INSTALLED = \
 	644:docs/completions/roomd.bash:$(SHARE)/bash-completion/completions/roomd \
 	644:docs/completions/_roomd:$(SHARE)/zsh/site-functions/_roomd \
 	644:docs/completions/roomd.fish:$(SHARE)/fish/vendor_completions.d/roomd.fish \
+	644:service/roomd.avahi:/etc/avahi/services/roomd.service \
 	$(foreach document,$(DOCUMENTS),644:$(document):$(SHARE)/doc/roomd/$(document)) \
 	$(SERVICE_$(INIT))
 

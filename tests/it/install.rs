@@ -64,6 +64,7 @@ const UNITS: [&str; 3] = [
     "opt/roomd/lib/systemd/system/roomd.socket",
 ];
 const SCRIPT: &str = "etc/init.d/roomd";
+const AVAHI: &str = "etc/avahi/services/roomd.service";
 
 #[test]
 fn an_uninstall_removes_all_that_an_install_put_there() {
@@ -76,7 +77,7 @@ fn an_uninstall_removes_all_that_an_install_put_there() {
         fs::write(root.0.join("opt/roomd/bin/other"), "").expect("a file");
         root.make("install", init);
         let files = root.files();
-        for file in ["opt/roomd/bin/roomd", "opt/roomd/share/doc/roomd/LICENSE"] {
+        for file in ["opt/roomd/bin/roomd", "opt/roomd/share/doc/roomd/LICENSE", AVAHI] {
             assert!(files.iter().any(|other| other == file), "{file} is not in {files:#?}");
         }
         assert!(root.is_executable("opt/roomd/bin/roomd"));
