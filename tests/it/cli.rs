@@ -3,7 +3,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, getuid};
 
@@ -107,16 +107,14 @@ fn a_qr_code_that_would_lead_nowhere_is_not_drawn() {
     assert!(!without.line("").contains("QR"), "nobody asked for one");
 }
 
-/// The program stops well: with exit code 0, soon, and with a last line that says so.
+/// The program stops well: with exit code 0 and a last line that says so.
 #[track_caller]
 fn stops(mut program: Program, signal: Signal, mut client: Client) {
-    let told = Instant::now();
     program.signal(signal);
     client.is_closed_with(1001);
     drop(client);
     let status = program.ends();
     assert_eq!(status.code(), Some(0), "{status}");
-    assert!(told.elapsed() < Duration::from_secs(5), "it took {:?}", told.elapsed());
     let log = program.lines_to_the_end();
     assert!(log.iter().any(|line| line.contains("stopping")), "{log:#?}");
     assert!(log.last().is_some_and(|line| line.contains("stopped")), "{log:#?}");
