@@ -10,13 +10,11 @@ mod handshake;
 /// Whose pages may connect, and under which names.
 mod origin;
 
-/// The page and what belongs to it.
 mod http;
 
 /// The room: who hears what, in which order.
 mod chat;
 
-/// The echo endpoint.
 mod echo;
 
 /// What a client is closed for, with which code, and how the connection ends.
@@ -37,7 +35,6 @@ mod metrics;
 /// The memory that all clients share, when there is little of it.
 mod memory;
 
-/// The end of a server.
 mod stop;
 
 /// The program: its command line, its log and the signals and shortages that it meets.

@@ -32,7 +32,6 @@ fn in_own_network(name: &str, body: impl FnOnce()) {
     );
 }
 
-/// Changes the network.
 #[track_caller]
 fn ip(args: &str) {
     // Where it is on Debian, for users whose PATH lacks that.

@@ -26,7 +26,6 @@ pub fn frame(first: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
     out
 }
 
-/// A close frame from a client.
 pub fn close(code: u16, reason: &str) -> Vec<u8> {
     frame(CLOSE, [&code.to_be_bytes(), reason.as_bytes()].concat())
 }

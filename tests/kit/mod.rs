@@ -1,24 +1,16 @@
-//! What the tests work with, and the benchmarks in part: a server, a program, clients as bytes.
+//! What the tests work with, and the benchmarks in part: a server, a program, clients as bytes, their
+//! frames, dice, and what the system says about a process.
 #![allow(dead_code)] // Each test crate uses a part of it.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The server, in the process of the test.
-pub mod server;
-
-/// The server as a process of its own, and other programs.
-pub mod program;
-
-/// Clients that send what no library would.
-pub mod peer;
-
-pub mod frame;
-
 pub mod dice;
-
-/// What the system says about processes.
+pub mod frame;
+pub mod peer;
 pub mod proc;
+pub mod program;
+pub mod server;
 
 /// How long anything may take that is expected. Far more than it needs, since the machine may be
 /// busy with something else.

@@ -1,3 +1,5 @@
+//! Clients that send what no library would, and look at each byte of the answer.
+
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -79,7 +81,6 @@ impl Peer {
         Peer::over(self.stream.try_clone().expect("a descriptor"))
     }
 
-    /// Ends the connection with a reset.
     pub fn reset(self) {
         sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).expect("no linger");
     }
@@ -90,13 +91,11 @@ impl Peer {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    /// Says that nothing more is sent.
     #[track_caller]
     pub fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).expect("a connection");
     }
 
-    /// Asks for a WebSocket.
     #[track_caller]
     pub fn upgrade(mut self, path: &str) -> Client {
         self.send(get(path, UPGRADE));
@@ -233,7 +232,6 @@ fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     first.map(|(_, value)| value.trim())
 }
 
-/// A whole response.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
@@ -272,7 +270,6 @@ impl Response {
     }
 }
 
-/// A WebSocket client.
 #[derive(Debug)]
 pub struct Client {
     pub peer: Peer,
@@ -371,12 +368,10 @@ impl Client {
     }
 }
 
-/// What the room hears when client `id` says `text`.
 pub fn says(id: i64, text: &str) -> String {
     format!("Client #{id} says: {text}")
 }
 
-/// What the room hears when client `id` leaves.
 pub fn left(id: i64) -> String {
     format!("Client #{id} left the chat")
 }

@@ -1,3 +1,5 @@
+//! roomd as a process of its own, and other programs.
+
 use std::env;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -12,7 +14,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::peer::{Client, Peer, Response};
 use super::{PATIENCE, eventually};
 
-/// Where this was built.
 pub const ROOMD: &str = env!("CARGO_BIN_EXE_roomd");
 
 /// Names what runs this build where it is for another processor than this machine's (`make

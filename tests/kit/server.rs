@@ -1,3 +1,5 @@
+//! The server, in the process of the test.
+
 use std::net::SocketAddr;
 use std::thread;
 
@@ -71,13 +73,11 @@ impl TestServer {
         Peer::connect(self.address)
     }
 
-    /// Sends `request` and gives the whole response.
     #[track_caller]
     pub fn ask(&self, request: impl AsRef<[u8]>) -> Response {
         Peer::ask(self.address, request)
     }
 
-    /// A client of the room.
     #[track_caller]
     pub fn join(&self, id: i64) -> Client {
         self.client(&format!("/ws/{id}"))
@@ -91,7 +91,6 @@ impl TestServer {
         peer.upgraded_unless_full()
     }
 
-    /// A client of the echo endpoint.
     #[track_caller]
     pub fn echo(&self) -> Client {
         self.client("/ws")

@@ -68,7 +68,6 @@ pub fn talk(url: &str, messages: usize) {
     }
 }
 
-/// A program in the room.
 pub struct Client {
     id: i64,
     client: peer::Client,
@@ -100,7 +99,6 @@ impl Client {
         }
     }
 
-    /// The next message in the room.
     pub fn hear(&mut self) -> String {
         let next = self.client.message("a message");
         assert_eq!(next.first, TEXT, "{next:?}");

@@ -34,9 +34,7 @@ pub struct Guest {
     /// Lines by which others left.
     pub departures: usize,
     pub heard_curtain: bool,
-    /// The code that it was closed with.
     pub closed: Option<u16>,
-    /// The connection has ended.
     pub is_over: bool,
     /// It ended before the guest was done. Only one who did not keep up may see that.
     pub was_cut_short: bool,
@@ -168,7 +166,6 @@ impl Guest {
         self.hear_to_the_end();
     }
 
-    /// Ends the connection with a reset.
     pub fn reset(&self) {
         let _ = sockopt::set_socket_linger(self.socket.get_ref(), Some(Duration::ZERO));
     }

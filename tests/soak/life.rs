@@ -15,7 +15,6 @@ use crate::program::{MAX_MESSAGE, PATIENCE};
 pub enum Kind {
     /// Talks, listens, and leaves in some way.
     Talk(Leaving),
-    /// Talks as fast as it can.
     Flood,
     /// Does not read for a while.
     Stall,

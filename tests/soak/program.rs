@@ -22,7 +22,6 @@ const FLAGS: &[&str] = &[
     "--head-timeout=1",
 ];
 
-/// The longest message that it takes.
 pub const MAX_MESSAGE: usize = 8192;
 
 /// For what takes a moment, on a machine that does much else.
@@ -86,7 +85,6 @@ impl Program {
         proc::holding(self.program.process.0.id()).expect("the program runs")
     }
 
-    /// The most memory that it has had.
     pub fn peak_kb(&self) -> f64 {
         proc::peak_resident_kb(self.program.process.0.id()).expect("the program runs")
     }
@@ -103,7 +101,6 @@ impl Drop for Program {
     }
 }
 
-/// Waits until something is so.
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
