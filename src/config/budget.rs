@@ -8,10 +8,9 @@
 use std::fmt::{self, Write};
 
 use crate::config::{
-    ANSWER_BUFFER, DESCRIPTORS_KEPT, FRONT, LOG, LONG_MESSAGE, Limits, MAX_CLIENTS, READ_AHEAD,
-    RECEIVE_BUFFER, SEND_BUFFER, SLOTS,
+    ANSWER_BUFFER, DESCRIPTORS_KEPT, ENTRY, FRONT, LOG, LONG_MESSAGE, Limits, MAX_CLIENTS,
+    READ_AHEAD, RECEIVE_BUFFER, SEND_BUFFER, SLOTS,
 };
-use crate::history::{self, chunk};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -74,6 +73,31 @@ impl Buffers {
     }
 }
 
+/// The bytes of a room's log and of what is on its way to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogBounds {
+    /// Memory of the log.
+    pub size: usize,
+    /// Entries that stay even if others have memory at hand that they do not need.
+    pub keep: usize,
+    /// What the reader that is furthest behind may lack, together with what is in flight. It is less
+    /// than what stays, since notices need no credit.
+    pub lag: usize,
+    /// Messages on their way to the hub. There are few, so that the next one need not wait for long.
+    pub in_flight: usize,
+}
+
+impl LogBounds {
+    /// For a log of `size` bytes, or more if messages of up to `max_message` bytes need it.
+    pub fn new(size: usize, max_message: usize) -> Self {
+        let longest = ENTRY + max_message;
+        let size = size.max(4 * longest);
+        let lag = size - size / 4;
+        let in_flight = (2 * longest).max(128 * KIB).min(lag / 2);
+        LogBounds { size, keep: size - size / 8, lag, in_flight }
+    }
+}
+
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
@@ -94,8 +118,8 @@ pub struct Budget {
     pub capacity: Capacity,
     /// The kernel's buffers of a connection.
     pub buffers: Buffers,
-    /// Bytes of the room's log.
-    pub log: usize,
+    /// The room's log.
+    pub log: LogBounds,
     /// Long messages that come in, or are answered, at the same time.
     pub slots: usize,
     max_message: usize,
@@ -140,12 +164,11 @@ impl Budget {
         let Limits { max_message, max_clients_per_ip, .. } = *limits;
         let rest = memory.saturating_sub(PROGRAM);
         let (least, most) = SEND_BUFFER.into_inner();
-        let longest = chunk::cost(max_message);
         let mut budget = Budget {
             memory,
             capacity: Capacity { clients: 0, clients_per_ip: max_clients_per_ip, front: 0 },
             buffers: Buffers::of(least),
-            log: history::Log::size((rest / 12).min(LOG), longest),
+            log: LogBounds::new((rest / 12).min(LOG), max_message),
             slots: (rest / 16 / (SLOT * max_message)).clamp(1, SLOTS),
             max_message,
         };
@@ -179,13 +202,12 @@ impl Budget {
 
     /// Messages on their way to the room, and the frames that are made of them.
     fn in_flight(&self) -> usize {
-        let longest = chunk::cost(self.max_message);
-        history::flow::in_flight(self.log, longest) + 4 * longest
+        self.log.in_flight + 4 * (ENTRY + self.max_message)
     }
 
     fn sum(&self) -> usize {
         PROGRAM
-            + self.log
+            + self.log.size
             + self.in_flight()
             + self.slots * SLOT * self.max_message
             + (self.capacity.front + self.capacity.clients) * self.connection()
@@ -216,7 +238,7 @@ impl fmt::Display for Budget {
             "{} for the program, {} for the log of the room, {} for messages on their way to it, \
              {} for {} long ones that come in, {} for {} clients and {} requests of {} each: {}",
             Size(PROGRAM),
-            Size(self.log),
+            Size(self.log.size),
             Size(self.in_flight()),
             Size(self.slots * SLOT * self.max_message),
             self.slots,
@@ -258,7 +280,7 @@ mod tests {
         assert_eq!(budget.memory, DEFAULT);
         assert_eq!(budget.capacity.clients, MAX_CLIENTS);
         assert_eq!(budget.buffers, Buffers::of(*SEND_BUFFER.end()));
-        assert_eq!(budget.log, LOG);
+        assert_eq!(budget.log.size, LOG);
         assert!(budget.capacity.front > 150 && budget.slots > 70, "{budget}");
     }
 

@@ -13,8 +13,6 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::wire;
-
 /// What a person can set; [`crate::config::flags`] has the flags. A test sets the rest too.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -93,7 +91,7 @@ pub struct Limits {
 impl Limits {
     /// [`Limits::max_queue`], or more if an answer to the longest message needs it.
     pub fn queue(&self) -> usize {
-        self.max_queue.max(self.max_message + wire::PREFIX_MAX + wire::HEADER_MAX + ANSWER_BUFFER)
+        self.max_queue.max(self.max_message + FRAMING + ANSWER_BUFFER)
     }
 }
 
@@ -202,6 +200,12 @@ pub const SLOT_PATIENCE: Duration = Duration::from_secs(1);
 /// Answers of a session (echoes, pongs) are sent together once they are this many bytes, or
 /// before the session would wait for its client.
 pub const ANSWER_BUFFER: usize = 4 * 1024;
+
+/// What a frame is longer than the text from a client that it is made of, at most.
+pub const FRAMING: usize = 64;
+
+/// Memory that an entry of a log takes beside its text.
+pub const ENTRY: usize = 32;
 
 /// The log of a room, unless memory is short.
 pub const LOG: usize = 4 * 1024 * 1024;

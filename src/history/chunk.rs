@@ -1,5 +1,7 @@
 //! Some entries of a log, in order, as plain data: each protocol encodes them in its own way.
 
+use crate::config::ENTRY;
+
 /// What a log has one entry for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
@@ -37,8 +39,10 @@ pub struct Position {
 /// Bytes of memory that an entry with `text` bytes of text takes in a log. All limits of a log
 /// count these, whatever the length of the frames is that clients are sent.
 pub const fn cost(text: usize) -> usize {
-    size_of::<Record>() + text
+    ENTRY + text
 }
+
+const _: () = assert!(size_of::<Record>() == ENTRY);
 
 /// Entries that follow each other.
 #[derive(Debug, Default)]

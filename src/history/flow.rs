@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::config::budget::LogBounds;
 use crate::history::Log;
 use crate::history::chunk::Position;
 use crate::history::window::{STEP, STEPS, Window};
@@ -131,22 +132,10 @@ const PATIENCE_WITH_CROWD: Duration = Duration::from_secs(7);
 /// A reader goes that took less than this part of what readers took on average.
 const PART: u64 = 16;
 
-/// What readers of a log of `size` bytes may lack, together with what is in flight. The rest is for
-/// memory that no entry needs yet, and for notices, which need no credit.
-pub fn bound(size: usize) -> usize {
-    size - size / 4
-}
-
-/// Bytes that may be on their way to the hub, for a log of `size` bytes and messages of at most
-/// `longest`.
-pub fn in_flight(size: usize, longest: usize) -> usize {
-    (2 * longest).max(128 * 1024).min(bound(size) / 2)
-}
-
 impl Flow {
-    /// For a log of `size` bytes, and messages of at most `longest`.
-    pub fn new(size: usize, longest: usize, wake: Box<dyn Fn() + Send + Sync>) -> Self {
-        let (bound, in_flight) = (bound(size) as u64, in_flight(size, longest) as u64);
+    /// For a log within these bounds.
+    pub fn new(bounds: LogBounds, wake: Box<dyn Fn() + Send + Sync>) -> Self {
+        let (bound, in_flight) = (bounds.lag as u64, bounds.in_flight as u64);
         Flow { bound, in_flight, wake, started: Instant::now(), state: Mutex::default() }
     }
 

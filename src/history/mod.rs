@@ -10,6 +10,7 @@ pub mod flow;
 pub mod ring;
 mod window;
 
+use crate::config::budget::LogBounds;
 use crate::history::flow::Flow;
 use crate::history::ring::Ring;
 
@@ -23,16 +24,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// The size of a log that should have `wanted` bytes, for messages that take at most `longest`
-    /// bytes each as [`chunk::cost`] counts them: four of those at least.
-    pub fn size(wanted: usize, longest: usize) -> usize {
-        wanted.max(4 * longest)
-    }
-
-    /// An empty log of `size` bytes, for messages of at most `longest`. `wake` has somebody call
-    /// [`Flow::look`] soon.
-    pub fn new(size: usize, longest: usize, wake: impl Fn() + Send + Sync + 'static) -> Self {
-        let ring = Ring::new(size, flow::bound(size) + size / 8);
-        Log { ring, flow: Flow::new(size, longest, Box::new(wake)) }
+    /// An empty log within these bounds. `wake` has somebody call [`Flow::look`] soon.
+    pub fn new(bounds: LogBounds, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Log { ring: Ring::new(bounds), flow: Flow::new(bounds, Box::new(wake)) }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
+use crate::config::budget::LogBounds;
 use crate::history::chunk::{Chunk, Position};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -33,10 +34,11 @@ struct State {
 const CHUNK: usize = 32 * 1024;
 
 impl Ring {
-    /// An empty ring of `size` bytes, of which the last `keep` bytes of entries are always there.
-    pub fn new(size: usize, keep: usize) -> Self {
+    /// An empty ring within these bounds.
+    pub fn new(bounds: LogBounds) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = LAST.fetch_add(1, Ordering::Relaxed);
+        let LogBounds { size, keep, .. } = bounds;
         Ring { id, size, keep: keep as u64, state: Mutex::default() }
     }
 
@@ -122,6 +124,7 @@ mod tests {
 
     const SIZE: usize = 40_000;
     const KEEP: usize = SIZE - SIZE / 4;
+    const BOUNDS: LogBounds = LogBounds { size: SIZE, keep: KEEP, lag: 0, in_flight: 0 };
     const LONGEST: usize = 5_000;
 
     /// Appends of all sizes against a list of everything: whatever is still there is what was appended,
@@ -129,7 +132,7 @@ mod tests {
     #[test]
     fn a_ring_is_the_end_of_the_list_of_all_entries() {
         for seed in 0..60 {
-            let (mut dice, ring, mut all) = (Rng::new(seed), Ring::new(SIZE, KEEP), Vec::new());
+            let (mut dice, ring, mut all) = (Rng::new(seed), Ring::new(BOUNDS), Vec::new());
             let mut held = None;
             while all.len() < 1500 {
                 let mut batch = Chunk::new(ring.end());

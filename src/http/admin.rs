@@ -82,6 +82,7 @@ mod tests {
     use crossbeam_channel::bounded;
 
     use super::*;
+    use crate::config::budget::LogBounds;
     use crate::history::Log;
     use crate::room::hub::Hub;
 
@@ -92,7 +93,7 @@ mod tests {
         let counts = metrics.clone();
         thread::spawn(move || {
             if hub_lives {
-                let log = Log::new(1 << 20, 1 << 10, || {});
+                let log = Log::new(LogBounds::new(1 << 20, 1 << 10), || {});
                 Hub::new(Arc::new(log)).run(&events, &counts);
             } else {
                 thread::park();

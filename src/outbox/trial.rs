@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::history::chunk::{self, Chunk, Entry, Kind};
+use crate::config::budget::LogBounds;
+use crate::history::chunk::{Chunk, Entry, Kind};
 use crate::testing::Choices;
 use crate::wire;
 
@@ -105,7 +106,7 @@ pub struct Talk {
 impl Talk {
     /// A log of `size` bytes, in which nobody waits.
     pub fn new(size: usize) -> Self {
-        let log = Arc::new(Log::new(size, chunk::cost(1000), || {}));
+        let log = Arc::new(Log::new(LogBounds::new(size, 1000), || {}));
         Talk { log, end: Position::default(), said: Vec::new() }
     }
 

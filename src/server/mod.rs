@@ -20,7 +20,6 @@ use crate::config::budget::{Budget, Buffers, Capacity};
 use crate::config::host_memory;
 use crate::config::{ADMIN_PLACES, AdminListen, Config, INBOX};
 use crate::history::Log;
-use crate::history::chunk;
 use crate::http::admin::Admin;
 use crate::http::origin::Access;
 use crate::http::page::Page;
@@ -189,8 +188,7 @@ impl Server {
         let (flusher, flusher_thread) =
             Flusher::start(metrics.clone()).map_err(|error| start("the flusher", error))?;
         let waker = flusher.waker().clone();
-        let longest = chunk::cost(limits.max_message);
-        let log = Arc::new(Log::new(budget.log, longest, move || waker.wake()));
+        let log = Arc::new(Log::new(budget.log, move || waker.wake()));
         flusher.watch_room(&log);
         let (inbox, events) = bounded(INBOX);
         let counts = metrics.clone();

@@ -5,6 +5,7 @@
 
 use tungstenite::protocol::frame::coding::CloseCode;
 
+use crate::config::FRAMING;
 use crate::reasons::CloseReason;
 
 /// The longest that [`says`] can make a message: `Client #-9223372036854775808 says: `.
@@ -12,6 +13,8 @@ pub const PREFIX_MAX: usize = 35;
 
 /// The longest frame header that a server sends (RFC 6455 section 5.2; it never masks).
 pub const HEADER_MAX: usize = 10;
+
+const _: () = assert!(PREFIX_MAX + HEADER_MAX <= FRAMING);
 
 /// A ping with no payload (RFC 6455 section 5.5.2).
 pub const PING: &[u8] = &[FINAL | 0x9, 0];

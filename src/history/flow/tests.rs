@@ -1,7 +1,6 @@
 use std::thread;
 
 use super::*;
-use crate::history::chunk::cost;
 
 const LONGEST: usize = 64 * 1024;
 const SIZE: usize = 1 << 20;
@@ -16,7 +15,7 @@ struct Room {
 
 impl Room {
     fn new(members: usize) -> Self {
-        let log = Arc::new(Log::new(SIZE, cost(LONGEST), || {}));
+        let log = Arc::new(Log::new(LogBounds::new(SIZE, LONGEST), || {}));
         log.flow.set_members(members);
         Room { start: log.flow.started, log, end: 0, now: Duration::ZERO }
     }

@@ -13,6 +13,7 @@ use shuttle::sync::{Condvar, Mutex};
 use shuttle::thread;
 
 use super::*;
+use crate::config::budget::LogBounds;
 use crate::history::chunk::{self, Chunk, Entry, Kind, Position};
 use crate::history::flow::{Credit, Turn};
 use crate::outbox::frames::Frames;
@@ -223,7 +224,7 @@ fn run_client(
             waker.wake();
         }
     };
-    let log = Arc::new(Log::new(size, chunk::cost(10), wake));
+    let log = Arc::new(Log::new(LogBounds::new(size, 10), wake));
     log.flow.set_members(4);
     flusher.watch_room(&log);
     let socket = Arc::new(Socket { world: world.clone(), flusher });

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tungstenite::Utf8Bytes;
 
 use super::*;
+use crate::config::budget::LogBounds;
 use crate::history::chunk;
 use crate::net::slots::ConnId;
 use crate::outbox::Outbox;
@@ -58,7 +59,7 @@ impl Guest {
 
 /// A log in which nobody waits.
 pub fn log() -> Arc<Log> {
-    Arc::new(Log::new(1 << 20, chunk::cost(1000), || {}))
+    Arc::new(Log::new(LogBounds::new(1 << 20, 1000), || {}))
 }
 
 pub fn join(conn: ConnId, id: i64, guest: &Guest) -> Event<Arc<Socket>> {
