@@ -200,7 +200,7 @@ dist-check: ## pack what is committed twice, in two folders, and compare the byt
 
 msrv: ## check that the oldest Rust that is promised, 1.85, still builds it
 	dist/toolchain
-	PATH="$(CURDIR)/target/toolchain/bin:$$PATH" cargo check --locked --no-default-features --target-dir target/msrv
+	PATH="$(CURDIR)/target/toolchain/bin:$$PATH" cargo check --locked --target-dir target/msrv
 
 test-arm: ## run the tests on armv7 and aarch64, emulated, and the program in a small armv7 machine
 	tests/arm/qemu-user armv7 aarch64

@@ -33,7 +33,8 @@ fn main() -> ExitCode {
         }
         Err(line) => (ExitCode::from(USAGE), line),
     };
-    say(&format!("roomd: {said}\n"));
+    logger::print(&format!("roomd: {said}\n"));
+    log::logger().flush();
     code
 }
 
@@ -51,7 +52,7 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
         signals.forever().for_each(|_| stopper.stop());
     })?;
     let colours = io::stderr().is_terminal();
-    say(&greeting(server.local_addr(), is_passed, code, colours));
+    logger::print(&greeting(server.local_addr(), is_passed, code, colours));
     match ServiceManager::find(|name| env::var_os(name)) {
         Ok(Some(supervisor)) => server = server.supervised_by(supervisor),
         Ok(None) => {}
@@ -63,10 +64,4 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let _ = waiting.join();
     log::logger().flush();
     Ok(result?)
-}
-
-/// Says something to the person who started the program, even if nothing is logged.
-fn say(lines: &str) {
-    // With standard error closed there is nobody to say it to.
-    let _ = io::stderr().write_all(lines.as_bytes());
 }

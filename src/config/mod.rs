@@ -229,11 +229,23 @@ pub const STACK: usize = 128 * 1024;
 /// How long a thread waits for another connection before it ends.
 pub const THREAD_LINGER: Duration = Duration::from_millis(100);
 
-/// Log lines that wait to be written; what comes then is left out and counted.
+/// Log lines in the queue of the log thread. A line that finds it full is left out and counted.
 pub const LOG_LINES: usize = 256;
+
+/// Bytes of the lines in that queue.
+pub const LOG_BYTES: usize = 64 * 1024;
+
+/// Bytes of one line; the rest is cut. What a client sent is a hundred characters of it at most.
+pub const LOG_LINE_BYTES: usize = 2 * 1024;
 
 /// Log lines a second, for long: a flash card should survive a flood of connections.
 pub const LOG_RATE: u32 = 200;
+
+/// Of these, lines about refusals.
+pub const REFUSAL_LOG_RATE: u32 = 10;
+
+/// How long after the last line the number of those that were left out is told.
+pub const LOG_SUMMARY: Duration = Duration::from_secs(1);
 
 /// How long the end of the program waits for the log to be written.
 pub const LOG_FLUSH: Duration = Duration::from_millis(300);

@@ -43,6 +43,9 @@ mod cli;
 /// The program under a service manager: what it is passed, and what it tells.
 mod supervision;
 
+/// The limits and the failures of the system that the program meets.
+mod system;
+
 /// What `make install` puts where.
 mod install;
 
