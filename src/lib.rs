@@ -36,5 +36,5 @@ pub mod fuzzing;
 mod testing;
 
 pub use config::{AdminListen, Config, Echo, Limits};
-pub use server::systemd;
 pub use server::{Server, ServerError, Stopper};
+pub use server::{allocator, systemd};

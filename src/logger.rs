@@ -19,6 +19,7 @@ use simple_logger::SimpleLogger;
 
 use crate::config::{
     LOG_BYTES, LOG_FLUSH, LOG_LINE_BYTES, LOG_LINES, LOG_RATE, LOG_SUMMARY, REFUSAL_LOG_RATE,
+    SERVER_STACK,
 };
 use crate::rate::Pace;
 
@@ -46,7 +47,10 @@ pub fn init(level: LevelFilter) -> io::Result<()> {
     let queue = Arc::new(queue);
     let writer = Writer { logger: logger.clone(), queue: queue.clone() };
     let pace = is_limited.then(|| Pace::new(LOG_RATE, Instant::now())).flatten();
-    thread::Builder::new().name("log".into()).spawn(move || writer.run(&lines, pace))?;
+    thread::Builder::new()
+        .name("log".into())
+        .stack_size(SERVER_STACK)
+        .spawn(move || writer.run(&lines, pace))?;
     log::set_max_level(level);
     log::set_boxed_logger(Box::new(Front { logger, queue: queue.clone() }))
         .map_err(io::Error::other)?;

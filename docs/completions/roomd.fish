@@ -5,7 +5,7 @@ complete -c roomd -l admin-listen -x -d 'where /healthz and /metrics are found, 
 complete -c roomd -l qr -d 'print a QR code of the page\'s address, for phones on the same network'
 complete -c roomd -l max-memory -x -d 'what clients can make the server hold in all; how many there may be follows from it'
 complete -c roomd -l max-clients -x -d 'clients at once; the next one gets 503'
-complete -c roomd -l max-clients-per-ip -x -d 'clients at once from one address (IPv6: one /64); loopback is exempt'
+complete -c roomd -l max-clients-per-ip -x -d 'clients at once from one address (IPv6: a /64 from elsewhere); loopback is exempt'
 complete -c roomd -l max-message -x -d 'bytes in a message; a longer one closes its sender with 1009'
 complete -c roomd -l max-queue -x -d 'bytes of echoes and pongs that a client has not taken; then it is closed with 1013'
 complete -c roomd -l rate -x -d 'messages a second from a client before it is slowed down, twice that in a burst; 0 is off'

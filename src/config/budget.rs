@@ -1,4 +1,4 @@
-//! How many of everything there may be, so that all of it fits the memory and the descriptors.
+//! How many of everything there may be, so that all of it fits the memory and the system.
 //!
 //! What clients can make the server hold is bounded by `--max-memory`. It is counted as if all of
 //! it were held at once: each connection with its thread, its buffers and the kernel's, and beside
@@ -7,9 +7,10 @@
 
 use std::fmt::{self, Write};
 
+use crate::config::system_limits::most_clients;
 use crate::config::{
-    ANSWER_BUFFER, DESCRIPTORS_KEPT, ENTRY, FRONT, LOG, LONG_MESSAGE, Limits, MAX_CLIENTS,
-    READ_AHEAD, RECEIVE_BUFFER, SEND_BUFFER, SLOTS,
+    ANSWER_BUFFER, CLIENTS_PER_IP, ENTRY, FRONT, FRONT_PER_IP, LOG, LONG_MESSAGE, Limits,
+    MAX_CLIENTS, READ_AHEAD, RECEIVE_BUFFER, SEND_BUFFER, SLOTS,
 };
 
 const KIB: usize = 1024;
@@ -107,6 +108,23 @@ pub struct Capacity {
     pub clients_per_ip: usize,
     /// Connections that are not clients: requests that are read, pages that are sent.
     pub front: usize,
+    /// Of these, connections from one address beside its clients.
+    pub front_per_ip: usize,
+}
+
+impl Capacity {
+    /// No clients, and so many requests from anywhere.
+    pub const fn of_requests(front: usize) -> Self {
+        Capacity { clients: 0, clients_per_ip: 0, front, front_per_ip: front }
+    }
+
+    /// The same capacity with half of it at most for one address, unless `clients_per_ip` says
+    /// otherwise.
+    fn shared_fairly(self, clients_per_ip: Option<usize>) -> Self {
+        let half = |all: usize, most| (all / 2).clamp(1, most);
+        let clients_per_ip = clients_per_ip.unwrap_or(half(self.clients, CLIENTS_PER_IP));
+        Capacity { clients_per_ip, front_per_ip: half(self.front, FRONT_PER_IP), ..self }
+    }
 }
 
 /// What the memory is for.
@@ -126,23 +144,23 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// What `limits` allow when the system allows `descriptors` and has `memory`.
+    /// What `limits` allow when the system allows `connections` and has `memory`.
     ///
     /// # Errors
     /// When it does not fit: the settings and the arithmetic.
     pub fn new(
         limits: &Limits,
-        descriptors: usize,
+        connections: usize,
         memory: Option<usize>,
     ) -> Result<Budget, String> {
         if let Some(given) = limits.max_memory {
-            return Budget::of(limits, descriptors, given)
-                .map_err(|wanted| wanted.refusal(limits, descriptors, "--max-memory"));
+            return Budget::of(limits, connections, given)
+                .map_err(|wanted| wanted.refusal(limits, connections, "--max-memory"));
         }
         let most = memory.map_or(DEFAULT, |memory| memory / 4);
         let mut given = most.min(DEFAULT);
         loop {
-            match Budget::of(limits, descriptors, given) {
+            match Budget::of(limits, connections, given) {
                 // Who wants more clients than usual, and has the memory, need not say it twice.
                 Ok(budget)
                     if given < most
@@ -152,7 +170,7 @@ impl Budget {
                 Err(_) if given < most => {}
                 Err(wanted) => {
                     let name = "a quarter of the memory of this machine or cgroup,";
-                    return Err(wanted.refusal(limits, descriptors, name));
+                    return Err(wanted.refusal(limits, connections, name));
                 }
             }
             given = (given + given / 8).min(most);
@@ -160,21 +178,19 @@ impl Budget {
     }
 
     /// What fits `memory`; if that is not what was wanted, all that was.
-    fn of(limits: &Limits, descriptors: usize, memory: usize) -> Result<Budget, Budget> {
+    fn of(limits: &Limits, connections: usize, memory: usize) -> Result<Budget, Budget> {
         let Limits { max_message, max_clients_per_ip, .. } = *limits;
         let rest = memory.saturating_sub(PROGRAM);
         let (least, most) = SEND_BUFFER.into_inner();
         let mut budget = Budget {
             memory,
-            capacity: Capacity { clients: 0, clients_per_ip: max_clients_per_ip, front: 0 },
+            capacity: Capacity::of_requests(0),
             buffers: Buffers::of(least),
             log: LogBounds::new((rest / 12).min(LOG), max_message),
             slots: (rest / 16 / (SLOT * max_message)).clamp(1, SLOTS),
             max_message,
         };
-        // Of the descriptors, clients get three quarters at most.
-        let places = descriptors.saturating_sub(DESCRIPTORS_KEPT).max(2);
-        let wanted = limits.max_clients.unwrap_or(MAX_CLIENTS).min(places - places.div_ceil(4));
+        let wanted = limits.max_clients.unwrap_or(MAX_CLIENTS).min(most_clients(connections));
         budget.capacity.clients = wanted;
         budget.capacity.front = (rest / 16 / budget.connection()).clamp(FRONT_MIN, FRONT);
         let others = budget.sum() - wanted * budget.connection();
@@ -191,7 +207,8 @@ impl Budget {
         // What the clients leave is for more requests.
         budget.capacity.front = 0;
         let front = memory.saturating_sub(budget.sum()) / budget.connection();
-        budget.capacity.front = front.min(FRONT).min(places - budget.capacity.clients);
+        budget.capacity.front = front.min(FRONT).min(connections - budget.capacity.clients);
+        budget.capacity = budget.capacity.shared_fairly(max_clients_per_ip);
         Ok(budget)
     }
 
@@ -214,8 +231,8 @@ impl Budget {
     }
 
     /// Why it does not fit `memory`, which is called `name`, and what would.
-    fn refusal(&self, limits: &Limits, descriptors: usize, name: &str) -> String {
-        let fits = |memory: &usize| Budget::of(limits, descriptors, *memory).is_ok();
+    fn refusal(&self, limits: &Limits, connections: usize, name: &str) -> String {
+        let fits = |memory: &usize| Budget::of(limits, connections, *memory).is_ok();
         let enough = (1..1 << 20).map(|mib| mib * MIB).find(fits);
         let mut line = format!(
             "{name} {} is not enough for --max-clients {} and --max-message {}: it takes {self}",
@@ -298,23 +315,20 @@ mod tests {
         for memory in (3 * MIB..600 * MIB).step_by(MIB / 3) {
             for max_message in [1, 1000, 65_536, 1 << 20] {
                 for max_clients in [None, Some(1), Some(100), Some(2000)] {
-                    for descriptors in [64, 1024, PLENTY] {
+                    for connections in [3, 8, 1000, PLENTY] {
                         let limits = Limits {
                             max_message,
                             max_clients,
                             max_memory: Some(memory),
                             ..Limits::default()
                         };
-                        match Budget::new(&limits, descriptors, None) {
+                        match Budget::new(&limits, connections, None) {
                             Ok(budget) => {
                                 let Capacity { clients, front, .. } = budget.capacity;
                                 assert!(budget.sum() <= memory, "{budget}");
                                 assert!(clients > 0 && front > 0, "{budget}");
                                 assert!(clients <= max_clients.unwrap_or(MAX_CLIENTS));
-                                assert!(
-                                    clients + front + DESCRIPTORS_KEPT
-                                        <= descriptors.max(DESCRIPTORS_KEPT + 2)
-                                );
+                                assert!(clients + front <= connections);
                             }
                             Err(line) => assert!(line.contains("--max-memory"), "{line}"),
                         }
@@ -351,14 +365,31 @@ mod tests {
     }
 
     #[test]
-    fn places_follow_from_the_descriptors() {
-        let places = |max_clients, descriptors| {
+    fn slots_follow_from_the_connections() {
+        let slots = |max_clients, connections| {
             let limits = Limits { max_clients, ..Limits::default() };
-            let budget = Budget::new(&limits, descriptors, None).expect("it fits");
+            let budget = Budget::new(&limits, connections, None).expect("it fits");
             (budget.capacity.clients, budget.capacity.front)
         };
-        assert_eq!(places(None, 1024), (726, 242));
-        assert_eq!(places(Some(10), 1024), (10, 958));
-        assert_eq!(places(None, 64), (6, 2));
+        assert_eq!(slots(None, 968), (726, 242));
+        assert_eq!(slots(Some(10), 968), (10, 958));
+        assert_eq!(slots(None, 8), (6, 2));
+        assert_eq!(slots(None, 3), (1, 2));
+    }
+
+    #[test]
+    fn one_address_gets_half_at_most_unless_a_flag_says_more() {
+        let share = |max_clients_per_ip, memory| {
+            let limits = Limits { max_clients_per_ip, ..Limits::default() };
+            budget(&limits, memory).capacity
+        };
+        let large = share(None, usize::MAX);
+        assert_eq!((large.clients_per_ip, large.front_per_ip), (CLIENTS_PER_IP, FRONT_PER_IP));
+        for memory in (14 * MIB..64 * MIB).step_by(MIB) {
+            let Capacity { clients, clients_per_ip, front, front_per_ip } = share(None, memory);
+            assert_eq!(clients_per_ip, (clients / 2).clamp(1, CLIENTS_PER_IP));
+            assert_eq!(front_per_ip, (front / 2).clamp(1, FRONT_PER_IP));
+        }
+        assert_eq!(share(Some(1000), 32 * MIB).clients_per_ip, 1000);
     }
 }

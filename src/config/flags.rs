@@ -88,7 +88,7 @@ const FLAGS: &[Flag] = &[
     Flag {
         name: "max-clients",
         value: "N",
-        default: "1024, or what the memory and the descriptor limit allow",
+        default: "1024, or what the memory and the system allow",
         help: "clients at once; the next one gets 503",
         set: |config, value| {
             config.limits.max_clients =
@@ -99,11 +99,11 @@ const FLAGS: &[Flag] = &[
     Flag {
         name: "max-clients-per-ip",
         value: "N",
-        default: "64",
-        help: "clients at once from one address (IPv6: one /64); loopback is exempt",
+        default: "64, at most half of the clients",
+        help: "clients at once from one address (IPv6: a /64 from elsewhere); loopback is exempt",
         set: |config, value| {
             config.limits.max_clients_per_ip =
-                number(value, 1..=1_000_000, "a number from 1 to 1000000")?;
+                Some(number(value, 1..=1_000_000, "a number from 1 to 1000000")?);
             Ok(())
         },
     },

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use crate::config::cgroup;
+
 /// Bytes; none if the system does not say (only Linux does, in `/proc` and `/sys`).
 pub fn memory() -> Option<usize> {
     memory_by(|path| fs::read_to_string(path).ok())
@@ -11,20 +13,9 @@ pub fn memory() -> Option<usize> {
 /// What the files say that `read` gives.
 fn memory_by(read: impl Fn(&Path) -> Option<String>) -> Option<usize> {
     let machine = read("/proc/meminfo".as_ref()).and_then(|meminfo| mem_total(&meminfo));
-    let cgroups = read("/proc/self/cgroup".as_ref()).unwrap_or_default();
-    let limits = cgroups.lines().filter_map(|line| {
-        // See cgroups(7): NUMBER:CONTROLLERS:PATH, where version 2 has no controllers.
-        let (_, line) = line.split_once(':')?;
-        let (controllers, path) = line.split_once(':')?;
-        let (root, file) = match controllers {
-            "" => ("/sys/fs/cgroup", "memory.max"),
-            "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-            _ => return None,
-        };
-        // A limit of any group above holds too.
-        let group = Path::new(root).join(path.trim_start_matches('/'));
-        let groups = group.ancestors().take_while(|group| group.starts_with(root));
-        groups.filter_map(|group| read(&group.join(file))?.trim().parse().ok()).min()
+    let limits = cgroup::groups(&read, "memory").into_iter().filter_map(|(group, is_version_2)| {
+        let file = if is_version_2 { "memory.max" } else { "memory.limit_in_bytes" };
+        read(&group.join(file))?.trim().parse().ok()
     });
     machine.into_iter().chain(limits).min()
 }

@@ -4,8 +4,10 @@
 //! settings against each other.
 
 pub mod budget;
+mod cgroup;
 pub mod flags;
 pub mod host_memory;
+pub mod system_limits;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -61,11 +63,11 @@ pub struct Limits {
     /// Bytes of all that clients can make the server hold. None: what
     /// [`crate::config::budget::Budget::new`] finds.
     pub max_memory: Option<usize>,
-    /// Clients at once. None: as many as the memory and the descriptors allow, at most
-    /// [`MAX_CLIENTS`].
+    /// Clients at once. None: as many as the memory and the system allow, at most [`MAX_CLIENTS`].
     pub max_clients: Option<usize>,
-    /// Clients at once from one address (IPv6: one /64). Loopback is exempt.
-    pub max_clients_per_ip: usize,
+    /// Clients at once from one address, as [`crate::net::address`] counts. None: [`CLIENTS_PER_IP`],
+    /// at most half of the clients. Loopback is exempt.
+    pub max_clients_per_ip: Option<usize>,
     /// Bytes in one message from a client.
     pub max_message: usize,
     /// Bytes for one client alone (echoes, pongs) that it has not taken; see [`Limits::queue`].
@@ -115,7 +117,7 @@ impl Default for Limits {
         Limits {
             max_memory: None,
             max_clients: None,
-            max_clients_per_ip: 64,
+            max_clients_per_ip: None,
             max_message: 64 * 1024,
             max_queue: 128 * 1024,
             rate: 100,
@@ -134,12 +136,18 @@ impl Default for Limits {
 /// Clients at once when nobody says otherwise and the descriptors allow it.
 pub const MAX_CLIENTS: usize = 1024;
 
+/// Clients at once from one address when no flag says otherwise, at most half of the clients.
+pub const CLIENTS_PER_IP: usize = 64;
+
 /// A request head: this many bytes. Browsers send less than 2 KiB, cookies of other programs on
 /// the same host included.
 pub const HEAD_BYTES: usize = 8 * 1024;
 
 /// A request head: this many header fields.
 pub const HEAD_FIELDS: usize = 64;
+
+/// How long the list of this host's own IPv6 networks is good, by which addresses are counted.
+pub const OWN_NETWORKS_AGE: Duration = Duration::from_secs(5);
 
 /// A page's URL, as it comes in a link and its code: long enough for a name and a path, short
 /// enough for a code that a camera reads from a screen and that is no larger than the page's files.
@@ -149,8 +157,8 @@ pub const PAGE_URL_BYTES: usize = 200;
 /// So many that a thousand half-open connections leave room for people.
 pub const FRONT: usize = 1280;
 
-/// Of [`FRONT`], so many may come from one address beside its clients: what a few browsers open
-/// to load the page.
+/// Of [`FRONT`], so many may come from one address beside its clients, and at most half of them: what
+/// a few browsers open to load the page.
 pub const FRONT_PER_IP: usize = 32;
 
 /// Connections at the address of health and metrics: one monitor or a few, and people who look.
@@ -221,6 +229,9 @@ pub const RECEIVE_BUFFER: usize = 8 * 1024;
 
 /// Connections that the kernel may hold until they are accepted.
 pub const BACKLOG: i32 = 1024;
+
+/// Stack of a thread that lives as long as the server. Debug builds need more than release builds.
+pub const SERVER_STACK: usize = 256 * 1024;
 
 /// Stack of a thread that reads requests, and of one that serves a client. Only the pages that
 /// are touched count: about two for a client.

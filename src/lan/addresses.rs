@@ -1,6 +1,8 @@
 //! Under which addresses others on the network reach this machine.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use if_addrs::IfAddr;
 
 /// The URLs under which others can open the page of a server that listens at this address, the
 /// likeliest first. They are looked up each time, since a network gives out others as it likes.
@@ -42,6 +44,21 @@ fn own_addresses() -> Vec<IpAddr> {
             Vec::new()
         }
     }
+}
+
+/// The IPv6 networks (/64) of the interfaces that are up, without those of a single address.
+pub fn ipv6_networks() -> Vec<Ipv6Addr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        log::warn!("cannot list the networks of this machine: {error}");
+        Vec::new()
+    });
+    let network = |interface: &if_addrs::Interface| match &interface.addr {
+        IfAddr::V6(own) if own.prefixlen <= 64 => {
+            Some(Ipv6Addr::from_bits(own.ip.to_bits() >> 64 << 64))
+        }
+        _ => None,
+    };
+    interfaces.iter().filter(|interface| interface.is_oper_up()).filter_map(network).collect()
 }
 
 /// Transport-local IPv6 addresses need the name of an interface beside them, which no browser takes.

@@ -4,8 +4,7 @@
 //! or the system has nothing to give at the moment (say so once, wait a moment, try again).
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use crate::config::{ACCEPT_PAUSE, BACKLOG};
 use crate::http::refusal::Refusal;
 use crate::metrics::Metrics;
 use crate::net::conn::Conn;
+use crate::net::control::Commands;
 use crate::net::doorman::Doorman;
 use crate::net::slots::Slots;
 use crate::net::threads::Threads;
@@ -47,8 +47,8 @@ pub fn widen(socket: &TcpListener) -> io::Result<()> {
 pub struct Listener {
     /// Made ready by [`prepare`].
     pub socket: TcpListener,
-    /// Ends the loop when its other end is closed.
-    pub stop: UnixStream,
+    /// A stop, and probes.
+    pub commands: Commands,
     /// Slots for connections.
     pub places: Slots,
     /// Threads for connections.
@@ -68,6 +68,8 @@ impl Listener {
                 Ok((stream, peer)) => {
                     is_short = false;
                     self.admit(stream, peer);
+                    // In a flood of connections this loop does not get to wait.
+                    self.admit_probes();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if self.wait(None) {
@@ -109,14 +111,30 @@ impl Listener {
         }
     }
 
+    /// Serves probes, which are not in the network's counts. Where there is no slot or thread for
+    /// one it is closed, and that is its answer.
+    fn admit_probes(&self) {
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        for stream in self.commands.probes() {
+            if let Ok(place) = self.places.take(peer.ip()) {
+                let conn = Conn { stream, peer, place, metrics: self.metrics.clone() };
+                let _ = self.gates.serve(Arc::new(conn));
+            }
+        }
+    }
+
     /// Waits for a connection, or for `pause` whatever comes; true if it is time to stop.
     fn wait(&self, pause: Option<Duration>) -> bool {
         let timeout = pause.and_then(|pause| Timespec::try_from(pause).ok());
         let mut fds =
-            [PollFd::new(&self.stop, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
+            [PollFd::new(&self.commands, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
         let fds = if pause.is_some() { &mut fds[..1] } else { &mut fds[..] };
         // An error of poll itself is an interruption; the loop comes here again.
-        poll(fds, timeout.as_ref()).is_ok() && !fds[0].revents().is_empty()
+        let is_woken = poll(fds, timeout.as_ref()).is_ok() && !fds[0].revents().is_empty();
+        // Before the probes: a wake-up that is forgotten here has its probe there already.
+        let is_stop = is_woken && self.commands.is_stop();
+        self.admit_probes();
+        is_stop
     }
 }
 

@@ -1,6 +1,8 @@
 //! TCP connections about which nothing is known yet: accepted, counted, and given a thread.
 
+pub mod address;
 pub mod conn;
+pub mod control;
 pub mod deadline;
 pub mod doorman;
 pub mod listener;

@@ -6,12 +6,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::config::FRONT_PER_IP;
 use crate::config::budget::Capacity;
+use crate::net::address;
 
 /// Names one connection for as long as the server runs; never used twice.
 pub type ConnId = u64;
@@ -95,8 +95,8 @@ impl Slots {
     /// # Errors
     /// Why there is none.
     pub fn take(&self, peer: IpAddr) -> Result<Slot, Full> {
-        let Capacity { clients, clients_per_ip, front } = self.0.capacity;
-        let ip = counted(peer);
+        let Capacity { clients, clients_per_ip, front, front_per_ip } = self.0.capacity;
+        let ip = address::counted(peer);
         let mut book = self.book();
         if book.stopping {
             return Err(Full::Stopping);
@@ -106,7 +106,7 @@ impl Slots {
         }
         if let Some(ip) = ip {
             let here = book.by_ip.entry(ip).or_default();
-            if here.open >= clients_per_ip + FRONT_PER_IP {
+            if here.open >= clients_per_ip + front_per_ip {
                 return Err(Full::Here);
             }
             here.open += 1;
@@ -221,21 +221,11 @@ impl Drop for Slot {
     }
 }
 
-/// The address that a peer counts as: none for loopback, one for a whole IPv6 /64, which is what
-/// one machine is usually given.
-fn counted(peer: IpAddr) -> Option<IpAddr> {
-    match peer.to_canonical() {
-        ip if ip.is_loopback() => None,
-        IpAddr::V6(ip) => Some(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into()),
-        ip => Some(ip),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SMALL: Capacity = Capacity { clients: 3, clients_per_ip: 2, front: 2 };
+    const SMALL: Capacity = Capacity { clients: 3, clients_per_ip: 2, front: 2, front_per_ip: 5 };
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
@@ -260,8 +250,9 @@ mod tests {
     #[test]
     fn one_address_has_its_share() {
         let places = Slots::new(Capacity { clients: 1000, front: 1000, ..SMALL });
-        let taken: Vec<_> =
-            (0..2 + FRONT_PER_IP).map(|_| places.take(ip("192.0.2.1")).expect("a place")).collect();
+        let taken: Vec<_> = (0..2 + SMALL.front_per_ip)
+            .map(|_| places.take(ip("192.0.2.1")).expect("a place"))
+            .collect();
         assert_eq!(places.take(ip("::ffff:192.0.2.1")).err(), Some(Full::Here));
         assert!(places.take(ip("192.0.2.2")).is_ok(), "another address has a place");
         assert_eq!(taken[0].become_client(), Ok(()));
@@ -270,15 +261,6 @@ mod tests {
         drop(taken);
         let again = places.take(ip("192.0.2.1")).expect("a place");
         assert_eq!(again.become_client(), Ok(()));
-    }
-
-    #[test]
-    fn an_ipv6_network_counts_as_one_and_loopback_as_none() {
-        assert_eq!(counted(ip("2001:db8:1:2:3::4")), counted(ip("2001:db8:1:2::9")));
-        assert_ne!(counted(ip("2001:db8:1:2::4")), counted(ip("2001:db8:1:3::4")));
-        for loopback in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
-            assert_eq!(counted(ip(loopback)), None, "{loopback}");
-        }
     }
 
     #[test]

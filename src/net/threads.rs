@@ -7,11 +7,12 @@
 use std::convert::Infallible;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::{STACK, THREAD_LINGER};
 
@@ -20,8 +21,38 @@ pub struct Threads<J> {
     name: &'static str,
     serve: Arc<dyn Fn(J) + Send + Sync>,
     rest: Arc<Rest<J>>,
+    quota: Quota,
+}
+
+/// How many threads of all kinds there may be. A process that starts more than its addresses and
+/// mappings have room for is aborted, and not just refused a thread.
+#[derive(Clone)]
+pub struct Quota {
+    left: Arc<AtomicUsize>,
     /// Every thread holds one, so that the end of them all can be waited for.
-    alive: Sender<Infallible>,
+    _alive: Sender<Infallible>,
+}
+
+/// A thread's part of the quota.
+struct Permit(Quota);
+
+impl Quota {
+    /// At most so many threads. The receiver is disconnected when all have ended.
+    pub fn new(threads: usize) -> (Self, Receiver<Infallible>) {
+        let (alive, all_ended) = bounded(0);
+        (Quota { left: Arc::new(AtomicUsize::new(threads)), _alive: alive }, all_ended)
+    }
+
+    fn permit(&self) -> Option<Permit> {
+        let taken = self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        taken.is_ok().then(|| Permit(self.clone()))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.left.fetch_add(1, Relaxed);
+    }
 }
 
 /// Where threads wait for a job.
@@ -39,20 +70,20 @@ struct IdleThread<J> {
 }
 
 impl<J: Send + 'static> Threads<J> {
-    /// Threads named `name` that run `serve`. They hold `alive` as long as they run.
+    /// Threads named `name` that run `serve`, as far as the `quota` allows.
     pub fn new(
         name: &'static str,
-        alive: Sender<Infallible>,
+        quota: Quota,
         serve: impl Fn(J) + Send + Sync + 'static,
     ) -> Self {
         let rest = Rest(Mutex::new(Waiting { threads: Vec::new(), is_over: false }));
-        Threads { name, serve: Arc::new(serve), rest: Arc::new(rest), alive }
+        Threads { name, serve: Arc::new(serve), rest: Arc::new(rest), quota }
     }
 
     /// Has a thread serve `job`.
     ///
     /// # Errors
-    /// The job, when the system gives no thread for it.
+    /// The job, when neither the quota nor the system gives a thread for it.
     pub fn serve(&self, job: J) -> Result<(), (J, io::Error)> {
         let mut waiting = self.rest.lock();
         let Some(seat) = waiting.threads.pop() else {
@@ -66,13 +97,16 @@ impl<J: Send + 'static> Threads<J> {
     }
 
     fn start(&self, job: J) -> Result<(), (J, io::Error)> {
+        let Some(permit) = self.quota.permit() else {
+            return Err((job, io::Error::other("all threads are busy")));
+        };
         // A failed spawn drops what it was given, and the job has to be answered for.
         let slot = Arc::new(Mutex::new(Some(job)));
         let first = slot.clone();
-        let (serve, rest, alive) = (self.serve.clone(), self.rest.clone(), self.alive.clone());
+        let (serve, rest) = (self.serve.clone(), self.rest.clone());
         let name = self.name;
         let spawned = thread::Builder::new().name(name.into()).stack_size(STACK).spawn(move || {
-            let _alive = alive;
+            let _permit = permit;
             let mut job = take(&first);
             drop(first);
             while let Some(this) = job {
@@ -129,4 +163,26 @@ fn take<J>(slot: &Mutex<Option<J>>) -> Option<J> {
 
 fn put<J>(slot: &Mutex<Option<J>>, job: J) {
     *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Jobs that wait until they are told to end.
+    #[test]
+    fn a_quota_bounds_the_threads_of_all_kinds() {
+        let (quota, all_ended) = Quota::new(2);
+        let wait = |name| {
+            Threads::new(name, quota.clone(), |job: Receiver<Infallible>| {
+                let _ = job.recv();
+            })
+        };
+        let (some, others) = (wait("some"), wait("others"));
+        let (end, ended) = bounded::<Infallible>(0);
+        assert!(some.serve(ended.clone()).is_ok() && others.serve(ended.clone()).is_ok());
+        assert!(some.serve(ended.clone()).is_err() && others.serve(ended).is_err());
+        drop((end, some, others, quota));
+        assert!(all_ended.recv().is_err());
+    }
 }

@@ -1,8 +1,8 @@
-//! What a service manager gives the program, and what it is told: sd_listen_fds(3), sd_notify(3).
+//! The sockets that a service manager passes, and the notices that it gets: sd_listen_fds(3),
+//! sd_notify(3).
 //!
 //! The protocol is systemd's, which others speak too. Without a service manager nothing happens.
 
-use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
 use std::mem;
@@ -12,10 +12,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-
 use crate::config::NOTICE_TIMEOUT;
-use crate::room::event::{Event, answers};
 
 /// Sockets that listen already.
 #[derive(Debug, Default)]
@@ -87,12 +84,12 @@ fn listens(socket: &OwnedFd) -> io::Result<bool> {
         && sockopt::socket_acceptconn(socket)?)
 }
 
-/// Who started the program and wants to know how it is.
+/// The service manager that started the program.
 #[derive(Debug)]
 pub struct ServiceManager {
     /// Connected to it.
     socket: UnixDatagram,
-    /// How long it waits for a sign of life before it kills and starts again.
+    /// After how long without a sign of life it kills and restarts the program.
     watchdog: Option<Duration>,
 }
 
@@ -126,27 +123,19 @@ impl ServiceManager {
         self.tell(&format!("STOPPING=1\nSTATUS={status}"));
     }
 
-    /// Whether it waits for signs of life.
-    pub fn watches(&self) -> bool {
-        self.watchdog.is_some()
+    /// The server lives.
+    pub(crate) fn is_alive(&self) {
+        self.tell("WATCHDOG=1");
     }
 
-    /// Gives signs of life, if it waits for them, until `stop` has no sender any more: at half of
-    /// its time, and each only when the hub has answered. A hub that takes longer than the other
-    /// half hangs, or is of no use.
-    pub(crate) fn watch<O>(&self, inbox: &Sender<Event<O>>, stop: &Receiver<Infallible>) {
-        let Some(half) = self.watchdog.map(|watchdog| watchdog / 2) else { return };
-        while stop.recv_timeout(half) == Err(RecvTimeoutError::Timeout) {
-            self.vouch(inbox, half);
-        }
+    /// After how long without a sign of life it kills the server, if it waits for any.
+    pub(crate) fn watchdog_interval(&self) -> Option<Duration> {
+        self.watchdog
     }
 
-    fn vouch<O>(&self, inbox: &Sender<Event<O>>, patience: Duration) {
-        if answers(inbox, patience) {
-            self.tell("WATCHDOG=1");
-        } else {
-            log::error!("the hub does not answer within {patience:?}: no sign of life is given");
-        }
+    #[cfg(test)]
+    pub(crate) fn at(socket: UnixDatagram) -> Self {
+        ServiceManager { socket, watchdog: None }
     }
 
     fn tell(&self, state: &str) {
@@ -167,70 +156,4 @@ fn address(name: &OsString) -> io::Result<SocketAddr> {
         }
     }
     SocketAddr::from_pathname(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use crossbeam_channel::bounded;
-
-    use super::*;
-    use crate::config::INBOX;
-
-    /// A supervisor that waits for so long, and what it hears.
-    fn supervisor(watchdog: Duration) -> (ServiceManager, UnixDatagram) {
-        let (socket, hears) = UnixDatagram::pair().expect("sockets");
-        hears.set_nonblocking(true).expect("no waiting");
-        (ServiceManager { socket, watchdog: Some(watchdog) }, hears)
-    }
-
-    fn heard(hears: &UnixDatagram) -> Option<String> {
-        let mut notice = [0; 64];
-        let len = hears.recv(&mut notice).ok()?;
-        Some(String::from_utf8_lossy(&notice[..len]).into_owned())
-    }
-
-    const SOON: Duration = Duration::from_millis(1);
-    const LATE: Duration = Duration::from_secs(20);
-
-    #[test]
-    fn a_hub_that_works_is_vouched_for() {
-        let (supervisor, hears) = supervisor(LATE);
-        let (inbox, events) = bounded::<Event<()>>(0);
-        std::thread::scope(|scope| {
-            scope.spawn(|| supervisor.vouch(&inbox, LATE));
-            let asked = events.recv_timeout(LATE).expect("a question");
-            assert_eq!(heard(&hears), None, "before the answer");
-            drop(asked);
-        });
-        assert_eq!(heard(&hears).as_deref(), Some("WATCHDOG=1"));
-    }
-
-    /// Neither one that does not get to its events, nor one whose inbox is full besides.
-    #[test]
-    fn a_hub_that_hangs_is_not_vouched_for() {
-        let (supervisor, hears) = supervisor(LATE);
-        let (inbox, events) = bounded::<Event<()>>(INBOX);
-        for _ in 0..=INBOX {
-            supervisor.vouch(&inbox, SOON);
-        }
-        assert!(events.is_full());
-        assert_eq!(heard(&hears), None);
-        drop(events);
-        supervisor.vouch(&inbox, SOON);
-        assert_eq!(heard(&hears), None, "from a hub that has ended");
-    }
-
-    #[test]
-    fn watching_ends_with_the_server() {
-        let (supervisor, hears) = supervisor(LATE);
-        let (inbox, _events) = bounded::<Event<()>>(INBOX);
-        let (stop, stopped) = bounded(0);
-        drop(stop);
-        let began = Instant::now();
-        supervisor.watch(&inbox, &stopped);
-        assert!(began.elapsed() < LATE / 2);
-        assert_eq!(heard(&hears), None);
-    }
 }

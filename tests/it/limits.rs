@@ -50,7 +50,7 @@ fn places_come_back_however_a_client_leaves() {
 /// Loopback is exempt from the limit per address: a proxy comes from there.
 #[test]
 fn loopback_may_have_all_the_places() {
-    let server = TestServer::with(|config| config.limits.max_clients_per_ip = 1);
+    let server = TestServer::with(|config| config.limits.max_clients_per_ip = Some(1));
     let mut clients: Vec<_> = (0..50).map(|id| server.join(id)).collect();
     clients[0].says_and_hears(0, "hello");
     clients[49].hears(&says(0, "hello"));

@@ -83,7 +83,7 @@ fn one_address_has_its_share_of_the_places() {
         own("10.99.0.2");
         let server = TestServer::with(|config| {
             config.listen = ([0; 4], 0).into();
-            config.limits.max_clients_per_ip = 2;
+            config.limits.max_clients_per_ip = Some(2);
         });
         let mut first = join_at(&server, "10.99.0.1", 1);
         let mut second = join_at(&server, "10.99.0.1", 2);
@@ -110,7 +110,7 @@ fn a_network_of_ipv6_is_one_address() {
         own("10.99.0.1");
         let server = TestServer::with(|config| {
             config.listen = ([0u16; 8], 0).into();
-            config.limits.max_clients_per_ip = 1;
+            config.limits.max_clients_per_ip = Some(1);
         });
         let _first = join_at(&server, "fd00:1::1", 1);
         is_refused(&server, "fd00:1::2");
@@ -130,7 +130,7 @@ fn one_address_has_its_share_of_connections() {
         own("10.99.0.2");
         let server = TestServer::with(|config| {
             config.listen = ([0; 4], 0).into();
-            config.limits.max_clients_per_ip = 4;
+            config.limits.max_clients_per_ip = Some(4);
         });
         let crowd: Vec<_> = (0..4 + 32).map(|_| connect_at(&server, "10.99.0.1")).collect();
         is_refused(&server, "10.99.0.1");
@@ -188,7 +188,7 @@ fn a_thousand_clients_that_vanish_are_missed_once_each() {
         own("10.99.0.1");
         let server = TestServer::with(|config| {
             config.listen = ([0; 4], 0).into();
-            config.limits.max_clients_per_ip = VANISHING as usize;
+            config.limits.max_clients_per_ip = Some(VANISHING as usize);
             // Longer than it takes until all of them have come.
             config.limits.ping_interval = Duration::from_secs(5);
             config.limits.ping_timeout = Duration::from_millis(500);

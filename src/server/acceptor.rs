@@ -1,0 +1,59 @@
+//! A listening socket with its accept thread, its threads for requests and its slots.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+
+use crate::config::budget::Capacity;
+use crate::metrics::Metrics;
+use crate::net::conn::Conn;
+use crate::net::control::{self, Control, Prober};
+use crate::net::doorman::Doorman;
+use crate::net::listener::Listener;
+use crate::net::slots::Slots;
+use crate::net::threads::Threads;
+use crate::server::thread::{ServerThread, cannot_start};
+use crate::server::{ServerError, StopReason};
+
+/// Accepts connections until it is closed.
+pub struct Acceptor {
+    slots: Slots,
+    control: Control,
+    thread: ServerThread,
+}
+
+impl Acceptor {
+    /// Starts accepting on a socket, in a thread of this `name`.
+    pub fn start(
+        name: &'static str,
+        stop: &Sender<StopReason>,
+        socket: TcpListener,
+        capacity: Capacity,
+        gates: Threads<Arc<Conn>>,
+        doorman: Doorman,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, ServerError> {
+        let (control, commands) = control::pair().map_err(|error| cannot_start(name, &error))?;
+        let slots = Slots::new(capacity);
+        let places = slots.clone();
+        let listener = Listener { socket, commands, places, gates, doorman, metrics };
+        let thread = ServerThread::spawn(name, stop, move || listener.run())?;
+        Ok(Acceptor { slots, control, thread })
+    }
+
+    /// Asks it for signs of life.
+    pub fn prober(&self) -> Prober {
+        self.control.prober()
+    }
+
+    /// Lets nobody in any more. The open connections are in these slots. An accept thread that has
+    /// not ended by `deadline` is the error beside them.
+    pub fn close(self, deadline: Instant) -> (Slots, Result<(), &'static str>) {
+        drop(self.control);
+        let joined = self.thread.join_by(deadline);
+        self.slots.close();
+        (self.slots, joined)
+    }
+}

@@ -1,0 +1,155 @@
+//! Starts the threads, the ones that others rely on first.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use crossbeam_channel::{Sender, bounded};
+
+use crate::client::permits::Permits;
+use crate::client::session::{Host, Inbox, Session};
+use crate::config::budget::Capacity;
+use crate::config::{ADMIN_PLACES, AdminListen, INBOX};
+use crate::history::Log;
+use crate::http::admin::Admin;
+use crate::http::origin::Access;
+use crate::http::page::Page;
+use crate::http::{Gate, Site};
+use crate::metrics::Metrics;
+use crate::net::conn::Conn;
+use crate::net::doorman::Doorman;
+use crate::net::threads::{Quota, Threads};
+use crate::outbox::flusher::{Flusher, Wake};
+use crate::room::hub::Hub;
+use crate::server::acceptor::Acceptor;
+use crate::server::stop::Running;
+use crate::server::systemd::ServiceManager;
+use crate::server::thread::{ServerThread, cannot_start};
+use crate::server::{Server, ServerError, StopReason, watchdog};
+
+/// Starts a server that listens.
+pub fn start(server: Server) -> Result<Running, ServerError> {
+    let Server { room, admin: admin_socket, config, budget, system, manager, stop: (stop, _) } =
+        server;
+    let limits = config.limits;
+    let (capacity, buffers) = (budget.capacity, budget.buffers);
+    let bound = system.bound_of(&budget, &limits);
+    if let Some(wanted) = limits.max_clients.filter(|wanted| *wanted > capacity.clients) {
+        log::warn!("only {} clients of --max-clients {wanted} fit {bound}", capacity.clients);
+    }
+    let metrics = Arc::new(Metrics::new());
+    let (flusher, flusher_thread) =
+        Flusher::start(metrics.clone()).map_err(|error| cannot_start("flusher", &error))?;
+    let waker = flusher.waker().clone();
+    let log = Arc::new(Log::new(budget.log, move || waker.wake()));
+    flusher.watch_room(&log);
+    let (inbox, events) = bounded(INBOX);
+    let (hub, counts) = (Hub::new(log.clone()), metrics.clone());
+    let hub_thread = ServerThread::spawn("hub", &stop, move || hub.run(&events, &counts))?;
+    let (doorman, refuse) = Doorman::new(metrics.clone());
+    let doorman_thread = ServerThread::spawn("doorman", &stop, refuse)?;
+
+    let (quota, all_ended) = Quota::new(system.threads(capacity.clients + capacity.front));
+    let host = Arc::new(Host {
+        limits: limits.clone(),
+        echo: config.echo,
+        inbox: inbox.clone(),
+        log: log.clone(),
+        flusher,
+        piece: buffers.piece(),
+        permits: Permits::new(budget.slots),
+    });
+    let admin = Arc::new(Admin { metrics: metrics.clone(), inbox: inbox.clone() });
+    let access = Access::new(&config.allow_origin, &config.allow_host);
+    let page = Page::new(limits.max_message);
+    let (room_socket, address) = room;
+    let is_admin_here = admin_socket.is_none() && config.admin == AdminListen::WithTheRoom;
+    let gate = Gate {
+        limits: limits.clone(),
+        site: Some(Site { access, page, listening: address }),
+        admin: is_admin_here.then(|| admin.clone()),
+    };
+    let gates = gates("gate", gate, host, &quota);
+    let room_acceptor = Acceptor::start(
+        "accept",
+        &stop,
+        room_socket,
+        capacity,
+        gates,
+        doorman.clone(),
+        metrics.clone(),
+    )?;
+    let status = format!("serving on {address}: {} clients at most", capacity.clients);
+    log::info!("{status}");
+    log::info!("memory at most: {budget}; the number of clients follows from {bound}");
+    let admin_acceptor = match admin_socket {
+        Some((socket, address)) => {
+            let gate = Gate { limits: limits.clone(), site: None, admin: Some(admin) };
+            let gates = Threads::new("admin", quota, move |conn| drop(gate.admit(conn)));
+            let capacity = Capacity::of_requests(ADMIN_PLACES);
+            let metrics = metrics.clone();
+            let acceptor =
+                Acceptor::start("admin accept", &stop, socket, capacity, gates, doorman, metrics)?;
+            log::info!("health and metrics at {address}");
+            Some(acceptor)
+        }
+        None => None,
+    };
+
+    let manager = manager.map(Arc::new);
+    if let Some(manager) = &manager {
+        manager.ready(&status);
+    }
+    // After the notice of readiness, which is to be the first.
+    let (stop_watchdog, watchdog) = match &manager {
+        Some(manager) => start_watchdog(manager, &room_acceptor, &inbox, &stop)?,
+        None => (None, None),
+    };
+    // The watchdog has a sender of the hub's inbox, so it ends first.
+    let flusher_thread = ServerThread::of("flusher", flusher_thread);
+    let threads = watchdog.into_iter().chain([hub_thread, flusher_thread, doorman_thread]);
+    Ok(Running {
+        room: room_acceptor,
+        admin: admin_acceptor,
+        inbox,
+        log,
+        metrics,
+        manager,
+        stop_watchdog,
+        threads: threads.collect(),
+        all_ended,
+        stop_timeout: limits.stop_timeout,
+    })
+}
+
+/// The threads that read the requests of the room's address, and those of its clients.
+fn gates(name: &'static str, gate: Gate, host: Arc<Host>, quota: &Quota) -> Threads<Arc<Conn>> {
+    let of_clients = host.clone();
+    let clients =
+        Threads::new("client", quota.clone(), move |session: Session| session.run(&of_clients));
+    Threads::new(name, quota.clone(), move |conn| {
+        if let Some(session) = gate.admit(conn) {
+            // A client's thread has never been deep and has touched less of its stack. Where there is
+            // no other thread to be had, this one serves the client.
+            if let Err((session, _)) = clients.serve(session) {
+                session.run(&host);
+            }
+        }
+    })
+}
+
+/// Starts the watchdog, if the service manager wants one. Dropping the sender ends it.
+#[allow(clippy::type_complexity)]
+fn start_watchdog(
+    manager: &Arc<ServiceManager>,
+    acceptor: &Acceptor,
+    inbox: &Inbox,
+    stop: &Sender<StopReason>,
+) -> Result<(Option<Sender<Infallible>>, Option<ServerThread>), ServerError> {
+    let Some(interval) = manager.watchdog_interval() else { return Ok((None, None)) };
+    let (stop_watchdog, stopped) = bounded(0);
+    let (manager, prober, inbox) = (manager.clone(), acceptor.prober(), inbox.clone());
+    let thread = ServerThread::spawn("watchdog", stop, move || {
+        watchdog::run(&manager, interval, &prober, &inbox, &stopped);
+    })?;
+    Ok((Some(stop_watchdog), Some(thread)))
+}
