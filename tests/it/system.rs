@@ -1,13 +1,17 @@
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::process::{self, Child, Command, ExitStatus, Stdio};
 
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use rustix::io::{fcntl_dupfd_cloexec, ioctl_fionbio};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getuid, kill_process};
 
-use crate::cli::{Program, roomd};
-use crate::support::{Peer, eventually, get};
+use crate::cli::{Program, fails, roomd};
+use crate::support::{Client, PATIENCE, Peer, UPGRADE, eventually, get, says, started_by};
 
 /// A process that ends with the test.
 struct Process(Child);
@@ -103,4 +107,198 @@ fn the_log_counts_refusals_that_come_too_fast() {
     // Some of the first flood may be told after the second began.
     assert!(refused.len() + log.iter().filter_map(left_out).sum::<usize>() >= 100, "{log:#?}");
     assert!(refused.len() < 50 && refused.iter().all(|line| line.len() < 2200), "{log:#?}");
+}
+
+/// The program with limits of the shell's `ulimit`, such as `-v 60000`.
+fn limited(limits: &str, args: &[&str]) -> Command {
+    let program = roomd(args);
+    let mut command = Command::new("/bin/sh");
+    let script = format!("ulimit {limits} && exec \"$0\" \"$@\"");
+    command.env_clear().arg("-c").arg(script).arg(program.get_program()).args(program.get_args());
+    command
+}
+
+/// Fills the room, and holds on to more connections than there are slots. Those who are in talk on, and
+/// those beyond are told that the server is full.
+#[track_caller]
+fn is_full_but_serves(program: &Program, clients: usize) {
+    let mut members: Vec<Client> = (0..clients as i64).map(|id| program.join(id)).collect();
+    let mut refused = 0;
+    let mut crowd = Vec::new();
+    for _ in 0..1000 {
+        let mut peer = program.connect();
+        if refused < 5 {
+            // One that is refused at once may be gone before it has asked.
+            let _ = peer.stream.write_all(get("/ws/1", UPGRADE).as_bytes());
+            peer.response().refuses(503, "all places are taken");
+            refused += 1;
+        } else {
+            crowd.push(peer);
+        }
+    }
+    let (first, others) = members.split_first_mut().expect("a client");
+    first.says_and_hears(0, "it is crowded");
+    others.iter_mut().for_each(|other| other.hears(&says(0, "it is crowded")));
+    drop(crowd);
+    eventually("the page", || (program.ask(get("/", "")).status == 200).then_some(()));
+}
+
+/// How many clients the program says that there is room for, and what bounds them.
+#[track_caller]
+fn room_for(program: &Program) -> (usize, String) {
+    let line = program.line("clients at most");
+    let number = line.split(" clients at most").next().and_then(|line| line.rsplit(' ').next());
+    let clients = number.and_then(|number| number.parse().ok()).expect("a number");
+    (clients, program.line("the number of clients follows from "))
+}
+
+/// A thread takes addresses, and a process that has none left is aborted.
+#[test]
+fn a_small_address_space_means_few_clients() {
+    for megabytes in [40, 60, 100] {
+        let mut command = limited(&format!("-v {megabytes}000"), &["--listen=127.0.0.1:0"]);
+        let mut program = Program::of(&mut command);
+        let (clients, bound) = room_for(&program);
+        assert!(bound.contains("the address space limit of "), "{bound}");
+        assert!((megabytes / 3..4 * megabytes).contains(&clients), "{clients} in {megabytes} MB");
+        is_full_but_serves(&program, clients);
+        program.signal(Signal::TERM);
+        assert_eq!(program.ends().code(), Some(0));
+    }
+}
+
+/// As nobody, whom RLIMIT_NPROC holds for, or as the user of the tests.
+#[test]
+fn few_processes_mean_few_clients() {
+    // Others of this user have processes too, and it is not known how many.
+    let of_user = |uid: u32| {
+        let tasks = fs::read_dir("/proc").expect("processes").filter_map(|entry| {
+            let status = fs::read_to_string(entry.ok()?.path().join("status")).ok()?;
+            let number = |name| {
+                let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+                line.split_whitespace().next()?.parse::<u32>().ok()
+            };
+            (number("Uid:")? == uid).then(|| number("Threads:"))?
+        });
+        tasks.sum::<u32>()
+    };
+    const SOMEBODY: u32 = 64_321;
+    let uid = if getuid().is_root() { SOMEBODY } else { getuid().as_raw() };
+    let limit = of_user(uid) + 100;
+    // Opened here, since the user that it runs as may not reach the file by its path.
+    let script = format!("ulimit -u {limit} && exec /proc/self/fd/0 --listen 127.0.0.1:0");
+    let mut command = started_by(&["bash", "-c", &script], "");
+    command.env_clear().stdin(File::open(env!("CARGO_BIN_EXE_roomd")).expect("the program"));
+    if getuid().is_root() {
+        command.uid(uid).gid(uid);
+    }
+    let program = Program::of(&mut command);
+    let (clients, bound) = room_for(&program);
+    assert!(bound.contains("the process limit of this user"), "{bound}");
+    assert!((20..60).contains(&clients), "{clients} clients");
+    is_full_but_serves(&program, clients);
+}
+
+#[test]
+fn too_few_descriptors_for_a_client_and_the_page_are_one_line() {
+    let parts = ["the descriptor limit of 16", "one client, the page and health", "ulimit -n"];
+    fails(&mut limited("-n 16", &["--listen=127.0.0.1:0"]), 1, &parts);
+    fails(&mut limited("-n 58", &["--listen=127.0.0.1:0"]), 1, &["to 59 at least"]);
+    let program = Program::of(&mut limited("-n 59", &["--listen=127.0.0.1:0"]));
+    let mut client = program.join(1);
+    assert_eq!(program.ask(get("/", "")).status, 200);
+    assert_eq!(program.ask(get("/healthz", "")).status, 200);
+    client.says_and_hears(1, "alone");
+}
+
+/// A thread of the program that stands still until this is dropped.
+struct Hanging(nix::unistd::Pid);
+
+impl Hanging {
+    #[track_caller]
+    fn thread(program: &Program, name: &str) -> Self {
+        let tasks = format!("/proc/{}/task", program.pid().as_raw_nonzero());
+        let tid = eventually("the thread", || {
+            fs::read_dir(&tasks).expect("threads").flatten().find_map(|task| {
+                let comm = fs::read_to_string(task.path().join("comm")).ok()?;
+                (comm.trim_end() == name).then(|| task.file_name().to_str()?.parse().ok())?
+            })
+        });
+        let tid = nix::unistd::Pid::from_raw(tid);
+        ptrace::seize(tid, ptrace::Options::empty()).expect("this test needs ptrace");
+        ptrace::interrupt(tid).expect("a thread");
+        waitpid(tid, Some(WaitPidFlag::__WALL)).expect("a thread that has stopped");
+        Hanging(tid)
+    }
+
+    /// Lets go of the thread when its process has ended.
+    fn is_gone(&self) -> bool {
+        let flags = WaitPidFlag::__WALL | WaitPidFlag::WNOHANG;
+        !waitpid(self.0, Some(flags)).is_ok_and(|status| status.pid().is_none())
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        // It fails when the thread has ended.
+        let _ = ptrace::detach(self.0, None);
+    }
+}
+
+/// Whatever hangs, a stop ends the process, soon, and says what it was.
+#[test]
+fn a_stop_does_not_wait_for_threads_that_hang() {
+    for name in ["hub", "flusher", "doorman", "accept", "gate"] {
+        let mut program = Program::start(&[]);
+        let _client = program.join(1);
+        let request = program.connect();
+        let thread = Hanging::thread(&program, name);
+        program.signal(Signal::TERM);
+        eventually("the end of the thread", || thread.is_gone().then_some(()));
+        assert_eq!(program.ends().code(), Some(1), "{name}");
+        let log = program.lines_to_the_end();
+        let last = log.last().expect("a line");
+        let culprit = if name == "gate" { "connection" } else { name };
+        assert!(last.starts_with("roomd: the stop is incomplete"), "{log:#?}");
+        assert!(last.contains(culprit), "{last}");
+        drop(request);
+    }
+}
+
+/// The watchdog vouches for the accept loop, HTTP and the hub, as long as all of them live.
+#[test]
+fn the_watchdog_notices_each_thread_that_hangs() {
+    let path = std::env::temp_dir().join(format!("roomd-test-watchdog-{}", process::id()));
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let mut command = roomd(&["--listen=127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
+    let program = Program::of(&mut command);
+    fs::remove_file(path).expect("a socket");
+    let hears = || {
+        let mut notice = [0; 1000];
+        let len = socket.recv(&mut notice).expect("a notice");
+        String::from_utf8_lossy(&notice[..len]).into_owned()
+    };
+    assert!(hears().starts_with("READY=1"));
+    for (name, part) in [("accept", "connections are not accepted"), ("hub", "the hub does not")] {
+        assert_eq!(hears(), "WATCHDOG=1");
+        let thread = Hanging::thread(&program, name);
+        program.line(part);
+        // What was sent before that has arrived.
+        socket.set_nonblocking(true).expect("no waiting");
+        while socket.recv(&mut [0; 1000]).is_ok() {}
+        program.line(part);
+        let error = socket.recv(&mut [0; 1000]).expect_err("it vouches for a thread that hangs");
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        socket.set_nonblocking(false).expect("waiting");
+        drop(thread);
+    }
+    assert_eq!(hears(), "WATCHDOG=1");
+}
+
+#[test]
+fn settings_that_do_not_fit_each_other_are_one_line_and_exit_code_2() {
+    let same = ["--listen=127.0.0.1:8765", "--admin-listen=127.0.0.1:8765"];
+    fails(&mut roomd(&same), 2, &["--admin-listen 127.0.0.1:8765", "--listen"]);
 }
