@@ -122,6 +122,58 @@ fn a_network_of_ipv6_is_one_address() {
     });
 }
 
+/// On a network of this host each machine has an address of its own, also with IPv6.
+#[test]
+fn machines_of_an_ipv6_network_of_this_host_count_alone() {
+    in_own_network("machines_of_an_ipv6_network_of_this_host_count_alone", || {
+        ip("addr add fd00:1::1/64 dev lo nodad");
+        ["fd00:1::2", "fd00:2::1", "fd00:2::2"].into_iter().for_each(own);
+        let server = TestServer::with(|config| {
+            config.listen = ([0u16; 8], 0).into();
+            config.limits.max_clients_per_ip = Some(1);
+        });
+        let _neighbours = [join_at(&server, "fd00:1::1", 1), join_at(&server, "fd00:1::2", 2)];
+        is_refused(&server, "fd00:1::1");
+        is_refused(&server, "fd00:1::2");
+        let _stranger = join_at(&server, "fd00:2::1", 3);
+        is_refused(&server, "fd00:2::2");
+    });
+}
+
+/// On a small host, too, one address leaves half of the slots to others.
+#[test]
+fn one_address_gets_half_of_the_slots_at_most() {
+    in_own_network("one_address_gets_half_of_the_slots_at_most", || {
+        own("10.99.0.1");
+        own("10.99.0.2");
+        let fill = |server: &TestServer, address: &str| {
+            let client = |id| {
+                let mut peer = connect_at(server, address);
+                peer.send(get(&format!("/ws/{id}"), UPGRADE));
+                peer.upgraded_unless_full()
+            };
+            (0..).map_while(client).collect::<Vec<_>>()
+        };
+        let small = |max_clients_per_ip| {
+            TestServer::with(|config| {
+                config.listen = ([0; 4], 0).into();
+                config.limits.max_memory = Some(8 << 20);
+                config.limits.max_clients_per_ip = max_clients_per_ip;
+            })
+        };
+        let server = small(None);
+        let greedy = fill(&server, "10.99.0.1");
+        is_refused(&server, "10.99.0.1");
+        // Connections that ask for nothing do not take the rest, either.
+        let _idle: Vec<_> = (0..64).map(|_| connect_at(&server, "10.99.0.1")).collect();
+        let others = fill(&server, "10.99.0.2");
+        assert!(greedy.len() > 5 && others.len() == greedy.len(), "{}", others.len());
+        // The flag wins.
+        let all = fill(&small(Some(1000)), "10.99.0.1");
+        assert!(all.len() >= 2 * greedy.len(), "{} of {}", all.len(), greedy.len());
+    });
+}
+
 /// One machine that opens connections and asks for nothing leaves room for the others.
 #[test]
 fn one_address_has_its_share_of_connections() {
