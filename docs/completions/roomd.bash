@@ -1,4 +1,4 @@
-# bash completion for roomd; made from the table in src/args.rs by `make manual`
+# bash completion for roomd; made from the table in src/config/flags.rs by `make manual`
 _roomd() {
     local word=${COMP_WORDS[COMP_CWORD]} flag=${COMP_WORDS[COMP_CWORD - 1]} words=
     # --flag=value comes as three words.

@@ -1,4 +1,4 @@
-# fish completion for roomd; made from the table in src/args.rs by `make manual`
+# fish completion for roomd; made from the table in src/config/flags.rs by `make manual`
 complete -c roomd -f
 complete -c roomd -l listen -x -d 'where to listen; [::]:8000 opens the room to the network'
 complete -c roomd -l admin-listen -x -d 'where /healthz and /metrics are found, and nothing else; off: nowhere'

@@ -294,6 +294,15 @@ mod tests {
     }
 
     #[test]
+    fn the_admin_address_is_another_one() {
+        let listen = Config::default().listen;
+        let config = |admin| Config { admin, ..Config::default() };
+        let error = config(AdminListen::At(listen)).check().expect_err("the same address");
+        assert!(error.contains("--admin-listen 127.0.0.1:8000"), "{error}");
+        assert_eq!(config(AdminListen::At(([127, 0, 0, 1], 8001).into())).check(), Ok(()));
+    }
+
+    #[test]
     fn a_queue_has_room_for_an_answer() {
         let limits = Limits { max_message: 65_536, max_queue: 40_000, ..Limits::default() };
         assert!(limits.queue() > 65_536 + ANSWER_BUFFER);

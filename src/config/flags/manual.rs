@@ -12,7 +12,7 @@ use log::LevelFilter;
 use super::{FLAGS, Flag};
 
 /// What every file says about itself.
-const ORIGIN: &str = "made from the table in src/args.rs by `make manual`";
+const ORIGIN: &str = "made from the table in src/config/flags.rs by `make manual`";
 
 /// The flags that are not in the table: letter, name, what they do.
 const OTHERS: [(char, &str, &str); 2] =
@@ -55,7 +55,7 @@ Standard error has a line that says why, and what to do.
 The command line or a variable could not be understood.
 .SH SIGNALS
 .TP
-.BR SIGTERM ", " SIGINT
+.BR SIGTERM ", " SIGINT ", " SIGHUP
 Nobody is let in any more, what was said still goes out, and everybody is
 disconnected with close code 1001.
 That takes a few seconds at most, even with clients that are stuck.
@@ -132,7 +132,7 @@ fn man() -> String {
         env!("CARGO_PKG_VERSION")
     );
     for flag in FLAGS {
-        let value = match flag.value {
+        let value = match flag.takes.word() {
             "" => String::new(),
             value => format!(" \\fI{}\\fR", roff(value)),
         };
@@ -167,7 +167,7 @@ fn bash() -> String {
         let values = values(flag);
         if !values.is_empty() {
             let _ = writeln!(known, "        {name}) words='{values}' ;;");
-        } else if !flag.value.is_empty() {
+        } else if !flag.takes.word().is_empty() {
             unknown.push(name.clone());
         }
         all.push(name);
@@ -207,7 +207,7 @@ fn zsh() -> String {
     let mut out = format!("#compdef roomd\n# zsh completion for roomd; {ORIGIN}\n_arguments \\\n");
     for flag in FLAGS {
         let again = if flag.help.contains("repeat") { "*" } else { "" };
-        let (sign, value) = match (flag.value, values(flag)) {
+        let (sign, value) = match (flag.takes.word(), values(flag)) {
             ("", _) => ("", String::new()),
             (value, values) if values.is_empty() => ("=", format!(":{}: ", escape(value))),
             (value, values) => ("=", format!(":{}:({values})", escape(value))),
@@ -227,7 +227,7 @@ fn fish() -> String {
     let escape = |text: &str| text.replace('\\', r"\\").replace('\'', r"\'");
     let mut out = format!("# fish completion for roomd; {ORIGIN}\ncomplete -c roomd -f\n");
     for flag in FLAGS {
-        let value = match (flag.value, values(flag)) {
+        let value = match (flag.takes.word(), values(flag)) {
             ("", _) => String::new(),
             (_, values) if values.is_empty() => " -x".into(),
             (_, values) => format!(" -x -a '{values}'"),
