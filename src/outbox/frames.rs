@@ -1,6 +1,8 @@
 //! Entries of a log as frames: encoded once, and sent to many.
 
-use crate::history::chunk::{Entry, Kind, Position};
+use std::sync::Arc;
+
+use crate::history::chunk::{Chunk, Entry, Kind, Position};
 use crate::history::ring::Ring;
 use crate::wire;
 
@@ -119,12 +121,18 @@ pub struct Encoder {
 const KEEP: usize = 64 * 1024;
 
 impl Encoder {
-    /// The frames around this `entry` of the ring; none if the ring does not have it.
-    pub fn frames(&mut self, ring: &Ring, entry: u64) -> Option<&Frames> {
+    /// The frames around this `entry` of the ring; none if the ring does not have it. It may have been
+    /// taken from there before: then it is in `chunk`.
+    pub fn frames(
+        &mut self,
+        ring: &Ring,
+        entry: u64,
+        chunk: Option<&Arc<Chunk>>,
+    ) -> Option<&Frames> {
         let is_here = self.ring == Some(ring.id())
             && (self.frames.start().entry..self.frames.end().entry).contains(&entry);
         if !is_here {
-            let chunk = ring.chunk(entry)?;
+            let chunk = chunk.cloned().or_else(|| ring.chunk(entry))?;
             self.ring = Some(ring.id());
             self.frames.restart(chunk.start(), KEEP);
             for (n, entry) in chunk.entries(0).enumerate() {
@@ -133,15 +141,6 @@ impl Encoder {
         }
         Some(&self.frames)
     }
-}
-
-/// The frame of one entry; none if the ring does not have it.
-pub fn frame(ring: &Ring, entry: u64) -> Option<Vec<u8>> {
-    let chunk = ring.chunk(entry)?;
-    let first = usize::try_from(entry - chunk.start().entry).ok()?;
-    let mut frame = Vec::new();
-    encode(&mut frame, &chunk.entries(first).next()?);
-    Some(frame)
 }
 
 /// Appends the frame by which clients hear of `entry`.

@@ -21,7 +21,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::history::Log;
-use crate::history::chunk::Position;
+use crate::history::chunk::{Chunk, Position};
 use crate::history::flow::Lag;
 use crate::outbox::frames::{Cursor, Encoder, Frames};
 use crate::outbox::queue::Queue;
@@ -80,6 +80,8 @@ struct State {
     lag: Option<Lag>,
     /// Where the room ends for a client that is leaving.
     until: u64,
+    /// The chunk with the entry whose frame is torn, for a client that has let go of the log.
+    torn: Option<Arc<Chunk>>,
     /// It was closed because it read too slowly.
     is_evicted: bool,
     /// When the queue has to be empty, or the client gone.
@@ -137,6 +139,7 @@ impl<T: Transport> Outbox<T> {
                 log: None,
                 lag: None,
                 until: 0,
+                torn: None,
                 is_evicted: false,
                 deadline: None,
                 late: 0,
@@ -369,17 +372,11 @@ impl<T: Transport> Outbox<T> {
         self.transport.evicted();
         state.deadline = Some(Instant::now() + self.bounds.close_timeout);
         state.queue.keep_torn();
-        let torn = std::mem::take(&mut state.cursor.torn);
-        if torn > 0 {
-            let entry = state.cursor.position.entry;
-            let frame = state.log.as_ref().and_then(|log| frames::frame(&log.ring, entry));
-            match frame.as_ref().and_then(|frame| frame.get(torn..)) {
-                // Nothing else can be torn.
-                Some(rest) => state.queue = Queue::of(rest.to_vec()),
-                None => return self.end(state),
-            }
+        state.until = state.cursor.position.entry;
+        if state.cursor.torn > 0 {
+            state.torn = state.log.as_ref().and_then(|log| log.ring.chunk(state.until));
+            state.until += 1;
         }
-        state.until = 0;
         state.lag = None;
         state.last = Some(Queue::of(CloseReason::TooSlow.frame()));
     }
@@ -388,9 +385,8 @@ impl<T: Transport> Outbox<T> {
         state.phase = Phase::Closed;
         state.queue = Queue::default();
         state.last = None;
-        state.until = 0;
-        state.lag = None;
-        state.log = None;
+        (state.until, state.torn) = (0, None);
+        (state.lag, state.log) = (None, None);
         self.transport.cut();
     }
 
@@ -434,7 +430,7 @@ impl State {
     /// log does not have it any more.
     fn news<'a>(&self, encoder: &'a mut Encoder) -> Option<(&'a Frames, &'a [u8])> {
         let (log, cursor) = (self.log.as_ref()?, self.cursor);
-        let frames = encoder.frames(&log.ring, cursor.position.entry)?;
+        let frames = encoder.frames(&log.ring, cursor.position.entry, self.torn.as_ref())?;
         // What is in the queue goes as soon as no frame is torn.
         let end = if self.queue.is_empty() { self.room_end() } else { cursor.position.entry + 1 };
         Some((frames, frames.between(cursor, end)?))
