@@ -65,7 +65,7 @@ pub struct Limits {
     pub max_memory: Option<usize>,
     /// Clients at once. None: as many as the memory and the system allow, at most [`MAX_CLIENTS`].
     pub max_clients: Option<usize>,
-    /// Clients at once from one address, as [`crate::net::address`] counts. None: [`CLIENTS_PER_IP`],
+    /// Clients at once from one address, as `net::address` counts. None: [`CLIENTS_PER_IP`],
     /// at most half of the clients. Loopback is exempt.
     pub max_clients_per_ip: Option<usize>,
     /// Bytes in one message from a client.
@@ -182,7 +182,7 @@ pub const DESCRIPTORS_KEPT: usize = 16 + REFUSALS + ADMIN_PLACES;
 pub const BURST_SECONDS: u32 = 2;
 
 /// Events that wait for the hub, at most; the bytes of messages among them are bounded by credit
-/// ([`crate::history::flow`]). A sender that finds the inbox full waits, which slows its client down.
+/// (`history::flow`). A sender that finds the inbox full waits, which slows its client down.
 pub const INBOX: usize = 256;
 
 /// The hub sends what it has once a batch has this many bytes.

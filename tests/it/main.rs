@@ -29,6 +29,9 @@ mod limits;
 /// Clients from elsewhere: what loopback can't show, in a network of the test's own.
 mod network;
 
+/// A thin link between the server and many readers.
+mod thin;
+
 /// What the server says about itself, and where.
 mod metrics;
 

@@ -71,40 +71,6 @@ fn a_room_full_of_stalled_readers_stays_within_its_memory() {
     all_but_two_stall(12 << 20, MAX_MESSAGE);
 }
 
-/// Queues that fit one by one do not fit together: who lags most goes, although no queue is full.
-#[test]
-fn who_lags_most_goes_first() {
-    let server = TestServer::with(|config| {
-        config.limits.max_memory = Some(16 << 20);
-        config.limits.max_queue = 2 << 20;
-        config.limits.max_clients = Some(16);
-        config.limits.rate = 0;
-    });
-    let mut talker = server.join(1);
-    let lags = Peer::narrow(server.address()).upgrade("/ws/2");
-    for n in 0..20 {
-        talker.says_and_hears(1, &numbered(n, MAX_MESSAGE));
-    }
-    // It has been behind for less, and less waits for it.
-    let _is_behind = Peer::narrow(server.address()).upgrade("/ws/3");
-    let mut said = 20;
-    let mut next = || {
-        let text = numbered(said, MAX_MESSAGE);
-        said += 1;
-        // Its own queue would be full two messages later.
-        assert!(said < 31, "nobody goes, though there is not memory for all");
-        talker.say(&text);
-        let heard = talker.message("a message or a notice");
-        if heard == Frame::text(&says(1, &text)) {
-            return None;
-        }
-        Some(heard)
-    };
-    let first = std::iter::repeat_with(&mut next).find_map(|gone| gone);
-    assert_eq!(first, Some(Frame::text(&left(2))));
-    drop(lags);
-}
-
 /// Who begins long messages and does not end them has the memory for those, until somebody else
 /// wants it.
 #[test]

@@ -12,16 +12,16 @@ use crate::support::{
 /// Set in the process that runs in the network of its own.
 const INSIDE: &str = "ROOMD_TEST_NETWORK";
 
-/// Runs `body`, which is that of the test named `name`, in a network of its own: this program is
+/// Runs `body`, which is that of the test with this path, in a network of its own: this program is
 /// started again there, for that one test.
 #[track_caller]
-fn in_own_network(name: &str, body: impl FnOnce()) {
+pub fn in_own_network(name: &str, body: impl FnOnce()) {
     if env::var_os(INSIDE).is_some() {
         ip("link set lo up");
         return body();
     }
     let output = started_by(&["unshare", "-rn"], env::current_exe().expect("this program"))
-        .args([&format!("network::{name}"), "--exact", "--nocapture"])
+        .args([name, "--exact", "--nocapture"])
         .env(INSIDE, "1")
         .output()
         .expect("this test needs the program unshare (of util-linux)");
@@ -33,20 +33,32 @@ fn in_own_network(name: &str, body: impl FnOnce()) {
 }
 
 #[track_caller]
-fn ip(args: &str) {
+pub fn ip(args: &str) {
+    run("ip", args);
+}
+
+/// Changes what the kernel does with packets on their way.
+#[track_caller]
+pub fn tc(args: &str) {
+    run("tc", args);
+}
+
+#[track_caller]
+fn run(program: &str, args: &str) {
     // Where it is on Debian, for users whose PATH lacks that.
     let path = env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    let output = Command::new("ip")
-        .args(args.split(' '))
+    let output = Command::new(program)
+        .args(args.split_whitespace())
         .env("PATH", path)
         .output()
-        .expect("this test needs the program ip (of iproute2)");
-    assert!(output.status.success(), "ip {args}: {}", String::from_utf8_lossy(&output.stderr));
+        .unwrap_or_else(|error| panic!("this test needs {program} (of iproute2): {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {args}: {said}");
 }
 
 /// Gives this machine an address more, which the server sees clients come from.
 #[track_caller]
-fn own(address: &str) {
+pub fn own(address: &str) {
     match address.contains(':') {
         true => ip(&format!("addr add {address}/128 dev lo nodad")),
         false => ip(&format!("addr add {address}/32 dev lo")),
@@ -63,7 +75,7 @@ fn connect_at(server: &TestServer, address: &str) -> Peer {
 }
 
 #[track_caller]
-fn join_at(server: &TestServer, address: &str, id: i64) -> Client {
+pub fn join_at(server: &TestServer, address: &str, id: i64) -> Client {
     connect_at(server, address).upgrade(&format!("/ws/{id}"))
 }
 
@@ -78,7 +90,7 @@ fn is_refused(server: &TestServer, address: &str) {
 
 #[test]
 fn one_address_has_its_share_of_the_places() {
-    in_own_network("one_address_has_its_share_of_the_places", || {
+    in_own_network("network::one_address_has_its_share_of_the_places", || {
         own("10.99.0.1");
         own("10.99.0.2");
         let server = TestServer::with(|config| {
@@ -105,7 +117,7 @@ fn one_address_has_its_share_of_the_places() {
 /// IPv6 gives a machine a whole /64, so that counts as one address.
 #[test]
 fn a_network_of_ipv6_is_one_address() {
-    in_own_network("a_network_of_ipv6_is_one_address", || {
+    in_own_network("network::a_network_of_ipv6_is_one_address", || {
         ["fd00:1::1", "fd00:1::2", "fd00:2::1"].into_iter().for_each(own);
         own("10.99.0.1");
         let server = TestServer::with(|config| {
@@ -125,7 +137,7 @@ fn a_network_of_ipv6_is_one_address() {
 /// On a network of this host each machine has an address of its own, also with IPv6.
 #[test]
 fn machines_of_an_ipv6_network_of_this_host_count_alone() {
-    in_own_network("machines_of_an_ipv6_network_of_this_host_count_alone", || {
+    in_own_network("network::machines_of_an_ipv6_network_of_this_host_count_alone", || {
         ip("addr add fd00:1::1/64 dev lo nodad");
         ["fd00:1::2", "fd00:2::1", "fd00:2::2"].into_iter().for_each(own);
         let server = TestServer::with(|config| {
@@ -143,7 +155,7 @@ fn machines_of_an_ipv6_network_of_this_host_count_alone() {
 /// On a small host, too, one address leaves half of the slots to others.
 #[test]
 fn one_address_gets_half_of_the_slots_at_most() {
-    in_own_network("one_address_gets_half_of_the_slots_at_most", || {
+    in_own_network("network::one_address_gets_half_of_the_slots_at_most", || {
         own("10.99.0.1");
         own("10.99.0.2");
         let fill = |server: &TestServer, address: &str| {
@@ -177,7 +189,7 @@ fn one_address_gets_half_of_the_slots_at_most() {
 /// One machine that opens connections and asks for nothing leaves room for the others.
 #[test]
 fn one_address_has_its_share_of_connections() {
-    in_own_network("one_address_has_its_share_of_connections", || {
+    in_own_network("network::one_address_has_its_share_of_connections", || {
         own("10.99.0.1");
         own("10.99.0.2");
         let server = TestServer::with(|config| {
@@ -199,7 +211,7 @@ fn one_address_has_its_share_of_connections() {
 /// A machine on a network: what it says to whom it serves, and what it hands out as a link.
 #[test]
 fn others_are_invited_to_an_address_of_the_network() {
-    in_own_network("others_are_invited_to_an_address_of_the_network", || {
+    in_own_network("network::others_are_invited_to_an_address_of_the_network", || {
         let invited = |server: &TestServer| {
             let response = server.ask(get("/invite?http://localhost:8000/", ""));
             assert_eq!(response.status, 200);
@@ -236,7 +248,7 @@ fn others_are_invited_to_an_address_of_the_network() {
 #[test]
 fn a_thousand_clients_that_vanish_are_missed_once_each() {
     const VANISHING: i64 = 1000;
-    in_own_network("a_thousand_clients_that_vanish_are_missed_once_each", || {
+    in_own_network("network::a_thousand_clients_that_vanish_are_missed_once_each", || {
         own("10.99.0.1");
         let server = TestServer::with(|config| {
             config.listen = ([0; 4], 0).into();
