@@ -8,7 +8,7 @@
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -63,7 +63,8 @@ pub fn init(level: LevelFilter) -> io::Result<()> {
 /// cannot block, or at once if there is no such thread yet.
 pub fn print(text: &str) {
     match QUEUE.get() {
-        Some(queue) => queue.push(Line::Print(text.into()), text.len()),
+        // A flood of log lines delays it, and does not displace it.
+        Some(queue) => drop(queue.lines.send_timeout(Line::Print(text.into()), LOG_FLUSH)),
         // A closed standard error has no reader to tell.
         None => drop(io::stderr().write_all(text.as_bytes())),
     }
@@ -86,8 +87,10 @@ impl Log for Front {
         }
     }
 
-    /// Waits until the lines so far are written, at most [`LOG_FLUSH`] twice.
+    /// Has the lines so far written as fast as they can be, and waits for that, at most [`LOG_FLUSH`]
+    /// twice.
     fn flush(&self) {
+        self.queue.is_hurried.store(true, Ordering::Relaxed);
         let (done, is_done) = bounded(1);
         if self.queue.lines.send_timeout(Line::Flush(done), LOG_FLUSH).is_ok() {
             let _ = is_done.recv_timeout(LOG_FLUSH);
@@ -107,6 +110,8 @@ struct Queue {
     bytes: AtomicUsize,
     /// Lines that found the queue full.
     left_out: AtomicUsize,
+    /// The program ends, and [`LOG_RATE`] does not hold any more.
+    is_hurried: AtomicBool,
     refusals: Option<Mutex<PerSecond>>,
 }
 
@@ -123,7 +128,7 @@ impl Queue {
         let (lines, to_write) = bounded(LOG_LINES);
         let refusals = refusal_rate.map(|rate| Mutex::new(PerSecond::new(rate, Instant::now())));
         let (bytes, left_out) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        (Queue { lines, bytes, left_out, refusals }, to_write)
+        (Queue { lines, bytes, left_out, is_hurried: AtomicBool::new(false), refusals }, to_write)
     }
 
     fn push_record(&self, record: &Record<'_>) {
@@ -225,13 +230,15 @@ impl Writer {
                 Ok(Line::Record { at, level, target, text }) => {
                     self.queue.bytes.fetch_sub(target.len() + text.len(), Ordering::Relaxed);
                     self.write(at, level, &target, &text);
-                    thread::sleep(pace.as_mut().map_or(Duration::ZERO, Pace::count_now));
+                    if let Some(pace) = &mut pace {
+                        let wait = pace.count_now();
+                        if !self.queue.is_hurried.load(Ordering::Relaxed) {
+                            thread::sleep(wait);
+                        }
+                    }
                     self.summarize(Some(Instant::now()));
                 }
-                Ok(Line::Print(text)) => {
-                    self.queue.bytes.fetch_sub(text.len(), Ordering::Relaxed);
-                    let _ = io::stderr().write_all(text.as_bytes());
-                }
+                Ok(Line::Print(text)) => drop(io::stderr().write_all(text.as_bytes())),
                 Ok(Line::Flush(done)) => {
                     self.summarize(None);
                     let _ = done.send(());

@@ -1,5 +1,5 @@
-//! What the system says about this process. It is asked when somebody wants to know, and what it
-//! does not tell is left out.
+//! CPU time, memory, threads and descriptors of this process, read for each request for metrics. Figures
+//! that the system does not give are left out.
 
 use std::fs;
 use std::time::Duration;
@@ -7,25 +7,25 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-/// What the process has of the system, now.
+/// Resources of this process at one moment.
 #[derive(Debug)]
 pub struct Process {
-    /// Of the processor, since it started.
+    /// CPU time since the start.
     pub cpu: Duration,
-    /// Bytes of memory that are really there.
+    /// Bytes of resident memory.
     pub resident: Option<u64>,
-    /// Bytes of addresses.
+    /// Bytes of virtual memory.
     pub mapped: Option<u64>,
     /// Threads.
     pub threads: Option<u64>,
-    /// Descriptors that are open.
+    /// Open descriptors.
     pub descriptors: Option<u64>,
-    /// Descriptors that may be. None: any number.
+    /// The descriptor limit. None: there is none.
     pub max_descriptors: Option<u64>,
 }
 
 impl Process {
-    /// Asks. Needs a descriptor for a moment, and leaves out what it would have told.
+    /// Reads them. Needs a free descriptor, and leaves out figures of `/proc` without one.
     pub fn ask() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let bytes = |name| number(&status, name).map(|kilobytes| kilobytes * 1024);

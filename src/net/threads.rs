@@ -1,8 +1,8 @@
 //! Threads that serve connections, one connection at a time each.
 //!
-//! A thread that is done waits a moment for the next connection before it ends: starting a thread
-//! costs more than the whole handshake. The one that waits shortest is taken first, so that the
-//! others come to their end.
+//! A thread whose connection has ended waits a moment for the next one before it ends: starting a thread
+//! costs more than the whole handshake. The thread that has waited for the shortest time is taken first,
+//! so that the others end.
 
 use std::convert::Infallible;
 use std::io;
@@ -16,11 +16,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::{STACK, THREAD_LINGER};
 
-/// Threads of one kind. Dropping it lets those that wait end at once.
+/// Threads of one kind. Dropping it ends those that wait.
 pub struct Threads<J> {
     name: &'static str,
     serve: Arc<dyn Fn(J) + Send + Sync>,
-    rest: Arc<Rest<J>>,
+    idle: Arc<Idle<J>>,
     quota: Quota,
 }
 
@@ -55,15 +55,15 @@ impl Drop for Permit {
     }
 }
 
-/// Where threads wait for a job.
-struct Rest<J>(Mutex<Waiting<J>>);
+/// Threads that wait for a job.
+struct Idle<J>(Mutex<IdleThreads<J>>);
 
-struct Waiting<J> {
+struct IdleThreads<J> {
     threads: Vec<Arc<IdleThread<J>>>,
     is_over: bool,
 }
 
-/// One thread that waits. Its job is put here under the lock of [`Rest`].
+/// One thread that waits. Its job is put here under the lock of [`Idle`].
 struct IdleThread<J> {
     thread: Thread,
     job: Mutex<Option<J>>,
@@ -76,8 +76,8 @@ impl<J: Send + 'static> Threads<J> {
         quota: Quota,
         serve: impl Fn(J) + Send + Sync + 'static,
     ) -> Self {
-        let rest = Rest(Mutex::new(Waiting { threads: Vec::new(), is_over: false }));
-        Threads { name, serve: Arc::new(serve), rest: Arc::new(rest), quota }
+        let idle = Idle(Mutex::new(IdleThreads { threads: Vec::new(), is_over: false }));
+        Threads { name, serve: Arc::new(serve), idle: Arc::new(idle), quota }
     }
 
     /// Has a thread serve `job`.
@@ -85,14 +85,14 @@ impl<J: Send + 'static> Threads<J> {
     /// # Errors
     /// The job, when neither the quota nor the system gives a thread for it.
     pub fn serve(&self, job: J) -> Result<(), (J, io::Error)> {
-        let mut waiting = self.rest.lock();
-        let Some(seat) = waiting.threads.pop() else {
+        let mut waiting = self.idle.lock();
+        let Some(idle) = waiting.threads.pop() else {
             drop(waiting);
             return self.start(job);
         };
-        put(&seat.job, job);
+        put(&idle.job, job);
         drop(waiting);
-        seat.thread.unpark();
+        idle.thread.unpark();
         Ok(())
     }
 
@@ -103,7 +103,7 @@ impl<J: Send + 'static> Threads<J> {
         // A failed spawn drops what it was given, and the job has to be answered for.
         let slot = Arc::new(Mutex::new(Some(job)));
         let first = slot.clone();
-        let (serve, rest) = (self.serve.clone(), self.rest.clone());
+        let (serve, idle) = (self.serve.clone(), self.idle.clone());
         let name = self.name;
         let spawned = thread::Builder::new().name(name.into()).stack_size(STACK).spawn(move || {
             let _permit = permit;
@@ -114,7 +114,7 @@ impl<J: Send + 'static> Threads<J> {
                 if catch_unwind(AssertUnwindSafe(|| serve(this))).is_err() {
                     log::error!("a {name} thread panicked; its connection is closed");
                 }
-                job = rest.next();
+                job = idle.next();
             }
         });
         match spawned {
@@ -126,33 +126,33 @@ impl<J: Send + 'static> Threads<J> {
 
 impl<J> Drop for Threads<J> {
     fn drop(&mut self) {
-        let mut waiting = self.rest.lock();
+        let mut waiting = self.idle.lock();
         waiting.is_over = true;
-        waiting.threads.iter().for_each(|seat| seat.thread.unpark());
+        waiting.threads.iter().for_each(|idle| idle.thread.unpark());
     }
 }
 
-impl<J> Rest<J> {
+impl<J> Idle<J> {
     /// Waits for a job. None: it is time to end.
     fn next(&self) -> Option<J> {
-        let seat = Arc::new(IdleThread { thread: thread::current(), job: Mutex::new(None) });
-        self.lock().threads.push(seat.clone());
+        let idle = Arc::new(IdleThread { thread: thread::current(), job: Mutex::new(None) });
+        self.lock().threads.push(idle.clone());
         let until = Instant::now() + THREAD_LINGER;
         loop {
             thread::park_timeout(until.saturating_duration_since(Instant::now()));
             let mut waiting = self.lock();
-            let job = take(&seat.job);
+            let job = take(&idle.job);
             if job.is_some() {
                 return job;
             }
             if waiting.is_over || Instant::now() >= until {
-                waiting.threads.retain(|other| !Arc::ptr_eq(other, &seat));
+                waiting.threads.retain(|other| !Arc::ptr_eq(other, &idle));
                 return None;
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting<J>> {
+    fn lock(&self) -> MutexGuard<'_, IdleThreads<J>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
