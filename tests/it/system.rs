@@ -3,41 +3,18 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
-use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::process::{self, Command, Stdio};
 
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use rustix::io::{fcntl_dupfd_cloexec, ioctl_fionbio};
-use rustix::process::{Pid, Signal, getuid, kill_process};
+use rustix::process::{Signal, getuid};
 
-use crate::cli::{Program, fails, roomd};
-use crate::support::{Client, PATIENCE, Peer, UPGRADE, eventually, get, says, started_by};
-
-/// A process that ends with the test.
-struct Process(Child);
-
-impl Process {
-    fn start(command: &mut Command) -> Self {
-        Process(command.spawn().expect("a process"))
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.0), signal).expect("it runs");
-    }
-
-    #[track_caller]
-    fn ends(&mut self) -> ExitStatus {
-        eventually("the end of the program", || self.0.try_wait().expect("a process"))
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It fails when the process has ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::cli::fails;
+use crate::support::{
+    Client, PATIENCE, Peer, Process, Program, ROOMD, UPGRADE, eventually, get, roomd, says,
+    started_by,
+};
 
 /// SIGHUP, which a terminal sends when it closes, is a stop like the others.
 #[test]
@@ -76,7 +53,7 @@ fn a_full_standard_error_delays_neither_start_nor_stop() {
         command.arg(program.get_program()).args(program.get_args());
         command.stdin(fcntl_dupfd_cloexec(&socket, 0).expect("a descriptor"));
         command.stderr(full.try_clone().expect("a descriptor")).stdout(Stdio::null());
-        let mut process = Process::start(&mut command);
+        let mut process = Process(command.spawn().expect("a process"));
         let mut client = Peer::connect(address).upgrade("/ws/1");
         client.says_and_hears(1, "hello");
         process.signal(signal);
@@ -186,9 +163,9 @@ fn few_processes_mean_few_clients() {
     let uid = if getuid().is_root() { SOMEBODY } else { getuid().as_raw() };
     let limit = of_user(uid) + 100;
     // Opened here, since the user that it runs as may not reach the file by its path.
-    let script = format!("ulimit -u {limit} && exec /proc/self/fd/0 --listen 127.0.0.1:0");
-    let mut command = started_by(&["bash", "-c", &script], "");
-    command.env_clear().stdin(File::open(env!("CARGO_BIN_EXE_roomd")).expect("the program"));
+    let mut command = started_by(&["prlimit", &format!("--nproc={limit}")], "/proc/self/fd/0");
+    command.env_clear().args(["--listen", "127.0.0.1:0"]);
+    command.stdin(File::open(ROOMD).expect("the program"));
     if getuid().is_root() {
         command.uid(uid).gid(uid);
     }
@@ -301,4 +278,21 @@ fn the_watchdog_notices_each_thread_that_hangs() {
 fn settings_that_do_not_fit_each_other_are_one_line_and_exit_code_2() {
     let same = ["--listen=127.0.0.1:8765", "--admin-listen=127.0.0.1:8765"];
     fails(&mut roomd(&same), 2, &["--admin-listen 127.0.0.1:8765", "--listen"]);
+}
+
+/// The reason of a failure is told even when a flood of log lines comes before it.
+#[test]
+fn the_last_line_is_written_behind_a_flood_of_others() {
+    let mut program = Program::start(&[]);
+    let thread = Hanging::thread(&program, "flusher");
+    // More lines than may be written at once and wait.
+    for id in 0..500 {
+        program.join(id).peer.reset();
+    }
+    program.signal(Signal::TERM);
+    eventually("the end of the thread", || thread.is_gone().then_some(()));
+    assert_eq!(program.ends().code(), Some(1));
+    let log = program.lines_to_the_end();
+    assert!(log.last().is_some_and(|line| line.starts_with("roomd: the stop is")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("log lines came too fast")), "{}", log.len());
 }
