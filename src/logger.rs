@@ -23,9 +23,9 @@ use crate::config::{
 };
 use crate::rate::Pace;
 
-/// The module that logs refusals, which anybody can cause at will. They have a rate of their own,
-/// so that they leave room for other lines.
-const REFUSALS: &str = "roomd::http::refusal";
+/// The modules that log refusals, which anybody can cause at will. They have a rate of their own, so
+/// that they leave room for other lines.
+const REFUSALS: [&str; 2] = ["roomd::http::refusal", "roomd::net::listener"];
 
 /// The queue of the log thread, once there is one.
 static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
@@ -132,7 +132,7 @@ impl Queue {
     }
 
     fn push_record(&self, record: &Record<'_>) {
-        if record.target() == REFUSALS && !self.passes_refusal() {
+        if REFUSALS.contains(&record.target()) && !self.passes_refusal() {
             return;
         }
         let mut text = Bounded(String::new());
@@ -319,7 +319,7 @@ mod tests {
     fn refusals_leave_room_for_other_lines() {
         let (queue, lines) = Queue::new(Some(10));
         for n in 0..1000 {
-            push(&queue, REFUSALS, "refused");
+            push(&queue, REFUSALS[0], "refused");
             if n % 100 == 0 {
                 push(&queue, "roomd", "something else");
             }

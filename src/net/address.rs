@@ -1,25 +1,37 @@
 //! Which connections count as one address, where a limit is per address.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, TcpStream};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::config::OWN_NETWORKS_AGE;
 use crate::lan::addresses;
 
-/// The address that a peer counts as. None is loopback, which is exempt. Of IPv6 a single address counts
-/// where its /64 is a network that this host is on, as each machine there has one; a /64 counts
-/// elsewhere, as one customer is given that much.
-pub fn counted(peer: IpAddr) -> Option<IpAddr> {
-    counted_beside(peer, is_on_link)
+/// The address that a peer counts as which has connected to this `local` address of the host. None is
+/// loopback, which is exempt. Of IPv6 a single address counts where its /64 is a network that this host
+/// is on, as each machine there has one; a /64 counts elsewhere, as one customer is given that much.
+pub fn counted(peer: IpAddr, local: Option<IpAddr>) -> Option<IpAddr> {
+    counted_beside(peer, |ip| is_beside(ip, local) || is_on_link(ip))
 }
 
-fn counted_beside(peer: IpAddr, is_on_link: impl FnOnce(Ipv6Addr) -> bool) -> Option<IpAddr> {
+/// The address that the peer of an accepted connection counts as.
+pub fn of_connection(stream: &TcpStream, peer: IpAddr) -> Option<IpAddr> {
+    let local = if peer.is_ipv6() { stream.local_addr().ok() } else { None };
+    counted(peer, local.map(|local| local.ip()))
+}
+
+fn counted_beside(peer: IpAddr, is_neighbour: impl FnOnce(Ipv6Addr) -> bool) -> Option<IpAddr> {
     match peer.to_canonical() {
         ip if ip.is_loopback() => None,
-        IpAddr::V6(ip) if !is_on_link(ip) => Some(network(ip).into()),
+        IpAddr::V6(ip) if !is_neighbour(ip) => Some(network(ip).into()),
         ip => Some(ip),
     }
+}
+
+/// Whether the peer is in the /64 of the address that it has connected to. A service without a network
+/// of its own, whose socket was passed, knows no more of the host's networks.
+fn is_beside(ip: Ipv6Addr, local: Option<IpAddr>) -> bool {
+    matches!(local, Some(IpAddr::V6(local)) if network(local) == network(ip))
 }
 
 /// The /64 of an address.
@@ -50,7 +62,7 @@ mod tests {
     #[test]
     fn loopback_is_exempt() {
         for loopback in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
-            assert_eq!(counted(ip(loopback)), None, "{loopback}");
+            assert_eq!(counted(ip(loopback), None), None, "{loopback}");
         }
     }
 
@@ -63,5 +75,15 @@ mod tests {
         assert_ne!(near("2001:db8:1:2:3::4"), near("2001:db8:1:2::9"));
         assert_eq!(far("::ffff:192.0.2.1"), Some(ip("192.0.2.1")));
         assert_eq!(near("192.0.2.1"), Some(ip("192.0.2.1")));
+    }
+
+    #[test]
+    fn a_peer_beside_the_address_that_it_connects_to_is_a_neighbour() {
+        let beside = |peer, local| match ip(peer) {
+            IpAddr::V6(peer) => is_beside(peer, Some(ip(local))),
+            IpAddr::V4(_) => false,
+        };
+        assert!(beside("2001:db8::5", "2001:db8::1") && beside("fe80::5", "fe80::1"));
+        assert!(!beside("2001:db8:0:1::5", "2001:db8::1") && !beside("fe80::5", "10.0.0.1"));
     }
 }

@@ -14,6 +14,7 @@ use crate::config::budget::Buffers;
 use crate::config::{ACCEPT_PAUSE, BACKLOG};
 use crate::http::refusal::Refusal;
 use crate::metrics::Metrics;
+use crate::net::address;
 use crate::net::conn::Conn;
 use crate::net::control::Commands;
 use crate::net::doorman::Doorman;
@@ -97,7 +98,7 @@ impl Listener {
                 return log::debug!("{peer} left at once: {error}");
             }
         }
-        let place = match self.places.take(peer.ip()) {
+        let place = match self.places.take(address::of_connection(&stream, peer.ip())) {
             Ok(place) => place,
             Err(full) => return self.doorman.refuse(stream, peer, Refusal::full(full)),
         };
@@ -116,7 +117,7 @@ impl Listener {
     fn admit_probes(&self) {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         for stream in self.commands.probes() {
-            if let Ok(place) = self.places.take(peer.ip()) {
+            if let Ok(place) = self.places.take(None) {
                 let conn = Conn { stream, peer, place, metrics: self.metrics.clone() };
                 let _ = self.gates.serve(Arc::new(conn));
             }

@@ -11,7 +11,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::config::budget::Capacity;
-use crate::net::address;
 
 /// Names one connection for as long as the server runs; never used twice.
 pub type ConnId = u64;
@@ -90,13 +89,12 @@ impl Slots {
         Slots(Arc::new(Shared { capacity, book: Mutex::default(), empty: Condvar::new() }))
     }
 
-    /// A place for a connection that comes from `peer`.
+    /// A place for a connection that counts as this address ([`crate::net::address`]).
     ///
     /// # Errors
     /// Why there is none.
-    pub fn take(&self, peer: IpAddr) -> Result<Slot, Full> {
+    pub fn take(&self, ip: Option<IpAddr>) -> Result<Slot, Full> {
         let Capacity { clients, clients_per_ip, front, front_per_ip } = self.0.capacity;
-        let ip = address::counted(peer);
         let mut book = self.book();
         if book.stopping {
             return Err(Full::Stopping);
@@ -224,11 +222,12 @@ impl Drop for Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::address;
 
     const SMALL: Capacity = Capacity { clients: 3, clients_per_ip: 2, front: 2, front_per_ip: 5 };
 
-    fn ip(text: &str) -> IpAddr {
-        text.parse().expect("an address")
+    fn ip(text: &str) -> Option<IpAddr> {
+        address::counted(text.parse().expect("an address"), None)
     }
 
     #[test]

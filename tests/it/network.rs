@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use roomd::lan::banner::greeting;
+use rustix::net::{AddressFamily, SocketType};
 
 use crate::support::{
     Client, Frame, PATIENCE, Peer, TestServer, UPGRADE, eventually, get, left, says, started_by,
@@ -114,41 +115,47 @@ fn one_address_has_its_share_of_the_places() {
     });
 }
 
-/// IPv6 gives a machine a whole /64, so that counts as one address.
+/// Asks for a WebSocket over IPv6 from one address of this machine at another.
+#[track_caller]
+fn joins_from(server: &TestServer, from: &str, to: &str) -> Option<Client> {
+    let end = |ip: &str, port| SocketAddr::new(ip.parse().expect("an address"), port);
+    let stream = eventually("a connection", || {
+        let socket = rustix::net::socket(AddressFamily::INET6, SocketType::STREAM, None).ok()?;
+        rustix::net::bind(&socket, &end(from, 0)).ok()?;
+        rustix::net::connect(&socket, &end(to, server.address().port())).ok()?;
+        Some(TcpStream::from(socket))
+    });
+    let mut peer = Peer::over(stream);
+    peer.send(get("/ws/1", UPGRADE));
+    peer.upgraded_unless_full()
+}
+
+/// IPv6 gives a customer a whole /64, so that counts as one address; but on a network of this host each
+/// machine has one of its own.
 #[test]
-fn a_network_of_ipv6_is_one_address() {
-    in_own_network("network::a_network_of_ipv6_is_one_address", || {
+fn an_ipv6_network_is_one_address_unless_this_host_is_on_it() {
+    in_own_network("network::an_ipv6_network_is_one_address_unless_this_host_is_on_it", || {
         ["fd00:1::1", "fd00:1::2", "fd00:2::1"].into_iter().for_each(own);
+        // On a network by the prefix of an interface, and by the address that is connected to.
+        ip("addr add fd00:5::1/64 dev lo nodad");
+        ["fd00:5::2", "fd00:9::1", "fd00:9::2", "fd00:9::3"].into_iter().for_each(own);
         own("10.99.0.1");
         let server = TestServer::with(|config| {
             config.listen = ([0u16; 8], 0).into();
             config.limits.max_clients_per_ip = Some(1);
         });
-        let _first = join_at(&server, "fd00:1::1", 1);
-        is_refused(&server, "fd00:1::2");
-        let _second = join_at(&server, "fd00:2::1", 2);
+        let joins = |from| joins_from(&server, from, "fd00:9::1");
+        let _strangers = [joins("fd00:1::1").expect("a slot"), joins("fd00:2::1").expect("a slot")];
+        assert!(joins("fd00:1::2").is_none(), "it is of a network that has its client");
+        let neighbours = ["fd00:5::1", "fd00:5::2", "fd00:9::2", "fd00:9::3"];
+        let _neighbours = neighbours.map(|from| joins(from).expect("a slot"));
+        for again in neighbours {
+            assert!(joins(again).is_none(), "{again} has its client");
+        }
         // An IPv4 client of a socket that serves both is its own address as well.
-        let _third = join_at(&server, "10.99.0.1", 3);
+        let _ipv4 = join_at(&server, "10.99.0.1", 3);
         is_refused(&server, "10.99.0.1");
         let _exempt = [join_at(&server, "::1", 4), join_at(&server, "127.0.0.1", 5)];
-    });
-}
-
-/// On a network of this host each machine has an address of its own, also with IPv6.
-#[test]
-fn machines_of_an_ipv6_network_of_this_host_count_alone() {
-    in_own_network("network::machines_of_an_ipv6_network_of_this_host_count_alone", || {
-        ip("addr add fd00:1::1/64 dev lo nodad");
-        ["fd00:1::2", "fd00:2::1", "fd00:2::2"].into_iter().for_each(own);
-        let server = TestServer::with(|config| {
-            config.listen = ([0u16; 8], 0).into();
-            config.limits.max_clients_per_ip = Some(1);
-        });
-        let _neighbours = [join_at(&server, "fd00:1::1", 1), join_at(&server, "fd00:1::2", 2)];
-        is_refused(&server, "fd00:1::1");
-        is_refused(&server, "fd00:1::2");
-        let _stranger = join_at(&server, "fd00:2::1", 3);
-        is_refused(&server, "fd00:2::2");
     });
 }
 
