@@ -2,7 +2,7 @@
 //! and here, for a moment, with the seeds and what comes of changing them.
 
 pub use crate::client::session::trial::run as session;
-pub use crate::http::trial::run as head;
+pub use crate::http::fuzz_target::run as head;
 
 /// Events in the room.
 pub fn hub(bytes: &[u8]) {

@@ -24,6 +24,7 @@ mod wire;
 
 pub mod logger;
 
+mod excerpt;
 mod rate;
 mod reasons;
 mod sync;

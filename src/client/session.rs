@@ -16,6 +16,7 @@ use crate::client::permits::Permits;
 use crate::client::socket::Socket;
 use crate::client::stream::{Answer, Stream};
 use crate::config::{ANSWER_BUFFER, Echo, Limits, READ_BUFFER};
+use crate::excerpt::excerpt;
 use crate::history::Log;
 use crate::history::chunk;
 use crate::history::flow::Turn;
@@ -109,8 +110,8 @@ impl Session {
             Err(error) => return log::debug!("{} left at once: {error}", conn.peer),
         };
         let mut client = Client::new(stream, limits);
-        let occupant: Weak<Outbox<Socket>> = Arc::downgrade(&outbox);
-        if !conn.place.occupy(occupant) {
+        let closable: Weak<Outbox<Socket>> = Arc::downgrade(&outbox);
+        if !conn.slot.register(closable) {
             outbox.close(&CloseReason::Stopping.frame());
         }
         let end = match endpoint {
@@ -130,7 +131,7 @@ impl Session {
             Endpoint::Room(id) => {
                 let visit = conn.metrics.room.begin();
                 // Before the response goes out: whoever has it hears what is said from then on.
-                let mut member = Member::join(conn.place.key(), id, &outbox, host);
+                let mut member = Member::join(conn.slot.id(), id, &outbox, host);
                 outbox.open();
                 let end = client.read_all(|stream, message| {
                     let Message::Text(text) = message else { return Err(End::binary()) };
@@ -368,7 +369,7 @@ impl fmt::Display for End {
                 write!(f, "it closed the connection ({code})")
             }
             End::Closed(Some((code, reason))) => {
-                write!(f, "it closed the connection ({code}, '{}')", reason.escape_debug())
+                write!(f, "it closed the connection ({code}, '{}')", excerpt(reason))
             }
             End::Lost(error) => write!(f, "the connection was lost ({error})"),
             End::Fault(_, what) => write!(f, "it {what}"),

@@ -1,41 +1,41 @@
-//! What whoever operates the server may ask: whether it works, and what it has counted.
+//! Health and metrics.
 
 use std::sync::Arc;
 
 use crate::client::session::Inbox;
 use crate::config::HEALTH_PATIENCE;
-use crate::http::response::{PLAIN, Reply};
+use crate::http::response::{PLAIN, Response};
 use crate::metrics::Metrics;
 use crate::metrics::process::Process;
 use crate::metrics::prometheus;
 use crate::room::event;
 
-/// Answers the two questions.
+/// Answers requests for health and metrics.
 pub struct Admin {
-    /// What was counted.
+    /// The counters.
     pub metrics: Arc<Metrics>,
-    /// The inbox of the hub, which is asked whether it lives.
+    /// The inbox of the hub, for its health and the length of its queue.
     pub inbox: Inbox,
 }
 
-/// What is asked.
+/// A path of [`Admin`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// `/healthz`: does it work?
+pub enum AdminPath {
+    /// `/healthz`: 200 if the server works, else 503.
     Health,
-    /// `/metrics`: what has it counted?
+    /// `/metrics`, for Prometheus.
     Metrics,
 }
 
-/// What there is where nothing but this is served.
+/// All of them, for the refusal of others.
 pub const PATHS: &str = "the paths are /healthz and /metrics";
 
-impl Asked {
-    /// What a path asks, if anything.
+impl AdminPath {
+    /// The path of a request, if it is one of these.
     pub fn of(path: &str) -> Option<Self> {
         match path {
-            "/healthz" => Some(Asked::Health),
-            "/metrics" => Some(Asked::Metrics),
+            "/healthz" => Some(AdminPath::Health),
+            "/metrics" => Some(AdminPath::Metrics),
             _ => None,
         }
     }
@@ -43,21 +43,21 @@ impl Asked {
 
 impl Admin {
     /// The whole response.
-    pub fn response(&self, asked: Asked, head_only: bool) -> Vec<u8> {
-        let (status, content_type, body) = match asked {
-            Asked::Health => match self.health() {
+    pub fn response(&self, path: AdminPath, head_only: bool) -> Vec<u8> {
+        let (status, content_type, body) = match path {
+            AdminPath::Health => match self.health() {
                 Ok(()) => ("200 OK", PLAIN, "ok\n".into()),
                 Err(why) => {
                     log::warn!("not healthy: {why}");
                     ("503 Service Unavailable", PLAIN, format!("{why}\n"))
                 }
             },
-            Asked::Metrics => {
+            AdminPath::Metrics => {
                 let text = self.metrics.text(self.inbox.len(), &Process::ask());
                 ("200 OK", prometheus::CONTENT_TYPE, text)
             }
         };
-        Reply { status, fields: "", content_type, body: body.as_bytes() }.response(head_only)
+        Response { status, fields: "", content_type, body: body.as_bytes() }.bytes(head_only)
     }
 
     /// Asks the hub.
@@ -104,7 +104,7 @@ mod tests {
 
     #[track_caller]
     fn says(admin: &Admin, status: &str, line: &str) {
-        let response = String::from_utf8(admin.response(Asked::Health, false)).unwrap();
+        let response = String::from_utf8(admin.response(AdminPath::Health, false)).unwrap();
         assert!(response.starts_with(&format!("HTTP/1.1 {status}")), "{response}");
         assert!(response.ends_with(&format!("\r\n\r\n{line}\n")), "{response}");
     }
@@ -116,7 +116,7 @@ mod tests {
         let hanging = admin(false);
         // The first question is taken by the inbox and gets no answer, the next one is not even.
         says(&hanging, "503 ", "the hub does not answer");
-        let metrics = String::from_utf8(hanging.response(Asked::Metrics, false)).unwrap();
+        let metrics = String::from_utf8(hanging.response(AdminPath::Metrics, false)).unwrap();
         assert!(metrics.contains("\nroomd_hub_queue_depth 1\n"), "{metrics}");
         hanging.metrics.stop();
         says(&hanging, "503 ", "the server stops");

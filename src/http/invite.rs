@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::config::PAGE_URL_BYTES;
 use crate::http::origin;
-use crate::http::response::{JSON, Reply};
+use crate::http::response::{JSON, Response};
 use crate::lan::addresses;
 use crate::lan::qr::Code;
 
@@ -28,8 +28,8 @@ pub fn response(page_url: &str, listening: SocketAddr, head_only: bool) -> Vec<u
         }
         None => "{}".into(),
     };
-    Reply { status: "200 OK", fields: "", content_type: JSON, body: body.as_bytes() }
-        .response(head_only)
+    Response { status: "200 OK", fields: "", content_type: JSON, body: body.as_bytes() }
+        .bytes(head_only)
 }
 
 /// What others open, and the code of it. The page's own URL is right behind a proxy too, unless

@@ -8,19 +8,19 @@ use std::net::IpAddr;
 
 /// The rules, from the flags.
 #[derive(Clone, Debug)]
-pub struct Access {
+pub struct OriginPolicy {
     origins: Vec<String>,
     hosts: Vec<String>,
     own_name: String,
 }
 
-impl Access {
+impl OriginPolicy {
     /// Rules that allow `origins` and `hosts` beside what is surely the server's own. A host
     /// whose origin is allowed is allowed.
     pub fn new(origins: &[String], hosts: &[String]) -> Self {
         let of_origins =
             origins.iter().filter_map(|origin| Some(name(origin.split_once("://")?.1)));
-        Access {
+        OriginPolicy {
             origins: origins.to_vec(),
             hosts: hosts.iter().map(String::as_str).chain(of_origins).map(String::from).collect(),
             own_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -116,17 +116,17 @@ fn is_address(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn access(origins: &[&str], hosts: &[&str]) -> Access {
+    fn policy(origins: &[&str], hosts: &[&str]) -> OriginPolicy {
         let owned = |list: &[&str]| list.iter().map(|item| item.to_string()).collect::<Vec<_>>();
-        Access {
+        OriginPolicy {
             own_name: "My-Box.example.lan".into(),
-            ..Access::new(&owned(origins), &owned(hosts))
+            ..OriginPolicy::new(&owned(origins), &owned(hosts))
         }
     }
 
     #[test]
     fn the_pages_own_origin_is_allowed_and_no_other() {
-        let access = access(&[], &[]);
+        let policy = policy(&[], &[]);
         for (origin, host) in [
             ("http://localhost:8000", "localhost:8000"),
             ("http://Box:8000", "box:8000"),
@@ -135,7 +135,7 @@ mod tests {
             ("https://box", "box"),
             ("http://[::1]:8000", "[::1]:8000"),
         ] {
-            assert!(access.allows_origin(origin, host), "{origin} to {host}");
+            assert!(policy.allows_origin(origin, host), "{origin} to {host}");
         }
         for (origin, host) in [
             ("http://evil.example", "localhost:8000"),
@@ -149,7 +149,7 @@ mod tests {
             ("file://", "localhost"),
             ("localhost:8000", "localhost:8000"),
         ] {
-            assert!(!access.allows_origin(origin, host), "{origin} to {host}");
+            assert!(!policy.allows_origin(origin, host), "{origin} to {host}");
         }
     }
 
@@ -177,16 +177,16 @@ mod tests {
 
     #[test]
     fn flags_allow_more_origins() {
-        let some = access(&["https://chat.example", "null"], &[]);
+        let some = policy(&["https://chat.example", "null"], &[]);
         assert!(some.allows_origin("https://Chat.example", "10.0.0.1:8000"));
         assert!(some.allows_origin("null", "10.0.0.1:8000"));
         assert!(!some.allows_origin("http://chat.example", "10.0.0.1:8000"));
-        assert!(access(&["*"], &[]).allows_origin("http://evil.example", "box"));
+        assert!(policy(&["*"], &[]).allows_origin("http://evil.example", "box"));
     }
 
     #[test]
     fn only_names_that_nobody_else_can_point_here() {
-        let own = access(&[], &[]);
+        let own = policy(&[], &[]);
         for host in [
             "127.0.0.1:8000",
             "10.1.2.3",
@@ -226,9 +226,9 @@ mod tests {
 
     #[test]
     fn flags_allow_more_hosts() {
-        assert!(access(&[], &["chat.lan"]).allows_host("Chat.lan:8000"));
-        assert!(access(&["https://chat.example:444"], &[]).allows_host("chat.example"));
-        assert!(access(&[], &["*"]).allows_host("evil.example"));
-        assert!(!access(&["*"], &[]).allows_host("evil.example"), "an origin is no host");
+        assert!(policy(&[], &["chat.lan"]).allows_host("Chat.lan:8000"));
+        assert!(policy(&["https://chat.example:444"], &[]).allows_host("chat.example"));
+        assert!(policy(&[], &["*"]).allows_host("evil.example"));
+        assert!(!policy(&["*"], &[]).allows_host("evil.example"), "an origin is no host");
     }
 }

@@ -66,14 +66,14 @@ const KEEP: &str = "max-age=31536000, immutable";
 /// Where the page reads how long a message may be; the number is replaced by the one in force.
 const MAX_MESSAGE: &str = "data-max-message=\"65536\"";
 
-/// A request that the gate lets through. Only these three things are passed on.
+/// The parts of a request that matter to the page.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PageRequest {
     /// HEAD instead of GET.
     pub head_only: bool,
     /// A path for which [`Page::has`] is true.
     pub path: String,
-    /// The tag of what the client has already.
+    /// The tags of what the client has.
     pub if_none_match: Option<String>,
 }
 

@@ -1,14 +1,16 @@
-//! What does not fit gets a clear answer: a status, and one line that says why.
+//! Refusals: a status, and one line of text that says why.
 
 use std::fmt;
 use std::net::SocketAddr;
 
 use crate::config::{HEAD_BYTES, HEAD_FIELDS};
-use crate::http::response::{PLAIN, Reply};
+use crate::excerpt::excerpt;
+use crate::http::response::{PLAIN, Response};
+use crate::net::listener::Rejection;
 use crate::net::slots::Full;
 use crate::reasons::RefusalReason;
 
-/// An answer other than the page or a WebSocket.
+/// The answer to a request that is not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     reason: RefusalReason,
@@ -21,12 +23,12 @@ impl Refusal {
         Refusal { reason, fields, line: line.into() }
     }
 
-    /// Something is wrong with the request, and `line` says what.
+    /// The request is malformed; `line` says how.
     pub fn bad_request(line: impl Into<String>) -> Self {
         Self::new(RefusalReason::BadRequest, "", line)
     }
 
-    /// The page that asks is not allowed to.
+    /// Pages of this origin may not connect.
     pub fn origin(origin: &str, host: &str) -> Self {
         let line = format!(
             "the page's origin {} is not that of {}: start roomd with --allow-origin to let it connect",
@@ -36,7 +38,7 @@ impl Refusal {
         Self::new(RefusalReason::Origin, "", line)
     }
 
-    /// The server does not answer to this name.
+    /// This is not a name of the server.
     pub fn host(host: &str) -> Self {
         let line = format!(
             "{} is not a name of this server: start roomd with --allow-host to let it be one",
@@ -45,7 +47,7 @@ impl Refusal {
         Self::new(RefusalReason::Host, "", line)
     }
 
-    /// There is no such path; `what` there is instead.
+    /// There is no such path; `what` names those that exist.
     pub fn not_found(what: &str) -> Self {
         Self::new(RefusalReason::NotFound, "", format!("there is nothing here; {what}"))
     }
@@ -55,18 +57,18 @@ impl Refusal {
         Self::new(RefusalReason::Method, allowed, "this path takes another method, see Allow")
     }
 
-    /// The head did not come in time.
+    /// The request head did not arrive in time.
     pub fn too_slow() -> Self {
         Self::new(RefusalReason::HeadTimeout, "", "the request head took too long")
     }
 
-    /// A WebSocket's path was asked for by a plain request.
+    /// A plain request for a WebSocket's path.
     pub fn upgrade_required() -> Self {
         let fields = "Upgrade: websocket\r\nConnection: upgrade\r\n";
         Self::new(RefusalReason::NoUpgrade, fields, "this path speaks WebSocket; the chat is at /")
     }
 
-    /// The handshake asks for a version that nobody speaks.
+    /// A handshake of another version.
     pub fn version() -> Self {
         let fields = "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n";
         Self::new(RefusalReason::Version, fields, "only version 13 of WebSocket is spoken here")
@@ -79,11 +81,19 @@ impl Refusal {
         Self::new(RefusalReason::HeadTooLarge, "", line)
     }
 
-    /// There is no place.
+    /// The connection is not served.
+    pub fn rejected(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::Full(full) => Self::full(full),
+            Rejection::NoThread => Self::no_thread(),
+        }
+    }
+
+    /// There is no slot.
     pub fn full(full: Full) -> Self {
         let reason = match full {
-            Full::Everywhere => RefusalReason::Full,
-            Full::Here => RefusalReason::FullForAddress,
+            Full::Total => RefusalReason::Full,
+            Full::PerAddress => RefusalReason::FullForAddress,
             Full::Stopping => RefusalReason::Stopping,
         };
         Self::unavailable(reason, full)
@@ -94,7 +104,7 @@ impl Refusal {
         Self::unavailable(RefusalReason::NoThread, "the system has no thread to spare")
     }
 
-    /// It does not go at the moment; `why` says what.
+    /// The server cannot serve at the moment.
     fn unavailable(reason: RefusalReason, why: impl fmt::Display) -> Self {
         Self::new(reason, "Retry-After: 5\r\n", format!("{why}; try again in a while"))
     }
@@ -109,24 +119,13 @@ impl Refusal {
         let Refusal { reason, fields, line } = self;
         let status = reason.status();
         let body = format!("{line}\n");
-        Reply { status, fields, content_type: PLAIN, body: body.as_bytes() }.response(head_only)
+        Response { status, fields, content_type: PLAIN, body: body.as_bytes() }.bytes(head_only)
     }
 
-    /// Logs it as an answer to `peer`: for an operator who wonders why somebody is not let in.
+    /// Logs that `peer` got it, for an operator who looks for the reason.
     pub fn log(&self, peer: SocketAddr) {
         log::info!("refused {peer}: {self}");
     }
-}
-
-/// What a client sent, as an answer or a log line shows it: escaped, and cut after a hundred
-/// characters.
-pub fn excerpt(text: &str) -> String {
-    const LONGEST: usize = 100;
-    let mut shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
-    if text.chars().nth(LONGEST).is_some() {
-        shown.push('…');
-    }
-    shown
 }
 
 impl fmt::Display for Refusal {

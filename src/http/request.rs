@@ -1,32 +1,36 @@
-//! Reads a request head. Pure: bytes in, what the gate decides by out.
+//! Reads a request head: within a deadline and a bound, and strictly.
 //!
-//! httparse splits the head; this adds what a gate has to be strict about, and forgets all that
-//! the server has no use for. Nothing of a head is ever passed on as it came.
+//! httparse splits the head; this adds the checks that a server has to be strict about, and forgets
+//! every field that it has no use for. Nothing of a head is passed on as it came.
 
 use std::borrow::Cow;
+use std::io;
 
 use httparse::{EMPTY_HEADER, Error, Status};
 
 use crate::config::{HEAD_BYTES, HEAD_FIELDS};
 use crate::http::refusal::Refusal;
 
-/// A request head, as far as it matters here. It borrows from the bytes that were read.
+/// A head is read in pieces of so many bytes; most are one.
+pub const CHUNK: usize = 1024;
+
+/// The parts of a request head that are used. It borrows from the bytes that were read.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Head<'a> {
+pub struct RequestHead<'a> {
     /// The method.
     pub method: &'a str,
     /// The path without the query, percent-decoded once (RFC 3986 section 6.2.2.2). An encoded `/`
-    /// stays encoded: it separates nothing.
+    /// stays encoded, so that it separates nothing.
     pub path: Cow<'a, str>,
     /// The query, without its question mark.
     pub query: &'a str,
     /// Whether the version is HTTP/1.1 (else it is 1.0).
     pub is_http_1_1: bool,
-    /// The host asked for, with its port if one is given.
+    /// The authority of an absolute URI, else `Host`; with its port if it has one.
     pub host: &'a str,
-    /// The origin of the page that asks; programs have none.
+    /// `Origin`: the page that connects. Most programs send none.
     pub origin: Option<&'a str>,
-    /// What the client knows of the page already.
+    /// `If-None-Match`: the tags of what the client has.
     pub if_none_match: Option<&'a str>,
     /// All values of `Connection`, joined.
     pub connection: String,
@@ -40,11 +44,46 @@ pub struct Head<'a> {
     pub has_body: bool,
 }
 
-/// Reads the head at the start of `bytes`, and how long it is. None: it is not complete yet.
+/// Reads a request head into `received`, and what `read` gets together with it. Returns what `take`
+/// makes of the head, and the head's length; or the refusal of a head that is malformed, too large
+/// or too slow.
 ///
 /// # Errors
-/// The answer to give, as soon as it is clear that the head cannot become a good one.
-pub fn parse(bytes: &[u8]) -> Result<Option<(Head<'_>, usize)>, Refusal> {
+/// Those of `read`, and its end before that of the head.
+pub fn receive<T>(
+    received: &mut Vec<u8>,
+    mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+    take: impl FnOnce(&RequestHead<'_>) -> T,
+) -> io::Result<Result<(T, usize), Refusal>> {
+    let mut chunk = [0; CHUNK];
+    loop {
+        let free = (HEAD_BYTES - received.len()).min(chunk.len());
+        let len = match read(&mut chunk[..free]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(len) => len,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Ok(Err(Refusal::too_slow()));
+            }
+            Err(error) => return Err(error),
+        };
+        let is_first = received.is_empty();
+        received.extend_from_slice(&chunk[..len]);
+        // A head that drips in is parsed once per line, not once per byte.
+        if is_first || chunk[..len].contains(&b'\n') || received.len() == HEAD_BYTES {
+            match parse(received) {
+                Ok(Some((head, len))) => return Ok(Ok((take(&head), len))),
+                Ok(None) => {}
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+    }
+}
+
+/// Parses the head at the start of `bytes`. Returns it and its length; None: it is not complete yet.
+///
+/// # Errors
+/// The refusal, as soon as it is clear that the head cannot become a good one.
+fn parse(bytes: &[u8]) -> Result<Option<(RequestHead<'_>, usize)>, Refusal> {
     let mut fields = [EMPTY_HEADER; HEAD_FIELDS];
     let mut request = httparse::Request::new(&mut fields);
     let len = match request.parse(bytes) {
@@ -64,17 +103,17 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head<'_>, usize)>, Refusal> {
     if bare {
         return Err(Refusal::bad_request("a line of the request head ends with a bare LF"));
     }
-    read(&request).map(|head| Some((head, len)))
+    read_fields(&request).map(|head| Some((head, len)))
 }
 
-fn read<'a>(request: &httparse::Request<'_, 'a>) -> Result<Head<'a>, Refusal> {
+fn read_fields<'a>(request: &httparse::Request<'_, 'a>) -> Result<RequestHead<'a>, Refusal> {
     let (authority, path, query) = split_target(request.path.unwrap_or_default())?;
-    let mut head = Head {
+    let mut head = RequestHead {
         method: request.method.unwrap_or_default(),
         path: decode(path)?,
         query,
         is_http_1_1: request.version == Some(1),
-        ..Head::default()
+        ..RequestHead::default()
     };
     let (mut host, mut length, mut coding) = (None, None, None);
     for field in request.headers.iter() {
@@ -184,7 +223,7 @@ mod tests {
         assert_eq!(&bytes[len..], b"rest");
         assert_eq!(
             head,
-            Head {
+            RequestHead {
                 method: "GET",
                 path: "/ws/7".into(),
                 query: "x=1",
@@ -195,7 +234,7 @@ mod tests {
                 upgrade: Some("websocket"),
                 version: Some("13"),
                 key: Some("k=="),
-                ..Head::default()
+                ..RequestHead::default()
             }
         );
     }

@@ -1,4 +1,4 @@
-//! One accepted connection: its socket, its peer and the place that it takes.
+//! One accepted connection: its socket, its peer and its slot.
 
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -8,15 +8,15 @@ use crate::metrics::Metrics;
 use crate::net::slots::{Closable, Slot};
 
 /// An accepted connection. There is one descriptor for it; reading and writing share the socket.
-/// Dropping it closes the socket and frees the place.
+/// Dropping it closes the socket and frees the slot.
 pub struct Conn {
     /// The socket, in blocking mode. Bytes to a WebSocket client leave through its outbox alone.
     pub stream: TcpStream,
-    /// Who is there.
+    /// The address of the peer.
     pub peer: SocketAddr,
-    /// The place among the open connections.
-    pub place: Slot,
-    /// Who counts what becomes of it.
+    /// The slot among the open connections.
+    pub slot: Slot,
+    /// Counts what becomes of the client.
     pub metrics: Arc<Metrics>,
 }
 
@@ -26,7 +26,7 @@ impl AsFd for Conn {
     }
 }
 
-/// A connection whose request is read or answered: it is read no further.
+/// A connection whose request is read or answered: nothing more is read from it.
 impl Closable for Conn {
     fn stop(self: Arc<Self>) {
         let _ = self.stream.shutdown(Shutdown::Read);

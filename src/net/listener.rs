@@ -1,24 +1,23 @@
-//! The accept loop: gives each connection a place and a thread, or turns it away.
+//! The accept loop: gives each connection a slot and a thread, or rejects it.
 //!
-//! It never stops accepting for good. What an error means: the connection is gone already (go on),
-//! or the system has nothing to give at the moment (say so once, wait a moment, try again).
+//! It never stops accepting for good. An accept error is either that of one connection, which is
+//! gone already, or the system is short of something: that is logged once, and accepting goes on
+//! after a pause.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::config::budget::Buffers;
 use crate::config::{ACCEPT_PAUSE, BACKLOG};
-use crate::http::refusal::Refusal;
 use crate::metrics::Metrics;
 use crate::net::address;
 use crate::net::conn::Conn;
 use crate::net::control::Commands;
-use crate::net::doorman::Doorman;
-use crate::net::slots::Slots;
+use crate::net::slots::{Full, Slot, Slots};
 use crate::net::threads::Threads;
 
 /// Sets up a socket that listens, and by inheritance the connections that it accepts. The
@@ -44,23 +43,32 @@ pub fn widen(socket: &TcpListener) -> io::Result<()> {
     Ok(rustix::net::listen(socket, BACKLOG)?)
 }
 
-/// What the accept loop works with.
-pub struct Listener {
+/// Why a connection is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// There is no slot.
+    Full(Full),
+    /// The system gives no thread.
+    NoThread,
+}
+
+/// An accept loop.
+pub struct Listener<R> {
     /// Made ready by [`prepare`].
     pub socket: TcpListener,
     /// A stop, and probes.
     pub commands: Commands,
     /// Slots for connections.
-    pub places: Slots,
+    pub slots: Slots,
     /// Threads for connections.
-    pub gates: Threads<Arc<Conn>>,
-    /// Who turns away those for whom there is no place or no thread.
-    pub doorman: Doorman,
-    /// Who counts what becomes of connections.
+    pub threads: Threads<Arc<Conn>>,
+    /// Answers a connection that is not served.
+    pub reject: R,
+    /// Counts what becomes of clients.
     pub metrics: Arc<Metrics>,
 }
 
-impl Listener {
+impl<R: Fn(TcpStream, SocketAddr, Rejection)> Listener<R> {
     /// Accepts until the stop.
     pub fn run(self) {
         let mut is_short = false;
@@ -98,16 +106,14 @@ impl Listener {
                 return log::debug!("{peer} left at once: {error}");
             }
         }
-        let place = match self.places.take(address::of_connection(&stream, peer.ip())) {
-            Ok(place) => place,
-            Err(full) => return self.doorman.refuse(stream, peer, Refusal::full(full)),
+        let slot = match self.slots.acquire(address::of_connection(&stream, peer.ip())) {
+            Ok(slot) => slot,
+            Err(full) => return (self.reject)(stream, peer, Rejection::Full(full)),
         };
-        let metrics = self.metrics.clone();
-        let conn = Arc::new(Conn { stream, peer, place, metrics });
-        if let Err((conn, error)) = self.gates.serve(conn) {
+        if let Err((conn, error)) = self.threads.serve(self.conn(stream, peer, slot)) {
             log::warn!("no thread for {peer}: {error}");
             if let Some(conn) = Arc::into_inner(conn) {
-                self.doorman.refuse(conn.stream, peer, Refusal::no_thread());
+                (self.reject)(conn.stream, peer, Rejection::NoThread);
             }
         }
     }
@@ -117,11 +123,19 @@ impl Listener {
     fn admit_probes(&self) {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         for stream in self.commands.probes() {
-            if let Ok(place) = self.places.take(None) {
-                let conn = Conn { stream, peer, place, metrics: self.metrics.clone() };
-                let _ = self.gates.serve(Arc::new(conn));
+            if let Ok(slot) = self.slots.acquire(None) {
+                let _ = self.threads.serve(self.conn(stream, peer, slot));
             }
         }
+    }
+
+    /// A connection to which a stop turns.
+    fn conn(&self, stream: TcpStream, peer: SocketAddr, slot: Slot) -> Arc<Conn> {
+        let conn = Arc::new(Conn { stream, peer, slot, metrics: self.metrics.clone() });
+        let closable: Weak<Conn> = Arc::downgrade(&conn);
+        // This thread has ended before there is a stop.
+        conn.slot.register(closable);
+        conn
     }
 
     /// Waits for a connection, or for `pause` whatever comes; true if it is time to stop.

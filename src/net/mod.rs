@@ -4,7 +4,6 @@ pub mod address;
 pub mod conn;
 pub mod control;
 pub mod deadline;
-pub mod doorman;
 pub mod listener;
 pub mod slots;
 pub mod threads;

@@ -1,8 +1,7 @@
-//! The connections that are open, and how many there may be.
+//! Connection slots: how many connections may be open, from where, and how a stop reaches them.
 //!
-//! A connection takes a place when it is accepted and gives it back when its socket is closed. One
-//! that becomes a client takes one of the clients' places too. The list is also how a stop reaches
-//! everybody.
+//! A connection takes a slot when it is accepted and gives it back when its socket is closed. One
+//! that becomes a client counts among the clients too.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,13 +14,13 @@ use crate::config::budget::Capacity;
 /// Names one connection for as long as the server runs; never used twice.
 pub type ConnId = u64;
 
-/// Why there is no place.
+/// Why there is no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// All places are taken.
-    Everywhere,
-    /// This address has as many as it may.
-    Here,
+    /// All slots are taken.
+    Total,
+    /// This address has as many as one may have.
+    PerAddress,
     /// The server stops.
     Stopping,
 }
@@ -29,14 +28,14 @@ pub enum Full {
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Full::Everywhere => "all places are taken",
-            Full::Here => "your address has all the places that one may have",
+            Full::Total => "all places are taken",
+            Full::PerAddress => "your address has all the places that one may have",
             Full::Stopping => "the server stops",
         })
     }
 }
 
-/// Whoever has a place, as a stop sees it.
+/// A connection, as a stop sees it.
 pub trait Closable: Send + Sync {
     /// The server stops: say goodbye.
     fn stop(self: Arc<Self>);
@@ -44,19 +43,19 @@ pub trait Closable: Send + Sync {
     fn cut(&self);
 }
 
-/// All places.
+/// All slots.
 #[derive(Clone)]
 pub struct Slots(Arc<Shared>);
 
 struct Shared {
     capacity: Capacity,
-    book: Mutex<Book>,
+    state: Mutex<State>,
     empty: Condvar,
 }
 
 #[derive(Default)]
-struct Book {
-    last_key: ConnId,
+struct State {
+    last_id: ConnId,
     open: HashMap<ConnId, Open>,
     clients: usize,
     by_ip: HashMap<IpAddr, PerIp>,
@@ -65,7 +64,7 @@ struct Book {
 
 #[derive(Default)]
 struct Open {
-    occupant: Option<Weak<dyn Closable>>,
+    closable: Option<Weak<dyn Closable>>,
     is_client: bool,
 }
 
@@ -75,146 +74,146 @@ struct PerIp {
     clients: usize,
 }
 
-/// The place of one connection; freed when dropped.
+/// The slot of one connection; freed when dropped.
 pub struct Slot {
-    places: Slots,
-    key: ConnId,
-    /// Who counts against the limit per address.
+    slots: Slots,
+    id: ConnId,
+    /// The address that it counts for. None: loopback, which has no limit.
     ip: Option<IpAddr>,
 }
 
 impl Slots {
-    /// So many places, all free.
+    /// So many slots, all free.
     pub fn new(capacity: Capacity) -> Self {
-        Slots(Arc::new(Shared { capacity, book: Mutex::default(), empty: Condvar::new() }))
+        Slots(Arc::new(Shared { capacity, state: Mutex::default(), empty: Condvar::new() }))
     }
 
-    /// A place for a connection that counts as this address ([`crate::net::address`]).
+    /// A slot for a connection that counts as this address ([`crate::net::address`]).
     ///
     /// # Errors
     /// Why there is none.
-    pub fn take(&self, ip: Option<IpAddr>) -> Result<Slot, Full> {
+    pub fn acquire(&self, ip: Option<IpAddr>) -> Result<Slot, Full> {
         let Capacity { clients, clients_per_ip, front, front_per_ip } = self.0.capacity;
-        let mut book = self.book();
-        if book.stopping {
+        let mut state = self.lock();
+        if state.stopping {
             return Err(Full::Stopping);
         }
-        if book.open.len() >= clients + front {
-            return Err(Full::Everywhere);
+        if state.open.len() >= clients + front {
+            return Err(Full::Total);
         }
         if let Some(ip) = ip {
-            let here = book.by_ip.entry(ip).or_default();
+            let here = state.by_ip.entry(ip).or_default();
             if here.open >= clients_per_ip + front_per_ip {
-                return Err(Full::Here);
+                return Err(Full::PerAddress);
             }
             here.open += 1;
         }
-        book.last_key += 1;
-        let key = book.last_key;
-        book.open.insert(key, Open::default());
-        drop(book);
-        Ok(Slot { places: self.clone(), key, ip })
+        state.last_id += 1;
+        let id = state.last_id;
+        state.open.insert(id, Open::default());
+        drop(state);
+        Ok(Slot { slots: self.clone(), id, ip })
     }
 
-    /// From now on nobody gets a place.
+    /// From now on there are no slots.
     pub fn close(&self) {
-        self.book().stopping = true;
+        self.lock().stopping = true;
     }
 
-    /// Has everybody who is still there say goodbye.
+    /// Tells every connection that is still open to say goodbye.
     pub fn stop(&self) {
-        self.occupants().into_iter().for_each(Closable::stop);
+        self.closables().into_iter().for_each(Closable::stop);
     }
 
     /// Cuts every connection that is still open.
     pub fn cut(&self) {
-        self.occupants().iter().for_each(|occupant| occupant.cut());
+        self.closables().iter().for_each(|closable| closable.cut());
     }
 
-    /// Everybody who has a place. The caller must not hold the lock of the book when it lets go of
-    /// them: the last one who does gives the place back, which takes that lock.
-    fn occupants(&self) -> Vec<Arc<dyn Closable>> {
-        let book = self.book();
-        book.open.values().filter_map(|open| open.occupant.as_ref()?.upgrade()).collect()
+    /// Every connection with a slot. The caller must not hold the lock when it drops them: the last
+    /// reference to a connection gives its slot back, which takes the lock.
+    fn closables(&self) -> Vec<Arc<dyn Closable>> {
+        let state = self.lock();
+        state.open.values().filter_map(|open| open.closable.as_ref()?.upgrade()).collect()
     }
 
-    /// Waits until no connection is open, but not longer than `patience`. How many are left.
+    /// Waits until no connection is open, but not longer than `patience`. Returns how many are left.
     pub fn wait_until_empty(&self, patience: Duration) -> usize {
         let deadline = Instant::now() + patience;
-        let mut book = self.book();
+        let mut state = self.lock();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if book.open.is_empty() || left.is_zero() {
-                return book.open.len();
+            if state.open.is_empty() || left.is_zero() {
+                return state.open.len();
             }
-            book = match self.0.empty.wait_timeout(book, left) {
-                Ok((book, _)) => book,
+            state = match self.0.empty.wait_timeout(state, left) {
+                Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that is done under the lock can panic half-way.
-        self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Slot {
     /// Names the connection.
-    pub fn key(&self) -> ConnId {
-        self.key
+    pub fn id(&self) -> ConnId {
+        self.id
     }
 
-    /// Takes one of the clients' places as well.
+    /// Counts the connection among the clients.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why it cannot be one.
     pub fn become_client(&self) -> Result<(), Full> {
-        let Capacity { clients, clients_per_ip, .. } = self.places.0.capacity;
-        let mut book = self.places.book();
-        let book = &mut *book;
-        if book.stopping {
+        let Capacity { clients, clients_per_ip, .. } = self.slots.0.capacity;
+        let mut state = self.slots.lock();
+        let state = &mut *state;
+        if state.stopping {
             return Err(Full::Stopping);
         }
-        if book.clients >= clients {
-            return Err(Full::Everywhere);
+        if state.clients >= clients {
+            return Err(Full::Total);
         }
-        if let Some(here) = self.ip.and_then(|ip| book.by_ip.get_mut(&ip)) {
+        if let Some(here) = self.ip.and_then(|ip| state.by_ip.get_mut(&ip)) {
             if here.clients >= clients_per_ip {
-                return Err(Full::Here);
+                return Err(Full::PerAddress);
             }
             here.clients += 1;
         }
-        book.clients += 1;
-        book.open.entry(self.key).or_default().is_client = true;
+        state.clients += 1;
+        state.open.entry(self.id).or_default().is_client = true;
         Ok(())
     }
 
-    /// Says whom a stop has to turn to. False if there is a stop already.
-    pub fn occupy(&self, occupant: Weak<dyn Closable>) -> bool {
-        let mut book = self.places.book();
-        book.open.entry(self.key).or_default().occupant = Some(occupant);
-        !book.stopping
+    /// From now on a stop turns to this `closable`. False if there is a stop already.
+    pub fn register(&self, closable: Weak<dyn Closable>) -> bool {
+        let mut state = self.slots.lock();
+        state.open.entry(self.id).or_default().closable = Some(closable);
+        !state.stopping
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut book = self.places.book();
-        let open = book.open.remove(&self.key).unwrap_or_default();
-        book.clients -= usize::from(open.is_client);
+        let mut state = self.slots.lock();
+        let open = state.open.remove(&self.id).unwrap_or_default();
+        state.clients -= usize::from(open.is_client);
         if let Some(ip) = self.ip {
-            if let Some(here) = book.by_ip.get_mut(&ip) {
+            if let Some(here) = state.by_ip.get_mut(&ip) {
                 here.open -= 1;
                 here.clients -= usize::from(open.is_client);
                 if here.open == 0 {
-                    book.by_ip.remove(&ip);
+                    state.by_ip.remove(&ip);
                 }
             }
         }
-        if book.open.is_empty() {
-            self.places.0.empty.notify_all();
+        if state.open.is_empty() {
+            self.slots.0.empty.notify_all();
         }
     }
 }
@@ -231,44 +230,44 @@ mod tests {
     }
 
     #[test]
-    fn clients_leave_places_for_the_page() {
-        let places = Slots::new(SMALL);
+    fn clients_leave_slots_for_the_page() {
+        let slots = Slots::new(SMALL);
         let taken: Vec<_> =
-            (0..5).map(|_| places.take(ip("127.0.0.1")).expect("a place")).collect();
-        assert_eq!(places.take(ip("::1")).err(), Some(Full::Everywhere));
-        for place in &taken[..3] {
-            assert_eq!(place.become_client(), Ok(()));
+            (0..5).map(|_| slots.acquire(ip("127.0.0.1")).expect("a slot")).collect();
+        assert_eq!(slots.acquire(ip("::1")).err(), Some(Full::Total));
+        for slot in &taken[..3] {
+            assert_eq!(slot.become_client(), Ok(()));
         }
-        assert_eq!(taken[3].become_client(), Err(Full::Everywhere));
+        assert_eq!(taken[3].become_client(), Err(Full::Total));
         drop(taken);
-        assert_eq!(places.wait_until_empty(Duration::ZERO), 0);
-        let again = places.take(ip("127.0.0.1")).expect("a place");
+        assert_eq!(slots.wait_until_empty(Duration::ZERO), 0);
+        let again = slots.acquire(ip("127.0.0.1")).expect("a slot");
         assert_eq!(again.become_client(), Ok(()));
     }
 
     #[test]
     fn one_address_has_its_share() {
-        let places = Slots::new(Capacity { clients: 1000, front: 1000, ..SMALL });
+        let slots = Slots::new(Capacity { clients: 1000, front: 1000, ..SMALL });
         let taken: Vec<_> = (0..2 + SMALL.front_per_ip)
-            .map(|_| places.take(ip("192.0.2.1")).expect("a place"))
+            .map(|_| slots.acquire(ip("192.0.2.1")).expect("a slot"))
             .collect();
-        assert_eq!(places.take(ip("::ffff:192.0.2.1")).err(), Some(Full::Here));
-        assert!(places.take(ip("192.0.2.2")).is_ok(), "another address has a place");
+        assert_eq!(slots.acquire(ip("::ffff:192.0.2.1")).err(), Some(Full::PerAddress));
+        assert!(slots.acquire(ip("192.0.2.2")).is_ok(), "another address has a slot");
         assert_eq!(taken[0].become_client(), Ok(()));
         assert_eq!(taken[1].become_client(), Ok(()));
-        assert_eq!(taken[2].become_client(), Err(Full::Here));
+        assert_eq!(taken[2].become_client(), Err(Full::PerAddress));
         drop(taken);
-        let again = places.take(ip("192.0.2.1")).expect("a place");
+        let again = slots.acquire(ip("192.0.2.1")).expect("a slot");
         assert_eq!(again.become_client(), Ok(()));
     }
 
     #[test]
-    fn a_stop_gives_no_places() {
-        let places = Slots::new(SMALL);
-        let early = places.take(ip("127.0.0.1")).expect("a place");
-        places.close();
+    fn a_stop_gives_no_slots() {
+        let slots = Slots::new(SMALL);
+        let early = slots.acquire(ip("127.0.0.1")).expect("a slot");
+        slots.close();
         assert_eq!(early.become_client(), Err(Full::Stopping));
-        assert_eq!(places.take(ip("127.0.0.1")).err(), Some(Full::Stopping));
-        assert_eq!(places.wait_until_empty(Duration::from_millis(1)), 1);
+        assert_eq!(slots.acquire(ip("127.0.0.1")).err(), Some(Full::Stopping));
+        assert_eq!(slots.wait_until_empty(Duration::from_millis(1)), 1);
     }
 }

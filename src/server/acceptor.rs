@@ -7,10 +7,11 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 
 use crate::config::budget::Capacity;
+use crate::http::overload::Overload;
+use crate::http::refusal::Refusal;
 use crate::metrics::Metrics;
 use crate::net::conn::Conn;
 use crate::net::control::{self, Control, Prober};
-use crate::net::doorman::Doorman;
 use crate::net::listener::Listener;
 use crate::net::slots::Slots;
 use crate::net::threads::Threads;
@@ -31,14 +32,17 @@ impl Acceptor {
         stop: &Sender<StopReason>,
         socket: TcpListener,
         capacity: Capacity,
-        gates: Threads<Arc<Conn>>,
-        doorman: Doorman,
+        threads: Threads<Arc<Conn>>,
+        overload: Overload,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ServerError> {
         let (control, commands) = control::pair().map_err(|error| cannot_start(name, &error))?;
         let slots = Slots::new(capacity);
-        let places = slots.clone();
-        let listener = Listener { socket, commands, places, gates, doorman, metrics };
+        let reject = move |stream, peer, why| {
+            overload.refuse(stream, peer, Refusal::rejected(why));
+        };
+        let listener =
+            Listener { socket, commands, slots: slots.clone(), threads, reject, metrics };
         let thread = ServerThread::spawn(name, stop, move || listener.run())?;
         Ok(Acceptor { slots, control, thread })
     }

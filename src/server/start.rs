@@ -11,12 +11,12 @@ use crate::config::budget::Capacity;
 use crate::config::{ADMIN_PLACES, AdminListen, INBOX};
 use crate::history::Log;
 use crate::http::admin::Admin;
-use crate::http::origin::Access;
+use crate::http::origin::OriginPolicy;
+use crate::http::overload::Overload;
 use crate::http::page::Page;
-use crate::http::{Gate, Site};
+use crate::http::router::{Chat, Router};
 use crate::metrics::Metrics;
 use crate::net::conn::Conn;
-use crate::net::doorman::Doorman;
 use crate::net::threads::{Quota, Threads};
 use crate::outbox::flusher::{Flusher, Wake};
 use crate::room::hub::Hub;
@@ -45,8 +45,8 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
     let (inbox, events) = bounded(INBOX);
     let (hub, counts) = (Hub::new(log.clone()), metrics.clone());
     let hub_thread = ServerThread::spawn("hub", &stop, move || hub.run(&events, &counts))?;
-    let (doorman, refuse) = Doorman::new(metrics.clone());
-    let doorman_thread = ServerThread::spawn("doorman", &stop, refuse)?;
+    let (overload, refuse) = Overload::new(metrics.clone());
+    let overload_thread = ServerThread::spawn("overload", &stop, refuse)?;
 
     let (quota, all_ended) = Quota::new(system.threads(capacity.clients + capacity.front));
     let host = Arc::new(Host {
@@ -59,23 +59,24 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
         permits: Permits::new(budget.slots),
     });
     let admin = Arc::new(Admin { metrics: metrics.clone(), inbox: inbox.clone() });
-    let access = Access::new(&config.allow_origin, &config.allow_host);
+    let policy = OriginPolicy::new(&config.allow_origin, &config.allow_host);
     let page = Page::new(limits.max_message);
     let (room_socket, address) = room;
     let is_admin_here = admin_socket.is_none() && config.admin == AdminListen::WithTheRoom;
-    let gate = Gate {
+    let router = Router {
         limits: limits.clone(),
-        site: Some(Site { access, page, listening: address }),
+        metrics: metrics.clone(),
+        chat: Some(Chat { policy, page, address }),
         admin: is_admin_here.then(|| admin.clone()),
     };
-    let gates = gates("gate", gate, host, &quota);
+    let requests = request_threads(router, host, &quota);
     let room_acceptor = Acceptor::start(
         "accept",
         &stop,
         room_socket,
         capacity,
-        gates,
-        doorman.clone(),
+        requests,
+        overload.clone(),
         metrics.clone(),
     )?;
     let status = format!("serving on {address}: {} clients at most", capacity.clients);
@@ -83,12 +84,20 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
     log::info!("memory at most: {budget}; the number of clients follows from {bound}");
     let admin_acceptor = match admin_socket {
         Some((socket, address)) => {
-            let gate = Gate { limits: limits.clone(), site: None, admin: Some(admin) };
-            let gates = Threads::new("admin", quota, move |conn| drop(gate.admit(conn)));
+            let (limits, metrics) = (limits.clone(), metrics.clone());
+            let router =
+                Router { limits, metrics: metrics.clone(), chat: None, admin: Some(admin) };
+            let requests = Threads::new("admin", quota, move |conn| drop(router.serve(conn)));
             let capacity = Capacity::of_requests(ADMIN_PLACES);
-            let metrics = metrics.clone();
-            let acceptor =
-                Acceptor::start("admin accept", &stop, socket, capacity, gates, doorman, metrics)?;
+            let acceptor = Acceptor::start(
+                "admin accept",
+                &stop,
+                socket,
+                capacity,
+                requests,
+                overload,
+                metrics,
+            )?;
             log::info!("health and metrics at {address}");
             Some(acceptor)
         }
@@ -106,7 +115,7 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
     };
     // The watchdog has a sender of the hub's inbox, so it ends first.
     let flusher_thread = ServerThread::of("flusher", flusher_thread);
-    let threads = watchdog.into_iter().chain([hub_thread, flusher_thread, doorman_thread]);
+    let threads = watchdog.into_iter().chain([hub_thread, flusher_thread, overload_thread]);
     Ok(Running {
         room: room_acceptor,
         admin: admin_acceptor,
@@ -122,12 +131,12 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
 }
 
 /// The threads that read the requests of the room's address, and those of its clients.
-fn gates(name: &'static str, gate: Gate, host: Arc<Host>, quota: &Quota) -> Threads<Arc<Conn>> {
+fn request_threads(router: Router, host: Arc<Host>, quota: &Quota) -> Threads<Arc<Conn>> {
     let of_clients = host.clone();
     let clients =
         Threads::new("client", quota.clone(), move |session: Session| session.run(&of_clients));
-    Threads::new(name, quota.clone(), move |conn| {
-        if let Some(session) = gate.admit(conn) {
+    Threads::new("http", quota.clone(), move |conn| {
+        if let Some(session) = router.serve(conn) {
             // A client's thread has never been deep and has touched less of its stack. Where there is
             // no other thread to be had, this one serves the client.
             if let Err((session, _)) = clients.serve(session) {

@@ -1,4 +1,4 @@
-//! Turns connections away when there is no thread to do it in.
+//! Answers the connections for which there is no slot or no thread: 503.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use crate::http::refusal::Refusal;
 use crate::metrics::Metrics;
 use crate::net::deadline;
 
-/// Takes connections that are to be refused.
+/// Takes the connections to refuse.
 #[derive(Clone, Debug)]
-pub struct Doorman {
+pub struct Overload {
     refused: Sender<Refused>,
     metrics: Arc<Metrics>,
 }
 
 type Refused = (TcpStream, SocketAddr, Refusal);
 
-impl Doorman {
-    /// The doorman, and what has to run in a thread of its own. It ends when the doorman is gone.
-    pub fn new(metrics: Arc<Metrics>) -> (Doorman, impl FnOnce() + Send) {
+impl Overload {
+    /// This, and what has to run in a thread of its own, which ends when this is dropped.
+    pub fn new(metrics: Arc<Metrics>) -> (Overload, impl FnOnce() + Send) {
         let (sender, refused) = bounded(REFUSALS);
-        (Doorman { refused: sender, metrics }, move || run(&refused))
+        (Overload { refused: sender, metrics }, move || run(&refused))
     }
 
     /// Answers with `refusal` and closes. In a crowd the connection is just closed.

@@ -1,0 +1,105 @@
+//! Serves the one request of a connection: reads it under a deadline and answers it.
+//!
+//! Only a complete, bounded, well-formed request head gets past here. A good WebSocket handshake
+//! becomes a session; everything else is answered, and the connection ends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::client::session::Session;
+use crate::config::Limits;
+use crate::http::admin::Admin;
+use crate::http::invite;
+use crate::http::origin::OriginPolicy;
+use crate::http::page::Page;
+use crate::http::refusal::Refusal;
+use crate::http::request;
+use crate::http::response::Response;
+use crate::http::route::{Route, Routes, route};
+use crate::metrics::Metrics;
+use crate::net::conn::Conn;
+use crate::net::deadline;
+
+/// What is served at one address, and within which limits.
+pub struct Router {
+    /// How long things may take.
+    pub limits: Limits,
+    /// Counts refusals.
+    pub metrics: Arc<Metrics>,
+    /// The room, the echo endpoint and the page, unless this address is for health and metrics alone.
+    pub chat: Option<Chat>,
+    /// Health and metrics, if they are at this address.
+    pub admin: Option<Arc<Admin>>,
+}
+
+/// What users come for.
+pub struct Chat {
+    /// Whose pages may connect, and under which names.
+    pub policy: OriginPolicy,
+    /// The page's files.
+    pub page: Page,
+    /// Where the server listens, for invitations.
+    pub address: SocketAddr,
+}
+
+impl Router {
+    /// Serves the request of a connection. A good handshake, for which there is a slot, comes back as
+    /// a session; its response has not been sent yet.
+    pub fn serve(&self, conn: Arc<Conn>) -> Option<Session> {
+        let mut received = Vec::new();
+        let deadline = Instant::now() + self.limits.head_timeout;
+        let read = |bytes: &mut [u8]| deadline::read(&conn.stream, bytes, deadline);
+        let found = request::receive(&mut received, read, |head| route(self.routes(), head));
+        let (route, len) = match found {
+            Ok(Ok(found)) => found,
+            Ok(Err(refusal)) => (Route::Refuse(refusal), 0),
+            // The peer went away without a request.
+            Err(_) => return None,
+        };
+        // No body follows the answer to HEAD (RFC 9110 section 9.3.2), even if the rest of the head
+        // could not be parsed.
+        let head_only = received.starts_with(b"HEAD ");
+        match (route, &self.chat, &self.admin) {
+            (Route::Upgrade(endpoint, response), ..) => match conn.slot.become_client() {
+                Ok(()) => return Some(Session::new(conn, endpoint, response, &received[len..])),
+                Err(full) => self.refuse(&conn, &Refusal::full(full), head_only),
+            },
+            (Route::Page(request), Some(chat), _) => match chat.page.response(&request) {
+                Ok(response) => self.answer(&conn, &response),
+                Err(_) => self.refuse(&conn, &Refusal::not_found("the chat is at /"), head_only),
+            },
+            (Route::Invite { page_url, head_only }, Some(chat), _) => {
+                self.answer(&conn, &invite::response(&page_url, chat.address, head_only));
+            }
+            (Route::Admin { path, head_only }, _, Some(admin)) => {
+                self.answer(&conn, &admin.response(path, head_only));
+            }
+            (Route::Options, ..) => self.answer(&conn, &Response::options()),
+            (Route::NotUpgraded(refusal), ..) => match conn.slot.become_client() {
+                Ok(()) => self.refuse(&conn, &refusal, head_only),
+                Err(full) => self.refuse(&conn, &Refusal::full(full), head_only),
+            },
+            (Route::Refuse(refusal), ..) => self.refuse(&conn, &refusal, head_only),
+            // Routes lead to what there is.
+            (Route::Page(_) | Route::Invite { .. } | Route::Admin { .. }, ..) => {}
+        }
+        None
+    }
+
+    fn routes(&self) -> Routes<'_> {
+        Routes { chat: self.chat.as_ref().map(|chat| &chat.policy), admin: self.admin.is_some() }
+    }
+
+    /// Answers with `refusal`; to HEAD (`head_only`) without its body.
+    fn refuse(&self, conn: &Conn, refusal: &Refusal, head_only: bool) {
+        self.metrics.refused(refusal.reason());
+        refusal.log(conn.peer);
+        self.answer(conn, &refusal.response(head_only));
+    }
+
+    /// Sends a response, after which the connection ends.
+    fn answer(&self, conn: &Conn, response: &[u8]) {
+        deadline::write_last(&conn.stream, response, Instant::now() + self.limits.close_timeout);
+    }
+}
