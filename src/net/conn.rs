@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use crate::metrics::Metrics;
+use crate::net::deadline;
 use crate::net::slots::{Closable, Slot};
 
 /// An accepted connection. There is one descriptor for it; reading and writing share the socket.
@@ -18,6 +19,12 @@ pub struct Conn {
     pub slot: Slot,
     /// Counts what becomes of the client.
     pub metrics: Arc<Metrics>,
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        deadline::bound_close(&self.stream);
+    }
 }
 
 impl AsFd for Conn {

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{RecvFlags, recv, sockopt};
 
+/// How long the kernel tries to deliver the rest of what was sent on a connection that is closed.
+const CLOSED_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Reads what is there, without waiting.
 ///
 /// # Errors
@@ -75,6 +78,13 @@ pub fn wait_for_end(stream: &TcpStream, deadline: Instant) -> bool {
             Err(_) => return false,
         }
     }
+}
+
+/// Bounds how long the kernel keeps sending, once the socket is closed, what the peer has not taken.
+/// It would else try for minutes and keep the memory.
+pub fn bound_close(stream: &TcpStream) {
+    // It fails only when the connection is gone already.
+    let _ = sockopt::set_tcp_user_timeout(stream, CLOSED_TIMEOUT.as_millis() as u32);
 }
 
 /// Has the kernel drop what the peer has not taken once the socket is closed. It would else try on

@@ -112,8 +112,10 @@ impl<R: Fn(TcpStream, SocketAddr, Rejection)> Listener<R> {
         };
         if let Err((conn, error)) = self.threads.serve(self.conn(stream, peer, slot)) {
             log::warn!("no thread for {peer}: {error}");
-            if let Some(conn) = Arc::into_inner(conn) {
-                (self.reject)(conn.stream, peer, Rejection::NoThread);
+            // A handle of its own, since the slot is freed with the connection.
+            if let Ok(stream) = conn.stream.try_clone() {
+                drop(conn);
+                (self.reject)(stream, peer, Rejection::NoThread);
             }
         }
     }

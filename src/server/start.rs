@@ -45,7 +45,8 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
     let (inbox, events) = bounded(INBOX);
     let (hub, counts) = (Hub::new(log.clone()), metrics.clone());
     let hub_thread = ServerThread::spawn("hub", &stop, move || hub.run(&events, &counts))?;
-    let (overload, refuse) = Overload::new(metrics.clone());
+    let (overload, refuse) =
+        Overload::new(metrics.clone()).map_err(|error| cannot_start("overload", &error))?;
     let overload_thread = ServerThread::spawn("overload", &stop, refuse)?;
 
     let (quota, all_ended) = Quota::new(system.threads(capacity.clients + capacity.front));

@@ -26,6 +26,9 @@ mod slow;
 /// How many clients, from where, and how fast they may talk.
 mod limits;
 
+/// Connections for which there is no slot.
+mod overload;
+
 /// Clients from elsewhere: what loopback can't show, in a network of the test's own.
 mod network;
 

@@ -1,0 +1,148 @@
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use roomd::AdminListen;
+
+use crate::support::{PATIENCE, Peer, Response, TestServer, UPGRADE, eventually, get};
+
+/// A server with few slots, all of which silent connections have, and those. The server minds them
+/// only after longer than any test takes.
+fn full_server() -> (TestServer, Vec<Peer>) {
+    let server = TestServer::with(|config| {
+        config.admin = AdminListen::At(([127, 0, 0, 1], 0).into());
+        config.limits.max_memory = Some(8 << 20);
+        config.limits.head_timeout = 2 * PATIENCE;
+    });
+    let mut crowd = Vec::new();
+    eventually("a connection too many", || {
+        crowd.push(server.connect());
+        (refusals(&server) > 0).then_some(())
+    });
+    (server, crowd)
+}
+
+fn admin(server: &TestServer) -> SocketAddr {
+    server.admin_address().expect("an address of its own")
+}
+
+#[track_caller]
+fn ask(address: SocketAddr, request: impl AsRef<[u8]>) -> Response {
+    let mut peer = Peer::connect(address);
+    peer.send(request);
+    peer.response()
+}
+
+/// Connections that were refused because all slots were taken.
+#[track_caller]
+fn refusals(server: &TestServer) -> u64 {
+    let metrics = ask(admin(server), get("/metrics", ""));
+    let name = "roomd_refusals_total{status=\"503\",reason=\"full\"} ";
+    let count = metrics.text().lines().find_map(|line| line.strip_prefix(name)?.parse().ok());
+    count.expect("a count of refusals")
+}
+
+#[test]
+fn a_connection_too_many_gets_its_503() {
+    let (server, _crowd) = full_server();
+    for _ in 0..10 {
+        thread::scope(|scope| {
+            for n in 0..15 {
+                let server = &server;
+                scope.spawn(move || {
+                    let (path, fields) = [("/", ""), ("/ws/1", UPGRADE), ("/nothing", "")][n % 3];
+                    let response = server.ask(get(path, fields));
+                    response.refuses(503, "all places are taken");
+                    assert!(response.field("Retry-After").is_some(), "{}", response.head);
+                });
+            }
+        });
+    }
+}
+
+/// Also a request that comes in pieces, or of which only a part comes.
+#[test]
+fn a_connection_too_many_gets_no_body_for_head() {
+    let (server, _crowd) = full_server();
+    let head = get("/", "").replacen("GET", "HEAD", 1);
+    let is_bare = |peer: Peer| {
+        let response = peer.response();
+        assert_eq!((response.status, &*response.body), (503, &b""[..]));
+        assert!(response.field("Content-Length").is_some_and(|len| len != "0"));
+    };
+    for _ in 0..20 {
+        let mut peer = server.connect();
+        peer.send(&head);
+        is_bare(peer);
+    }
+    let mut peer = server.connect();
+    peer.drip(&head);
+    is_bare(peer);
+    let mut peer = server.connect();
+    peer.send("HEAD /");
+    is_bare(peer);
+    // Nothing at all, or the beginning of either method.
+    for start in ["", "H", "HE", "G", "POST / HTTP/1.1\r\n"] {
+        server.ask(start).refuses(503, "all places are taken");
+    }
+    let mut peer = server.connect();
+    peer.send(&head);
+    peer.half_close();
+    is_bare(peer);
+}
+
+/// What comes behind the request, however much, does not take the answer away.
+#[test]
+fn a_body_behind_it_does_not_spoil_the_503() {
+    let (server, _crowd) = full_server();
+    for _ in 0..10 {
+        let post = get("/", "Content-Length: 60000\r\n").replacen("GET", "POST", 1);
+        server.ask(post + &"x".repeat(60_000)).refuses(503, "all places are taken");
+    }
+}
+
+/// Silent connections that keep coming, and are refused as well, do not starve a request.
+#[test]
+fn a_flood_that_is_refused_starves_nobody() {
+    let (server, _crowd) = full_server();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut flood = std::collections::VecDeque::new();
+                while !is_over.load(Ordering::Relaxed) {
+                    flood.push_back(server.connect());
+                    if flood.len() > 300 {
+                        flood.pop_front();
+                    }
+                }
+            });
+        }
+        // Also when an assertion fails, or the scope would wait for ever.
+        let _end = OnDrop(|| is_over.store(true, Ordering::Relaxed));
+        let before = refusals(&server);
+        eventually("a flood", || (refusals(&server) > before + 1000).then_some(()));
+        for _ in 0..200 {
+            server.ask(get("/", "")).refuses(503, "all places are taken");
+        }
+    });
+}
+
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// Whoever goes away again leaves nothing behind: afterwards there are slots as before.
+#[test]
+fn the_slots_come_back() {
+    let (server, crowd) = full_server();
+    server.ask(get("/", "")).refuses(503, "all places are taken");
+    drop(crowd);
+    eventually("a slot", || (server.ask(get("/", "")).status == 200).then_some(()));
+    let mut client = server.join(1);
+    client.says_and_hears(1, "there is room");
+}
