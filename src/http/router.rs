@@ -57,6 +57,7 @@ impl Router {
             // The peer went away without a request.
             Err(_) => return None,
         };
+        conn.slot.set_busy();
         // No body follows the answer to HEAD (RFC 9110 section 9.3.2), even if the rest of the head
         // could not be parsed.
         let head_only = received.starts_with(b"HEAD ");

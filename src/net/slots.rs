@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use crate::config::ACCEPT_PAUSE;
 use crate::config::budget::Capacity;
 
 /// Names one connection for as long as the server runs; never used twice.
@@ -49,8 +50,10 @@ pub struct Slots(Arc<Shared>);
 
 struct Shared {
     capacity: Capacity,
+    evicts_idle: bool,
     state: Mutex<State>,
-    empty: Condvar,
+    /// Notified whenever a slot becomes free.
+    freed: Condvar,
 }
 
 #[derive(Default)]
@@ -66,6 +69,9 @@ struct State {
 struct Open {
     closable: Option<Weak<dyn Closable>>,
     is_client: bool,
+    /// Its request has arrived.
+    is_busy: bool,
+    is_evicted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -85,7 +91,17 @@ pub struct Slot {
 impl Slots {
     /// So many slots, all free.
     pub fn new(capacity: Capacity) -> Self {
-        Slots(Arc::new(Shared { capacity, state: Mutex::default(), empty: Condvar::new() }))
+        Slots::with(capacity, false)
+    }
+
+    /// So many slots. When all are taken, the connection that has been idle longest makes room.
+    pub fn evicting_idle(capacity: Capacity) -> Self {
+        Slots::with(capacity, true)
+    }
+
+    fn with(capacity: Capacity, evicts_idle: bool) -> Self {
+        let (state, freed) = (Mutex::default(), Condvar::new());
+        Slots(Arc::new(Shared { capacity, evicts_idle, state, freed }))
     }
 
     /// A slot for a connection that counts as this address ([`crate::net::address`]).
@@ -94,6 +110,9 @@ impl Slots {
     /// Why there is none.
     pub fn acquire(&self, ip: Option<IpAddr>) -> Result<Slot, Full> {
         let Capacity { clients, clients_per_ip, front, front_per_ip } = self.0.capacity;
+        if self.0.evicts_idle {
+            self.evict_idle(clients + front);
+        }
         let mut state = self.lock();
         if state.stopping {
             return Err(Full::Stopping);
@@ -113,6 +132,27 @@ impl Slots {
         state.open.insert(id, Open::default());
         drop(state);
         Ok(Slot { slots: self.clone(), id, ip })
+    }
+
+    /// If `capacity` connections are open, ends the one that has been idle longest, and waits a moment
+    /// for its slot: the oldest without a request, or else the oldest.
+    fn evict_idle(&self, capacity: usize) {
+        let mut state = self.lock();
+        if state.open.len() < capacity {
+            return;
+        }
+        let open = state.open.iter_mut().filter(|(_, open)| !open.is_evicted);
+        let idle = open.min_by_key(|(id, open)| (open.is_busy, **id)).and_then(|(_, open)| {
+            open.is_evicted = true;
+            open.closable.as_ref()?.upgrade()
+        });
+        drop(state);
+        if let Some(conn) = idle {
+            conn.cut();
+        }
+        let is_full = |state: &mut State| state.open.len() >= capacity;
+        // Whether it is gone by then is seen by who asked.
+        let _ = self.0.freed.wait_timeout_while(self.lock(), ACCEPT_PAUSE, is_full);
     }
 
     /// From now on there are no slots.
@@ -146,7 +186,7 @@ impl Slots {
             if state.open.is_empty() || left.is_zero() {
                 return state.open.len();
             }
-            state = match self.0.empty.wait_timeout(state, left) {
+            state = match self.0.freed.wait_timeout(state, left) {
                 Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,
             };
@@ -163,6 +203,11 @@ impl Slot {
     /// Names the connection.
     pub fn id(&self) -> ConnId {
         self.id
+    }
+
+    /// The connection's request has arrived: it is not idle any more.
+    pub fn set_busy(&self) {
+        self.slots.lock().open.entry(self.id).or_default().is_busy = true;
     }
 
     /// Counts the connection among the clients.
@@ -212,9 +257,7 @@ impl Drop for Slot {
                 }
             }
         }
-        if state.open.is_empty() {
-            self.slots.0.empty.notify_all();
-        }
+        self.slots.0.freed.notify_all();
     }
 }
 

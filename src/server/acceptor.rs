@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use crate::config::budget::Capacity;
 use crate::http::overload::Overload;
 use crate::http::refusal::Refusal;
 use crate::metrics::Metrics;
@@ -31,13 +30,12 @@ impl Acceptor {
         name: &'static str,
         stop: &Sender<StopReason>,
         socket: TcpListener,
-        capacity: Capacity,
+        slots: Slots,
         threads: Threads<Arc<Conn>>,
         overload: Overload,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ServerError> {
         let (control, commands) = control::pair().map_err(|error| cannot_start(name, &error))?;
-        let slots = Slots::new(capacity);
         let reject = move |stream, peer, why| {
             overload.refuse(stream, peer, Refusal::rejected(why));
         };

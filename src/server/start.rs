@@ -17,6 +17,7 @@ use crate::http::page::Page;
 use crate::http::router::{Chat, Router};
 use crate::metrics::Metrics;
 use crate::net::conn::Conn;
+use crate::net::slots::Slots;
 use crate::net::threads::{Quota, Threads};
 use crate::outbox::flusher::{Flusher, Wake};
 use crate::room::hub::Hub;
@@ -75,7 +76,7 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
         "accept",
         &stop,
         room_socket,
-        capacity,
+        Slots::new(capacity),
         requests,
         overload.clone(),
         metrics.clone(),
@@ -89,16 +90,9 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
             let router =
                 Router { limits, metrics: metrics.clone(), chat: None, admin: Some(admin) };
             let requests = Threads::new("admin", quota, move |conn| drop(router.serve(conn)));
-            let capacity = Capacity::of_requests(ADMIN_PLACES);
-            let acceptor = Acceptor::start(
-                "admin accept",
-                &stop,
-                socket,
-                capacity,
-                requests,
-                overload,
-                metrics,
-            )?;
+            let slots = Slots::evicting_idle(Capacity::of_requests(ADMIN_PLACES));
+            let acceptor =
+                Acceptor::start("admin accept", &stop, socket, slots, requests, overload, metrics)?;
             log::info!("health and metrics at {address}");
             Some(acceptor)
         }

@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use roomd::AdminListen;
 
@@ -126,6 +127,32 @@ fn a_flood_that_is_refused_starves_nobody() {
             server.ask(get("/", "")).refuses(503, "all places are taken");
         }
     });
+}
+
+/// The admin address has few slots, and connections that send nothing do not keep a scraper out.
+#[test]
+fn idle_connections_give_way_at_the_admin_address() {
+    let server = TestServer::with(|config| {
+        config.admin = AdminListen::At(([127, 0, 0, 1], 0).into());
+        config.limits.head_timeout = 2 * PATIENCE;
+        config.limits.close_timeout = Duration::from_secs(1);
+    });
+    let address = admin(&server);
+    let mut idle: Vec<_> = (0..8).map(|_| Peer::connect(address)).collect();
+    // Half a request is not more.
+    idle[3].send("GET /metrics HTTP/1.1\r\nHost: ");
+    for _ in 0..20 {
+        let response = ask(address, get("/metrics", ""));
+        assert_eq!(response.status, 200, "{}", response.head);
+        response.is_complete();
+    }
+    // The first of them had to go.
+    idle.remove(0).ends();
+    for round in 0..20 {
+        idle.extend((0..8).map(|_| Peer::connect(address)));
+        let response = ask(address, get("/healthz", ""));
+        assert_eq!((response.status, response.text()), (200, "ok\n"), "round {round}");
+    }
 }
 
 struct OnDrop<F: Fn()>(F);
