@@ -311,7 +311,7 @@ fn the_process_is_described() {
     let value = |name: &str| samples[&format!("process_{name}")];
     assert!(value("resident_memory_bytes") > 1e6);
     assert!(value("virtual_memory_bytes") > value("resident_memory_bytes"));
-    assert!(value("threads") >= 5.0, "accept, hub, drain, doorman and page");
+    assert!(value("threads") >= 5.0, "accept, hub, flusher, overload and log");
     assert!(value("open_fds") >= 5.0 && value("open_fds") < value("max_fds"));
     assert!(value("cpu_seconds_total") > 0.0);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -225,7 +225,7 @@ impl Drop for Hanging {
 /// Whatever hangs, a stop ends the process, soon, and says what it was.
 #[test]
 fn a_stop_does_not_wait_for_threads_that_hang() {
-    for name in ["hub", "flusher", "doorman", "accept", "gate"] {
+    for name in ["hub", "flusher", "overload", "accept", "http"] {
         let mut program = Program::start(&[]);
         let _client = program.join(1);
         let request = program.connect();
@@ -235,7 +235,7 @@ fn a_stop_does_not_wait_for_threads_that_hang() {
         assert_eq!(program.ends().code(), Some(1), "{name}");
         let log = program.lines_to_the_end();
         let last = log.last().expect("a line");
-        let culprit = if name == "gate" { "connection" } else { name };
+        let culprit = if name == "http" { "connection" } else { name };
         assert!(last.starts_with("roomd: the stop is incomplete"), "{log:#?}");
         assert!(last.contains(culprit), "{last}");
         drop(request);
