@@ -1,21 +1,16 @@
 //! Health and metrics.
 
-use std::sync::Arc;
-
-use crate::client::session::Inbox;
+use crate::client::socket::Socket;
 use crate::config::HEALTH_PATIENCE;
 use crate::http::response::{PLAIN, Response};
-use crate::metrics::Metrics;
 use crate::metrics::process::Process;
 use crate::metrics::prometheus;
-use crate::room::event;
+use crate::room::probe::Probe;
 
 /// Answers requests for health and metrics.
 pub struct Admin {
-    /// The counters.
-    pub metrics: Arc<Metrics>,
-    /// The inbox of the hub, for its health and the length of its queue.
-    pub inbox: Inbox,
+    /// The hub, and what is counted.
+    pub hub: Probe<Socket>,
 }
 
 /// A path of [`Admin`].
@@ -53,7 +48,7 @@ impl Admin {
                 }
             },
             AdminPath::Metrics => {
-                let text = self.metrics.text(self.inbox.len(), &Process::ask());
+                let text = self.hub.metrics.text(self.hub.inbox.len(), &Process::ask());
                 ("200 OK", prometheus::CONTENT_TYPE, text)
             }
         };
@@ -65,10 +60,10 @@ impl Admin {
     /// # Errors
     /// Why the server is not healthy.
     fn health(&self) -> Result<(), &'static str> {
-        if self.metrics.is_stopping() {
+        if self.hub.metrics.is_stopping() {
             return Err("the server stops");
         }
-        if !event::answers(&self.inbox, HEALTH_PATIENCE) {
+        if !self.hub.is_alive(HEALTH_PATIENCE) {
             return Err("the hub does not answer");
         }
         Ok(())
@@ -77,6 +72,7 @@ impl Admin {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::thread;
 
     use crossbeam_channel::bounded;
@@ -84,6 +80,7 @@ mod tests {
     use super::*;
     use crate::config::budget::LogBounds;
     use crate::history::Log;
+    use crate::metrics::Metrics;
     use crate::room::hub::Hub;
 
     /// A hub that runs as long as there is an inbox, or one that hangs: nobody reads what it gets.
@@ -99,7 +96,7 @@ mod tests {
                 thread::park();
             }
         });
-        Admin { metrics, inbox }
+        Admin { hub: Probe { inbox, metrics } }
     }
 
     #[track_caller]
@@ -118,7 +115,7 @@ mod tests {
         says(&hanging, "503 ", "the hub does not answer");
         let metrics = String::from_utf8(hanging.response(AdminPath::Metrics, false)).unwrap();
         assert!(metrics.contains("\nroomd_hub_queue_depth 1\n"), "{metrics}");
-        hanging.metrics.stop();
+        hanging.hub.metrics.stop();
         says(&hanging, "503 ", "the server stops");
     }
 }

@@ -138,6 +138,11 @@ impl Metrics {
         self.behind.store(clients as u64, Relaxed);
     }
 
+    /// How many batches the hub has sent: while the number grows, it goes on.
+    pub fn batches(&self) -> u64 {
+        self.hub.batches.load(Relaxed)
+    }
+
     /// The hub has sent a batch, and counted. For the hub's thread alone.
     pub fn hub_counted(&self, tally: &mut HubCounters) {
         let HubCounts { messages, deliveries, bytes, batches, took, took_nanoseconds } = &self.hub;

@@ -2,9 +2,9 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::Sender;
 use tungstenite::Utf8Bytes;
 
 use crate::history::flow::Credit;
@@ -25,11 +25,4 @@ pub enum Event<T> {
     Question { done: Sender<Infallible> },
     /// The server stops: everybody goes. Once they have been told, `done` is dropped.
     Shutdown { done: Sender<Infallible> },
-}
-
-/// Whether the hub takes an event from its `inbox`, and gets to it, within `patience` each.
-pub fn answers<T>(inbox: &Sender<Event<T>>, patience: Duration) -> bool {
-    let (done, answered) = bounded(0);
-    inbox.send_timeout(Event::Question { done }, patience).is_ok()
-        && answered.recv_timeout(patience) == Err(RecvTimeoutError::Disconnected)
 }

@@ -3,5 +3,6 @@
 pub mod batch;
 pub mod event;
 pub mod hub;
+pub mod probe;
 #[allow(clippy::module_inception, reason = "a room is what this folder is about")]
 pub mod room;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crossbeam_channel::{Sender, bounded};
 
 use crate::client::permits::Permits;
-use crate::client::session::{Host, Inbox, Session};
+use crate::client::session::{Host, Session};
+use crate::client::socket::Socket;
 use crate::config::budget::Capacity;
 use crate::config::{ADMIN_PLACES, AdminListen, INBOX};
 use crate::history::Log;
@@ -21,6 +22,7 @@ use crate::net::slots::Slots;
 use crate::net::threads::{Quota, Threads};
 use crate::outbox::flusher::{Flusher, Wake};
 use crate::room::hub::Hub;
+use crate::room::probe::Probe;
 use crate::server::acceptor::Acceptor;
 use crate::server::stop::Running;
 use crate::server::systemd::ServiceManager;
@@ -60,7 +62,8 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
         piece: buffers.piece(),
         permits: Permits::new(budget.slots),
     });
-    let admin = Arc::new(Admin { metrics: metrics.clone(), inbox: inbox.clone() });
+    let probe = Probe { inbox: inbox.clone(), metrics: metrics.clone() };
+    let admin = Arc::new(Admin { hub: probe.clone() });
     let policy = OriginPolicy::new(&config.allow_origin, &config.allow_host);
     let page = Page::new(limits.max_message);
     let (room_socket, address) = room;
@@ -105,9 +108,10 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
     }
     // After the notice of readiness, which is to be the first.
     let (stop_watchdog, watchdog) = match &manager {
-        Some(manager) => start_watchdog(manager, &room_acceptor, &inbox, &stop)?,
+        Some(manager) => start_watchdog(manager, &room_acceptor, &probe, &stop)?,
         None => (None, None),
     };
+    drop(probe);
     // The watchdog has a sender of the hub's inbox, so it ends first.
     let flusher_thread = ServerThread::of("flusher", flusher_thread);
     let threads = watchdog.into_iter().chain([hub_thread, flusher_thread, overload_thread]);
@@ -146,14 +150,14 @@ fn request_threads(router: Router, host: Arc<Host>, quota: &Quota) -> Threads<Ar
 fn start_watchdog(
     manager: &Arc<ServiceManager>,
     acceptor: &Acceptor,
-    inbox: &Inbox,
+    hub: &Probe<Socket>,
     stop: &Sender<StopReason>,
 ) -> Result<(Option<Sender<Infallible>>, Option<ServerThread>), ServerError> {
     let Some(interval) = manager.watchdog_interval() else { return Ok((None, None)) };
     let (stop_watchdog, stopped) = bounded(0);
-    let (manager, prober, inbox) = (manager.clone(), acceptor.prober(), inbox.clone());
+    let (manager, prober, hub) = (manager.clone(), acceptor.prober(), hub.clone());
     let thread = ServerThread::spawn("watchdog", stop, move || {
-        watchdog::run(&manager, interval, &prober, &inbox, &stopped);
+        watchdog::run(&manager, interval, &prober, &hub, &stopped);
     })?;
     Ok((Some(stop_watchdog), Some(thread)))
 }

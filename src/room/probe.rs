@@ -1,0 +1,112 @@
+//! Whether the hub lives. One that is busy is not stuck.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, Sender, TrySendError, bounded};
+
+use crate::metrics::Metrics;
+use crate::room::event::Event;
+
+/// Asks a hub whether it lives.
+pub struct Probe<T> {
+    /// Its inbox.
+    pub inbox: Sender<Event<T>>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// How often to look whether the hub goes on.
+const STEP: Duration = Duration::from_millis(20);
+
+impl<T> Probe<T> {
+    /// Whether the hub answers a question within `patience`, or sends batches meanwhile. The question
+    /// does not wait for a place in the inbox: while that is full, the batches say how it is.
+    pub fn is_alive(&self, patience: Duration) -> bool {
+        let before = self.metrics.batches();
+        let (done, answered) = bounded(0);
+        let is_asked = match self.inbox.try_send(Event::Question { done }) {
+            Ok(()) => true,
+            Err(TrySendError::Full(question)) => {
+                drop(question);
+                false
+            }
+            Err(TrySendError::Disconnected(_)) => return false,
+        };
+        let until = Instant::now() + patience;
+        while Instant::now() < until {
+            // If it is not asked, its end has been dropped, and this only waits.
+            match answered.recv_timeout(STEP) {
+                Err(RecvTimeoutError::Disconnected) if is_asked => return true,
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(STEP),
+                Err(RecvTimeoutError::Timeout) | Ok(_) => {}
+            }
+            if self.metrics.batches() != before {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl<T> Clone for Probe<T> {
+    fn clone(&self) -> Self {
+        Probe { inbox: self.inbox.clone(), metrics: self.metrics.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::metrics::HubCounters;
+
+    const SOON: Duration = Duration::from_millis(100);
+    const LATE: Duration = Duration::from_secs(20);
+
+    fn probe(events: usize) -> (Probe<()>, crossbeam_channel::Receiver<Event<()>>) {
+        let (inbox, events) = bounded(events);
+        (Probe { inbox, metrics: Arc::new(Metrics::new()) }, events)
+    }
+
+    #[test]
+    fn a_hub_that_answers_lives() {
+        let (probe, events) = probe(1);
+        thread::scope(|scope| {
+            scope.spawn(|| drop(events.recv()));
+            assert!(probe.is_alive(LATE));
+        });
+    }
+
+    #[test]
+    fn one_that_does_nothing_is_stuck_whether_its_inbox_is_full_or_not() {
+        let (probe, _events) = probe(1);
+        assert!(!probe.is_alive(SOON));
+        assert!(!probe.is_alive(SOON));
+    }
+
+    /// Its inbox is full of long messages for minutes, but each of them is sent in time.
+    #[test]
+    fn one_that_is_busy_lives() {
+        let (probe, _events) = probe(0);
+        let metrics = probe.metrics.clone();
+        thread::scope(|scope| {
+            let asking = scope.spawn(|| probe.is_alive(LATE));
+            let mut batches = 0;
+            while !asking.is_finished() {
+                batches += 1;
+                metrics.hub_counted(&mut HubCounters { batches, ..HubCounters::default() });
+                thread::yield_now();
+            }
+            assert!(asking.join().expect("an answer"));
+        });
+    }
+
+    #[test]
+    fn one_that_is_gone_is_dead() {
+        let (probe, events) = probe(1);
+        drop(events);
+        assert!(!probe.is_alive(LATE));
+    }
+}
