@@ -128,7 +128,10 @@ impl SystemLimits {
             let status = read("/proc/self/status".as_ref()).unwrap_or_default();
             let used = number(&status, "VmSize:").map_or(0, |kilobytes| kilobytes * 1024);
             let left = value.saturating_sub(used + arenas + SPACE_KEPT);
-            let advice = "raise it with ulimit -v or LimitAS=, or set MALLOC_ARENA_MAX=1";
+            let advice = match arenas {
+                0 => "raise it with ulimit -v or LimitAS=",
+                _ => "raise it with ulimit -v or LimitAS=, or set MALLOC_ARENA_MAX=1",
+            };
             bound_threads(
                 stacks(left) / thread_space(*page),
                 "the address space limit",
