@@ -2,11 +2,13 @@
 //!
 //! [`router`] does that in order. [`request`] reads the head, strictly and under a deadline,
 //! [`route`] decides what it gets, with the rules of [`origin`], and [`handshake`] makes the
-//! response to a WebSocket. Everything else is answered with the files of [`page`], with an
-//! [`invite`], by [`admin`], or with a [`refusal`]; [`response`] writes the short answers.
+//! response to a WebSocket. Everything else is answered with the files of [`page`] (compressed where
+//! [`encoding`] allows), with an [`invite`], by [`admin`], or with a [`refusal`]; [`response`] writes
+//! the short answers.
 //! [`overload`] answers the connections for which there is no slot or no thread.
 
 pub mod admin;
+pub mod encoding;
 pub mod handshake;
 pub mod invite;
 pub mod origin;

@@ -5,55 +5,67 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 
-/// A file that is built into the binary.
+/// A file that is built into the binary. The build script writes it as it is served.
 struct Asset {
-    name: &'static str,
+    path: &'static str,
     content_type: &'static str,
-    bytes: &'static [u8],
+    plain: &'static [u8],
+    gzip: &'static [u8],
 }
 
-macro_rules! assets {
-    ($($content_type:literal: $($name:literal)+;)+) => {
-        &[$($(Asset {
-            name: $name,
+macro_rules! asset {
+    ($content_type:expr, $path:expr, $name:literal) => {
+        Asset {
+            path: $path,
             content_type: $content_type,
-            bytes: include_bytes!(concat!("../../assets/", $name)),
-        }),+),+]
+            plain: include_bytes!(concat!(env!("OUT_DIR"), "/", $name)),
+            gzip: include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz")),
+        }
     };
 }
 
-/// The page. It is found at each of [`PAGES`], and decides by its path what it is.
-const INDEX: &[u8] = include_bytes!("../../assets/index.html");
+macro_rules! assets {
+    ($($content_type:expr => $($name:literal)+;)+) => {
+        &[$($(asset!(
+            $content_type,
+            concat!("/assets/", env!("ROOMD_ASSETS"), "/", $name),
+            $name
+        )),+),+]
+    };
+}
 
-const PAGES: &[&str] = &["/", "/echo"];
+const HTML: &str = "text/html; charset=utf-8";
 
-/// What the page asks for. These are found in a folder that is named after all that is in it, so
-/// that a browser may keep them for good: a reload asks for the page alone. The page refers to
-/// them, and they to each other, by relative paths.
+/// The page. It is found at two paths, and decides by its path what it is.
+const PAGES: &[Asset] = &[asset!(HTML, "/", "index.html"), asset!(HTML, "/echo", "index.html")];
+
+/// The files that the page loads. Their folder is named after the contents of them all, so that a
+/// browser may keep them for good: a reload asks for the page alone. The page refers to them, and
+/// they to each other, by relative paths.
 const ASSETS: &[Asset] = assets! {
-    "text/css; charset=utf-8": "style.css";
-    "image/svg+xml": "icon.svg";
-    "text/javascript; charset=utf-8":
+    "text/css; charset=utf-8" => "style.css";
+    "image/svg+xml" => "icon.svg";
+    "text/javascript; charset=utf-8" =>
         "alerts.js" "common.js" "connection.js" "dialogs.js" "echo.js" "log.js" "main.js" "room.js";
 };
 
-/// Where the page refers to the assets; the folder's name is added.
-const FOLDER: &str = "\"assets/";
+/// Fields of every response, beside its own.
+const FIELDS: &[(&str, &str)] =
+    &[("Server", "roomd"), ("Vary", "Accept-Encoding"), ("X-Content-Type-Options", "nosniff")];
 
-/// What every response says beside its own. No script and no style but ours, no connection but
-/// to this server, no frame around it.
-const FIELDS: &[(&str, &str)] = &[
+/// Fields of the page, which hold for what it loads: no script and no style but ours, no connection
+/// but to this server, no frame around it.
+const PAGE_FIELDS: &[(&str, &str)] = &[
     (
         "Content-Security-Policy",
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
          connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
          require-trusted-types-for 'script'; trusted-types 'none'",
     ),
-    ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
 ];
 
@@ -75,6 +87,8 @@ pub struct PageRequest {
     pub path: String,
     /// The tags of what the client has.
     pub if_none_match: Option<String>,
+    /// Whether the client takes gzip.
+    pub accepts_gzip: bool,
 }
 
 /// Every file of the page, ready to be served.
@@ -84,12 +98,18 @@ pub struct Page(Arc<[File]>);
 impl Page {
     /// `max_message` is told to the page, so that it can count for itself.
     pub fn new(max_message: usize) -> Page {
-        Page(File::all(max_message).into())
+        let pages = PAGES.iter().map(|page| File::of_page(page, max_message));
+        let assets = ASSETS.iter().map(|asset| File {
+            path: asset.path,
+            plain: Encoded::new(asset, asset.plain.into(), None, KEEP),
+            gzip: Some(Encoded::new(asset, asset.gzip.into(), GZIP, KEEP)),
+        });
+        Page(pages.chain(assets).collect())
     }
 
     /// Whether something is found at `path`.
     pub fn has(path: &str) -> bool {
-        PAGES.contains(&path) || ASSETS.iter().any(|asset| asset.path() == path)
+        PAGES.iter().chain(ASSETS).any(|asset| asset.path == path)
     }
 
     /// The whole response to a request.
@@ -99,11 +119,13 @@ impl Page {
     pub fn response(&self, request: &PageRequest) -> io::Result<Vec<u8>> {
         let file = self.0.iter().find(|file| file.path == request.path);
         let file = file.ok_or(io::ErrorKind::NotFound)?;
+        let gzip = file.gzip.as_ref().filter(|_| request.accepts_gzip);
+        let Encoded { bytes, fields, tag } = gzip.unwrap_or(&file.plain);
         let known = request.if_none_match.as_deref().unwrap_or_default();
-        let is_known = known.trim() == "*" || known.contains(&file.tag);
-        let (status, body) = if is_known { (304, &[][..]) } else { (200, &*file.bytes) };
+        let is_known = known.trim() == "*" || known.contains(tag);
+        let (status, body) = if is_known { (304, &[][..]) } else { (200, &**bytes) };
         let response =
-            Response::new(StatusCode(status), file.fields.clone(), body, Some(body.len()), None)
+            Response::new(StatusCode(status), fields.clone(), body, Some(body.len()), None)
                 .with_chunked_threshold(usize::MAX);
         let mut out = Vec::with_capacity(body.len() + 1024);
         response.raw_print(&mut out, HTTPVersion(1, 1), &[], request.head_only, None)?;
@@ -115,57 +137,63 @@ impl Page {
     }
 }
 
-impl Asset {
-    fn path(&self) -> String {
-        format!("/assets/{}/{}", version(), self.name)
-    }
-}
-
-/// What tells this version of the assets from another.
-fn version() -> &'static str {
-    static VERSION: LazyLock<String> =
-        LazyLock::new(|| tag(ASSETS.iter().map(|asset| asset.bytes)));
-    &VERSION
-}
-
 /// A file as it is served.
 struct File {
-    path: String,
+    path: &'static str,
+    plain: Encoded,
+    /// None: it goes out plain.
+    gzip: Option<Encoded>,
+}
+
+/// A file in one encoding.
+struct Encoded {
     bytes: Cow<'static, [u8]>,
     fields: Vec<Header>,
     tag: String,
 }
 
 impl File {
-    fn all(max_message: usize) -> Vec<File> {
-        let index = String::from_utf8_lossy(INDEX)
-            .replace(MAX_MESSAGE, &format!("data-max-message=\"{max_message}\""))
-            .replace(FOLDER, &format!("{FOLDER}{}/", version()));
-        let pages = PAGES.iter().map(|path| {
-            let index = index.clone().into_bytes().into();
-            File::new((*path).into(), index, "text/html; charset=utf-8", ASK_AGAIN)
-        });
-        let assets = ASSETS
-            .iter()
-            .map(|asset| File::new(asset.path(), asset.bytes.into(), asset.content_type, KEEP));
-        pages.chain(assets).collect()
-    }
-
-    fn new(path: String, bytes: Cow<'static, [u8]>, content_type: &str, caching: &str) -> Self {
-        let tag = format!("\"{}\"", tag([&*bytes]));
-        let own = [("Content-Type", content_type), ("ETag", &tag), ("Cache-Control", caching)];
-        let fields = own
-            .iter()
-            .chain(FIELDS)
-            .filter_map(|(name, value)| Header::from_bytes(*name, *value).ok())
-            .collect();
-        File { path, bytes, fields, tag }
+    /// The page is compressed with the usual bound of a message in it. With another one it goes out
+    /// plain, 2 kB more: a compressor in the program would cost more than it saves.
+    fn of_page(page: &'static Asset, max_message: usize) -> File {
+        let filled_in = format!("data-max-message=\"{max_message}\"");
+        let (plain, gzip) = if filled_in == MAX_MESSAGE {
+            (page.plain.into(), Some(Encoded::new(page, page.gzip.into(), GZIP, ASK_AGAIN)))
+        } else {
+            let html = String::from_utf8_lossy(page.plain).replace(MAX_MESSAGE, &filled_in);
+            (html.into_bytes().into(), None)
+        };
+        File { path: page.path, plain: Encoded::new(page, plain, None, ASK_AGAIN), gzip }
     }
 }
 
-/// A hash for telling one version of files from another (FNV-1a, 64 bits), in hexadecimal.
-fn tag<'a>(files: impl IntoIterator<Item = &'a [u8]>) -> String {
-    let hash = files.into_iter().flatten().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+impl Encoded {
+    fn new(
+        asset: &Asset,
+        bytes: Cow<'static, [u8]>,
+        encoding: Option<(&'static str, &'static str)>,
+        caching: &str,
+    ) -> Self {
+        let tag = format!("\"{}\"", tag(&bytes));
+        let own =
+            [("Content-Type", asset.content_type), ("ETag", &tag), ("Cache-Control", caching)];
+        let fields = own
+            .iter()
+            .chain(FIELDS)
+            .chain((asset.content_type == HTML).then_some(PAGE_FIELDS).into_iter().flatten())
+            .chain(encoding.as_ref())
+            .filter_map(|(name, value)| Header::from_bytes(*name, *value).ok())
+            .collect();
+        Encoded { bytes, fields, tag }
+    }
+}
+
+/// The field of compressed bytes.
+const GZIP: Option<(&str, &str)> = Some(("Content-Encoding", "gzip"));
+
+/// A hash for telling one version of a file from another (FNV-1a, 64 bits), in hexadecimal.
+fn tag(bytes: &[u8]) -> String {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
     format!("{hash:016x}")

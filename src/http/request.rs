@@ -32,6 +32,8 @@ pub struct RequestHead<'a> {
     pub origin: Option<&'a str>,
     /// `If-None-Match`: the tags of what the client has.
     pub if_none_match: Option<&'a str>,
+    /// All values of `Accept-Encoding`, joined.
+    pub accept_encoding: String,
     /// All values of `Connection`, joined.
     pub connection: String,
     /// `Upgrade`.
@@ -136,6 +138,11 @@ fn read_fields<'a>(request: &httparse::Request<'_, 'a>) -> Result<RequestHead<'a
             "sec-websocket-key" => once(&mut head.key)?,
             "content-length" => once(&mut length)?,
             "transfer-encoding" => once(&mut coding)?,
+            // Merely a wish: what is not text is none.
+            "accept-encoding" => {
+                head.accept_encoding.push_str(std::str::from_utf8(field.value).unwrap_or_default());
+                head.accept_encoding.push(',');
+            }
             "connection" => {
                 let mut value = None;
                 once(&mut value)?;

@@ -3,6 +3,7 @@
 use crate::client::session::Endpoint;
 use crate::excerpt::excerpt;
 use crate::http::admin::{self, AdminPath};
+use crate::http::encoding::accepts_gzip;
 use crate::http::handshake;
 use crate::http::invite;
 use crate::http::origin::{self, OriginPolicy};
@@ -75,6 +76,7 @@ fn find(routes: Routes<'_>, head: &RequestHead<'_>) -> Result<Route, Refusal> {
         head_only: is_head(head)?,
         path: head.path.to_string(),
         if_none_match: head.if_none_match.map(Into::into),
+        accepts_gzip: accepts_gzip(&head.accept_encoding),
     }))
 }
 

@@ -12,6 +12,9 @@ mod origin;
 
 mod http;
 
+/// The page's files compressed.
+mod gzip;
+
 /// The room: who hears what, in which order.
 mod chat;
 
