@@ -14,6 +14,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::config::SERVER_STACK;
 use crate::history::Log;
 use crate::history::flow::LOOK;
 use crate::metrics::Metrics;
@@ -77,6 +78,7 @@ impl<T: Transport + AsFd + Send + Sync + 'static> Flusher<T> {
         let (flusher, orders) = Flusher::new(Waker(Arc::new(waker)));
         let thread = thread::Builder::new()
             .name("flusher".into())
+            .stack_size(SERVER_STACK)
             .spawn(move || run(&orders, &sleeper, &metrics))?;
         Ok((flusher, thread))
     }
