@@ -144,8 +144,9 @@ impl Flow {
         self.lock().members = members;
     }
 
-    /// The log has been appended to: it ends here. The `credit` for that has done its work.
-    pub fn appended(&self, end: Position, credit: Option<Credit>, now: Instant) {
+    /// The log has been appended to: it ends here. The `credit` for that has done its work. Gives the
+    /// place before which nobody lacks anything who is behind by now.
+    pub fn appended(&self, end: Position, credit: Option<Credit>, now: Instant) -> u64 {
         let mut state = self.lock();
         let more = end.bytes - state.end;
         state.said.add(now.saturating_duration_since(self.started), more as usize);
@@ -154,6 +155,7 @@ impl Flow {
             state.in_flight -= credit.forget();
         }
         self.update(&mut state, now);
+        state.tail
     }
 
     /// Looks at all readers that are behind: whether senders have to wait, and who has to go.

@@ -10,8 +10,11 @@ pub mod flow;
 pub mod ring;
 mod window;
 
+use std::time::Instant;
+
 use crate::config::budget::LogBounds;
-use crate::history::flow::Flow;
+use crate::history::chunk::Chunk;
+use crate::history::flow::{Credit, Flow};
 use crate::history::ring::Ring;
 
 /// The log of one room.
@@ -27,5 +30,14 @@ impl Log {
     /// An empty log within these bounds. `wake` has somebody call [`Flow::look`] soon.
     pub fn new(bounds: LogBounds, wake: impl Fn() + Send + Sync + 'static) -> Self {
         Log { ring: Ring::new(bounds), flow: Flow::new(bounds, Box::new(wake)) }
+    }
+
+    /// Appends the entries of `batch` from the `first` on, and forgets those that nobody lacks. Whoever
+    /// lacks some of the entries before has to have a [`flow::Lag`]. For the hub alone.
+    pub fn append(&self, batch: &Chunk, first: usize, credit: Option<Credit>, now: Instant) {
+        self.ring.append(batch, first);
+        let unneeded = self.flow.appended(batch.end(), credit, now);
+        // Whoever keeps up has not been sent the batch yet.
+        self.ring.forget(unneeded.min(batch.start().bytes));
     }
 }

@@ -79,6 +79,15 @@ impl Ring {
         }
     }
 
+    /// Drops the chunks all of whose entries were said before so many bytes: nobody lacks them.
+    pub fn forget(&self, bytes: u64) {
+        let mut state = self.lock();
+        while let Some(oldest) = state.chunks.front().filter(|chunk| chunk.end().bytes <= bytes) {
+            state.memory -= oldest.memory();
+            state.chunks.pop_front();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -159,6 +168,23 @@ mod tests {
             }
             drop(held);
         }
+    }
+
+    #[test]
+    fn what_nobody_lacks_is_forgotten_chunk_by_chunk() {
+        let ring = Ring::new(BOUNDS);
+        for n in 1..=20 {
+            let mut batch = Chunk::new(ring.end());
+            let kind = Kind::Message { seq: n };
+            batch.push(Entry { kind, at: 0, author: 0, text: &"t".repeat(1000) });
+            ring.append(&batch, 0);
+        }
+        ring.forget(10 * cost(1000) as u64);
+        assert!(ring.chunk(10).is_some() && ring.chunk(5).is_none());
+        ring.forget(ring.end().bytes);
+        assert!(ring.chunk(19).is_none());
+        assert_eq!(ring.lock().memory, 0);
+        assert_eq!(ring.end().entry, 20);
     }
 
     fn check(ring: &Ring, all: &[(Kind, u64, i64, String)]) {

@@ -126,8 +126,7 @@ impl Talk {
             entries.push(entry);
             frames.push(&entry, entries.end());
         }
-        self.log.ring.append(&entries, 0);
-        self.log.flow.appended(entries.end(), None, Instant::now());
+        self.log.append(&entries, 0, None, Instant::now());
         self.end = entries.end();
         self.said.extend_from_slice(frames.bytes());
         frames

@@ -1,5 +1,7 @@
 //! What the hub has taken and not sent yet: entries for the log, and their frames.
 
+use std::time::Instant;
+
 use crate::history::Log;
 use crate::history::chunk::{Chunk, Entry, Position};
 use crate::history::flow::Credit;
@@ -40,9 +42,8 @@ impl Batch {
     /// Appends to the log what is not in it yet. The credit for it has done its work.
     pub fn append(&mut self, log: &Log) {
         if self.appended < self.entries.len() {
-            log.ring.append(&self.entries, self.appended);
+            log.append(&self.entries, self.appended, self.credit.take(), Instant::now());
             self.appended = self.entries.len();
-            log.flow.appended(self.entries.end(), self.credit.take(), std::time::Instant::now());
         }
     }
 

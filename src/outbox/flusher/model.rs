@@ -186,8 +186,7 @@ impl Room {
         let entry = Entry { kind, at: 1, author: self.said as i64, text: &text };
         entries.push(entry);
         frames.push(&entry, entries.end());
-        self.log.ring.append(&entries, 0);
-        self.log.flow.appended(entries.end(), credit, Instant::now());
+        self.log.append(&entries, 0, credit, Instant::now());
         self.end = entries.end();
         client.deliver(&frames)
     }

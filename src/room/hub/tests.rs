@@ -1,5 +1,6 @@
 use super::trial::{self, Guest, go, join, log, say};
 use super::*;
+use crate::config::budget::LogBounds;
 use crate::net::slots::ConnId;
 use crate::testing::Rng;
 use crate::wire;
@@ -148,4 +149,30 @@ fn random_events_keep_one_order_for_everybody() {
         let (said, joined) = trial::run(&Rng::new(seed).bytes(1500));
         assert!(said > 100 && joined > 20, "seed {seed}: a run too dull to show anything");
     }
+}
+
+/// While a batch is made, a part of it may be appended for one that leaves. Those who are sent the batch
+/// later may fall behind at its first entry.
+#[test]
+fn nothing_of_a_batch_is_forgotten_before_everybody_was_sent_it() {
+    let bounds = LogBounds { size: 64 << 10, keep: 8 << 10, lag: 48 << 10, in_flight: 16 << 10 };
+    let log = Arc::new(Log::new(bounds, || {}));
+    let mut hub = Hub::new(log.clone());
+    let (slow, leaver) = (Guest::slow(), Guest::new());
+    hub.handle(join(1, 1, &slow));
+    hub.handle(join(2, 2, &leaver));
+    // Each has a chunk to itself.
+    let texts = [1, 2, 3].map(|n| n.to_string().repeat(3000));
+    hub.handle(say(&log, 2, &texts[0]));
+    hub.handle(say(&log, 1, &texts[1]));
+    hub.handle(go(2, Some(BYE)));
+    hub.handle(say(&log, 1, &texts[2]));
+    hub.flush();
+    assert!(slow.got().is_empty());
+    slow.takes_all();
+    let [first, second, third] = texts;
+    let lines =
+        [format!("2: {first}"), format!("1: {second}"), "2 left".into(), format!("1: {third}")];
+    let expected = frames(&lines.each_ref().map(String::as_str));
+    assert!(slow.got() == expected, "something was lost");
 }

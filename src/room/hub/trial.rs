@@ -11,6 +11,8 @@ use crate::config::budget::LogBounds;
 use crate::history::chunk;
 use crate::net::slots::ConnId;
 use crate::outbox::Outbox;
+#[cfg(test)]
+use crate::outbox::frames::Encoder;
 use crate::outbox::trial::{BOUNDS, RESPONSE, Socket};
 use crate::testing::Choices;
 use crate::wire;
@@ -29,6 +31,21 @@ impl Guest {
 
     pub fn with_room(bytes: usize) -> Self {
         Self::over(Socket::generous(Some(RESPONSE.len() + bytes)))
+    }
+
+    /// One that takes nothing behind the response for now.
+    #[cfg(test)]
+    pub fn slow() -> Self {
+        let socket = Arc::new(Socket::default());
+        socket.allow(RESPONSE.len());
+        Self::over(socket)
+    }
+
+    /// It takes everything at last.
+    #[cfg(test)]
+    pub fn takes_all(&self) {
+        self.socket.allow(1 << 30);
+        self.outbox.flush(Instant::now(), &mut Encoder::default());
     }
 
     fn over(socket: Arc<Socket>) -> Self {
