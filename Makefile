@@ -46,8 +46,9 @@ build: ## build the program, as a static binary where that can be had
 
 # What `make check` leaves out, because this machine lacks promtool, iproute2 or user namespaces.
 PROMTOOL = $(or $(wildcard target/tools/usr/bin/promtool),$(shell command -v promtool))
-NAMESPACES = $(shell PATH="$$PATH:/usr/sbin:/sbin" unshare -rn ip link set lo up 2>/dev/null && echo yes)
-LEFT_OUT = $(if $(PROMTOOL),,promtool_is_content) $(if $(NAMESPACES),,network::)
+NAMESPACES = $(shell PATH="$$PATH:/usr/sbin:/sbin" unshare -rn sh -c \
+	'ip link set lo up && tc qdisc add dev lo root tbf rate 20mbit burst 16kb latency 100ms' 2>/dev/null && echo yes)
+LEFT_OUT = $(if $(PROMTOOL),,promtool_is_content) $(if $(NAMESPACES),,network:: thin::)
 
 check: ## run the unit and socket tests and lint; needs nothing but Rust
 	$(CARGO) test --locked --lib --bins --test it --test layout --test benchmark -- $(LEFT_OUT:%=--skip %)
