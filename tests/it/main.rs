@@ -32,6 +32,9 @@ mod limits;
 /// Connections for which there is no slot.
 mod overload;
 
+/// Clients that mean harm: odd and long values, and answers that are not read.
+mod abuse;
+
 /// Clients from elsewhere: what loopback can't show, in a network of the test's own.
 mod network;
 
