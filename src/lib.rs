@@ -7,8 +7,42 @@
 //! # Ok::<(), roomd::ServerError>(())
 //! ```
 //!
-//! The modules are listed in the order in which a connection meets them; ARCHITECTURE.md has the
-//! whole picture.
+//! # Tour
+//!
+//! The folders in the order in which a connection meets them. Imports point downwards only, and
+//! ARCHITECTURE.md has the whole picture.
+//!
+//! `server` binds the sockets, starts the threads and stops them in order, each step under a
+//! deadline. It also talks to the service manager: passed sockets, readiness, watchdog.
+//!
+//! `net` is TCP. The accept loop gives each connection a slot and a thread, or rejects it; reads,
+//! writes and closes have deadlines.
+//!
+//! `http` serves the one request of a connection: reads the head, checks `Host` and `Origin`, and
+//! answers with the page, an invitation, health, metrics or a refusal. A good handshake becomes a
+//! session.
+//!
+//! `client` is one WebSocket client, reading: its session, pings and rate, and permits for the
+//! memory of long messages. Before it hands a message to the hub, it waits for credit.
+//!
+//! `room` takes events in one order and makes batches of frames. It has members and a log, and no
+//! sockets. The hub is the thread that runs it.
+//!
+//! `outbox` is the sending side of one client, which never blocks. A client that keeps up is sent
+//! each batch by the hub; one that is behind has a cursor, and the flusher thread sends to it from
+//! the log.
+//!
+//! `history` is the log: a ring of shared chunks, bounded in bytes, and the flow control that lets
+//! the room run at the pace of its readers.
+//!
+//! `wire` encodes the texts of the contract as frames.
+//!
+//! `metrics` counts, and writes the counts in Prometheus' text format.
+//!
+//! [`lan`] finds the addresses of this machine and draws QR codes of them.
+//!
+//! [`config`] has every setting and limit with its reason, the table of flags, and the arithmetic of
+//! `--max-memory`.
 #![forbid(unsafe_code)]
 mod client;
 pub mod config;
