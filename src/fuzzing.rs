@@ -6,12 +6,12 @@ pub use crate::http::fuzz_target::run as head;
 
 /// Events in the room.
 pub fn hub(bytes: &[u8]) {
-    crate::room::hub::trial::run(bytes);
+    crate::room::hub::fuzz_target::run(bytes);
 }
 
 /// Sends to one client.
 pub fn outbox(bytes: &[u8]) {
-    crate::outbox::trial::run(bytes);
+    crate::outbox::fuzz_target::run(bytes);
 }
 
 #[cfg(test)]

@@ -437,7 +437,7 @@ impl State {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_target;
 #[cfg(test)]
 mod tests;
-#[cfg(any(test, fuzzing))]
-pub mod trial;

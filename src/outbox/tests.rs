@@ -1,6 +1,6 @@
 use std::sync::atomic::Ordering;
 
-use super::trial::{self, BOUNDS, End, RESPONSE, Socket, Talk, answer};
+use super::fuzz_target::{self, BOUNDS, End, RESPONSE, Socket, Talk, answer};
 use super::*;
 use crate::testing::Rng;
 use crate::wire;
@@ -184,12 +184,12 @@ fn one_who_falls_off_the_log_is_cut() {
     assert_eq!(socket.cut.load(Ordering::Relaxed), 1);
 }
 
-/// Random sends to a socket that takes random amounts: see [`trial::run`].
+/// Random sends to a socket that takes random amounts: see [`fuzz_target::run`].
 #[test]
 fn random_sends_come_out_whole_and_in_order() {
     let (mut evicted, mut kept, mut closed) = (0, 0, 0);
     for seed in 0..3000 {
-        match trial::run(&Rng::new(seed).bytes(seed as usize / 10)) {
+        match fuzz_target::run(&Rng::new(seed).bytes(seed as usize / 10)) {
             End::Evicted => evicted += 1,
             End::Kept => kept += 1,
             End::Closed => closed += 1,

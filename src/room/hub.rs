@@ -78,7 +78,7 @@ impl<T: Transport> Hub<T> {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_target;
 #[cfg(test)]
 mod tests;
-#[cfg(any(test, fuzzing))]
-pub mod trial;

@@ -1,4 +1,4 @@
-use super::trial::{self, Guest, go, join, log, say};
+use super::fuzz_target::{self, Guest, go, join, log, say};
 use super::*;
 use crate::config::budget::LogBounds;
 use crate::net::slots::ConnId;
@@ -142,11 +142,11 @@ fn the_hub_ends_when_nobody_can_speak_to_it() {
     assert_eq!(a.got(), frames(&["1: x"]));
 }
 
-/// Random events: see [`trial::run`].
+/// Random events: see [`fuzz_target::run`].
 #[test]
 fn random_events_keep_one_order_for_everybody() {
     for seed in 0..300 {
-        let (said, joined) = trial::run(&Rng::new(seed).bytes(1500));
+        let (said, joined) = fuzz_target::run(&Rng::new(seed).bytes(1500));
         assert!(said > 100 && joined > 20, "seed {seed}: a run too dull to show anything");
     }
 }

@@ -13,7 +13,7 @@ use crate::net::slots::ConnId;
 use crate::outbox::Outbox;
 #[cfg(test)]
 use crate::outbox::frames::Encoder;
-use crate::outbox::trial::{BOUNDS, RESPONSE, Socket};
+use crate::outbox::fuzz_target::{BOUNDS, RESPONSE, Socket};
 use crate::testing::Choices;
 use crate::wire;
 
@@ -94,7 +94,7 @@ pub fn go(conn: ConnId, farewell: Option<&[u8]>) -> Event<Arc<Socket>> {
     Event::Leave { conn, farewell: farewell.map(<[u8]>::to_vec) }
 }
 
-/// One client of a trial.
+/// One client of a run.
 struct Visitor {
     id: i64,
     guest: Guest,

@@ -133,7 +133,7 @@ impl Talk {
     }
 }
 
-/// How a trial ended.
+/// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// The client is there and has everything.
