@@ -173,7 +173,7 @@ impl Flow {
         let mut too_slow = Vec::new();
         if is_full {
             let now = now.saturating_duration_since(self.started);
-            too_slow = state.too_slow(now, self.bound / 2);
+            too_slow = state.too_slow(now, self.bound / 2, is_held);
         }
         Findings { too_slow, is_pressed: is_full || is_held && state.is_crowded }
     }
@@ -263,8 +263,8 @@ impl State {
     }
 
     /// All readers that lack more than `lag` and took too little since they fell behind.
-    fn too_slow(&self, now: Duration, lag: u64) -> Vec<usize> {
-        let is_crowd = 4 * self.behind > self.members;
+    fn too_slow(&self, now: Duration, lag: u64, is_held: bool) -> Vec<usize> {
+        let is_crowd = self.behind > 1 && 4 * self.behind > self.members;
         let patience = if is_crowd { PATIENCE_WITH_CROWD } else { PATIENCE };
         let steps = (patience.as_millis() / STEP.as_millis()) as usize;
         debug_assert!(steps < STEPS);
@@ -273,7 +273,12 @@ impl State {
         let keep_up = self.members.saturating_sub(self.behind) as u64;
         let members = self.members.max(self.behind).max(1) as u64;
         let usual = (by_them + keep_up * self.said.sum(now, steps)) / members;
-        let least = if is_crowd { usual / PART } else { (usual / PART).min(NEXT_TO_NOTHING) };
+        // Once the room waits, nothing is said that would tell what is usual.
+        let least = match (is_crowd, is_held) {
+            (true, _) => (usual / PART).max(u64::from(is_held && keep_up > 0)),
+            (false, true) => NEXT_TO_NOTHING,
+            (false, false) => (usual / PART).min(NEXT_TO_NOTHING),
+        };
         let all = self.readers.iter().enumerate();
         all.filter_map(|(id, reader)| {
             let reader = reader.as_ref()?;

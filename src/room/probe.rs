@@ -1,5 +1,6 @@
 //! Whether the hub lives. One that is busy is not stuck.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,31 +22,28 @@ const STEP: Duration = Duration::from_millis(20);
 
 impl<T> Probe<T> {
     /// Whether the hub answers a question within `patience`, or sends batches meanwhile. The question
-    /// does not wait for a place in the inbox: while that is full, the batches say how it is.
+    /// does not wait in line for a place in the inbox: while that is full, the batches say how it is.
     pub fn is_alive(&self, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
         let before = self.metrics.batches();
         let (done, answered) = bounded(0);
-        let is_asked = match self.inbox.try_send(Event::Question { done }) {
-            Ok(()) => true,
-            Err(TrySendError::Full(question)) => {
-                drop(question);
-                false
-            }
-            Err(TrySendError::Disconnected(_)) => return false,
-        };
-        let until = Instant::now() + patience;
-        while Instant::now() < until {
-            // If it is not asked, its end has been dropped, and this only waits.
-            match answered.recv_timeout(STEP) {
-                Err(RecvTimeoutError::Disconnected) if is_asked => return true,
-                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(STEP),
-                Err(RecvTimeoutError::Timeout) | Ok(_) => {}
-            }
-            if self.metrics.batches() != before {
+        let mut question = Some(Event::Question { done });
+        loop {
+            question = match question.map(|question| self.inbox.try_send(question)) {
+                None | Some(Ok(())) => None,
+                Some(Err(TrySendError::Full(question))) => Some(question),
+                Some(Err(TrySendError::Disconnected(_))) => return false,
+            };
+            // It is answered when the hub drops it.
+            let is_answered =
+                answered.recv_timeout(STEP) == Err::<Infallible, _>(RecvTimeoutError::Disconnected);
+            if is_answered || self.metrics.batches() != before {
                 return true;
             }
+            if Instant::now() >= until {
+                return false;
+            }
         }
-        false
     }
 }
 

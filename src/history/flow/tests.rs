@@ -183,3 +183,31 @@ fn a_sender_whose_client_is_gone_gives_up_its_turn() {
     flow.open();
     assert!(room.log.credit(1000, &mut Turn::default(), || false).is_some());
 }
+
+/// One that takes something just when the room begins to wait, and then nothing, has no more time than
+/// one that never took anything: what is usual cannot be told from a room that waits.
+#[test]
+fn a_reader_that_stalls_after_the_room_began_to_wait_goes() {
+    for (members, others, patience) in
+        [(20, 0, PATIENCE), (3, 0, PATIENCE), (20, 6, PATIENCE_WITH_CROWD)]
+    {
+        let mut room = Room::new(members);
+        let lag = room.falls_behind();
+        let others: Vec<Lag> = (0..others).map(|_| room.falls_behind()).collect();
+        let bound = room.log.flow.bound;
+        room.now = Duration::from_secs(4);
+        room.says(bound);
+        others.iter().for_each(|other| room.takes(other, 0, bound as usize));
+        room.takes(&lag, bound - 40_000, 40_000);
+        room.says(40_000);
+        others.iter().for_each(|other| room.takes(other, 0, 40_000));
+        let (has_credit, news) = (AtomicBool::new(false), Condvar::new());
+        let waiter = Arc::new(Waiter { bytes: 4000, has_credit, news });
+        room.log.flow.lock().waiting.insert((0, 0), waiter);
+        let until = room.now + patience + 2 * STEP;
+        while room.look().too_slow != [lag.id()] {
+            assert!(room.now < until, "{members} members wait for one that took nothing");
+            room.now += LOOK;
+        }
+    }
+}
