@@ -63,7 +63,7 @@ test: test-needs ## run every test, in the browser too; installs what that needs
 	$(CARGO) build --locked && tests/clients/run target/debug/roomd quick
 	$(MAKE) model
 
-model: ## try the orders in which hub, session and drain thread can meet (shuttle)
+model: ## try the orders in which hub, session and flusher can meet (shuttle)
 	RUSTFLAGS='--cfg shuttle' $(CARGO) test --locked --lib flusher::model
 
 soak: ## soak the program for SOAK_SECONDS (300) with a crowd that SEED (1) chooses

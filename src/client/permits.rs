@@ -2,7 +2,7 @@
 //!
 //! A message of a few kilobytes costs no more than its client's thread does. For a longer one the
 //! client needs a permit until the hub has it or it is answered. When there is none it waits, which
-//! slows down the client alone; and who has had one for too long meanwhile gives it up.
+//! slows down the client alone; and a client that has had one for too long meanwhile gives it up.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -29,10 +29,10 @@ const THREAD: usize = 24 * KIB;
 /// The pages that the deepest calls touch of a thread's stack; see [`crate::config::STACK`].
 const TOUCHED_STACK: usize = 16 * KIB;
 
-/// A socket in the kernel, without what is in its buffers.
+/// A socket in the kernel, without its buffers' contents.
 const SOCKET: usize = 4 * KIB;
 
-/// On the heap: what is read ahead, a message that is not long, answers that the client has not taken,
+/// On the heap: the read-ahead, a message that is not long, answers that the client has not taken,
 /// and all that describes it.
 const HEAP: usize = READ_AHEAD + LONG_MESSAGE + ANSWER_BUFFER + LONG_MESSAGE + 2 * KIB;
 
@@ -48,9 +48,9 @@ const CONNECTION: usize = THREAD + TOUCHED_STACK + SOCKET + HEAP;
 /// The kernel's buffers of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffers {
-    /// Bytes that the one for what is sent is set to. The kernel doubles them.
+    /// Size of the send buffer; the kernel doubles it.
     pub send: usize,
-    /// The same for what is received.
+    /// The same for the receive buffer.
     pub receive: usize,
 }
 
@@ -74,7 +74,7 @@ impl Buffers {
     }
 }
 
-/// The bytes of a room's log and of what is on its way to it.
+/// The bytes of a room's log and of the messages in flight to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogBounds {
     /// Memory of the log.

@@ -164,8 +164,8 @@ pub const FRONT_PER_IP: usize = 32;
 /// Connections at the address of health and metrics: one monitor or a few, and people who look.
 pub const ADMIN_PLACES: usize = 8;
 
-/// How long the hub may take for each step on the way to an answer when somebody
-/// asks whether they live. In all it is less than the ten seconds that a monitor waits.
+/// How long the hub may take to answer a question, or to send a batch, when somebody asks for its health.
+/// It is less than the ten seconds that a monitor waits.
 pub const HEALTH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Connections that wait to be turned away, when there is no place or no thread for them.

@@ -1,7 +1,7 @@
 //! Flow control: a room runs at the pace of its readers.
 //!
 //! Whoever wants to say something needs [`Credit`] for its bytes before the hub gets it. There is
-//! credit as long as what the furthest reader lacks and what is on its way to the hub fit the log.
+//! credit as long as the bytes that the furthest reader lacks and those in flight fit the log.
 //! Senders wait for more, in turns by bytes, and TCP slows their clients.
 //!
 //! A few readers may be nearly a whole log behind before anybody waits. When a crowd is behind, the
@@ -21,7 +21,7 @@ use crate::history::chunk::Position;
 use crate::history::window::{STEP, STEPS, Window};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
-/// How far readers may be behind, and who waits for them.
+/// How far readers may be behind, and the senders that wait for them.
 pub struct Flow {
     /// Bytes that the furthest reader lacks and that are on their way to the hub, at most.
     bound: u64,
@@ -111,7 +111,7 @@ pub struct Findings {
 /// How often to look while senders wait.
 pub const LOOK: Duration = Duration::from_millis(100);
 
-/// How long who waits sleeps until it sees whether its client is still there.
+/// How often a waiting sender looks whether its client is still there.
 const STEADY: Duration = Duration::from_millis(500);
 
 /// Readers that are behind by more than what they take in so long are part of a crowd.
@@ -158,7 +158,7 @@ impl Flow {
         state.tail
     }
 
-    /// Looks at all readers that are behind: whether senders have to wait, and who has to go.
+    /// Looks at all readers that are behind: whether senders have to wait, and which readers to evict.
     pub fn look(&self, now: Instant) -> Findings {
         let mut state = self.lock();
         self.update(&mut state, now);
@@ -334,7 +334,7 @@ impl Log {
         Some(Credit { log: self.clone(), bytes })
     }
 
-    /// A reader falls behind: it has what was said before `at`.
+    /// A reader falls behind: it has the entries before `at`.
     pub fn lag(self: &Arc<Self>, at: Position) -> Lag {
         self.lag_at(at, self.flow.now())
     }
@@ -388,7 +388,7 @@ impl Lag {
         self.id
     }
 
-    /// The reader took `bytes`, and has what was said before `at` now.
+    /// The reader took `bytes`, and has the entries before `at` now.
     pub fn advance(&self, at: Position, bytes: usize) {
         self.advance_at(at, bytes, self.log.flow.now());
     }

@@ -1,4 +1,4 @@
-//! A room's log: what was said and who left, in the one order of the room.
+//! A room's log: messages and notices, in the one order of the room.
 //!
 //! The hub appends. Whoever reads has a [`Cursor`](crate::outbox::frames::Cursor) of its own: a client
 //! that fell behind, and later whoever joins, resumes or follows. The log is bounded in bytes

@@ -139,7 +139,7 @@ fn replace(open: &mut Vec<Refused>) {
 }
 
 impl Refused {
-    /// Reads what has arrived and answers when it is time to. False if the connection is done with.
+    /// Reads, and answers when it is time to. False if the connection is done with.
     fn proceed(&mut self, now: Instant) -> bool {
         let mut bytes = [0; 1024];
         // A peer that sends without end must not keep the thread from the others.

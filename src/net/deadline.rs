@@ -1,7 +1,7 @@
 //! Reading and writing with a deadline for the whole of it.
 //!
 //! The timeout of a socket counts per call, so that a peer could put it off forever with a byte
-//! now and then. Here each call gets what is left.
+//! now and then. Here each call gets the time that is left.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -12,7 +12,7 @@ use rustix::net::{RecvFlags, recv, sockopt};
 /// How long the kernel tries to deliver the rest of what was sent on a connection that is closed.
 const CLOSED_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Reads what is there, without waiting.
+/// Reads the bytes that have arrived, without waiting.
 ///
 /// # Errors
 /// [`io::ErrorKind::WouldBlock`] if that is nothing.
@@ -20,7 +20,7 @@ fn read_now(stream: &TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
     Ok(recv(stream, bytes, RecvFlags::DONTWAIT)?.0)
 }
 
-/// Reads what is there, waiting for it until `deadline`.
+/// Reads the bytes that have arrived, waiting for some until `deadline`.
 ///
 /// # Errors
 /// [`io::ErrorKind::TimedOut`] after the deadline.

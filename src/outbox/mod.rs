@@ -152,7 +152,7 @@ impl<T: Transport> Outbox<T> {
         &self.transport
     }
 
-    /// Sends the handshake's response and what has gathered behind it. Call it once.
+    /// Sends the handshake's response and the bytes behind it. Call it once.
     pub fn open(self: &Arc<Self>) {
         let mut state = self.lock();
         state.is_watched = false;
@@ -280,7 +280,7 @@ impl<T: Transport> Outbox<T> {
         self.lock().late
     }
 
-    /// Sends of what is for this client alone as much as the socket takes. True if some still waits and
+    /// Sends as much of the private queue as the socket takes. True if some still waits and
     /// the client is not leaving, so that the caller does well to wait with saying more.
     pub fn flush_queue(&self) -> bool {
         let mut state = self.lock();

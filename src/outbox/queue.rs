@@ -29,7 +29,7 @@ impl Queue {
         self.bytes.is_empty()
     }
 
-    /// Takes what is left of `frames` after `sent` bytes of them went out. The queue is empty.
+    /// Takes the rest of `frames` after `sent` bytes of them went out. The queue is empty.
     pub fn start(&mut self, frames: &[u8], sent: usize) {
         debug_assert!(self.is_empty(), "what waits goes first");
         self.torn = wire::boundary(frames, sent) - sent;

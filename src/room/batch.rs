@@ -39,7 +39,7 @@ impl Batch {
         &self.frames
     }
 
-    /// Appends to the log what is not in it yet. The credit for it has done its work.
+    /// Appends the entries that are not in the log yet. The credit for it has done its work.
     pub fn append(&mut self, log: &Log) {
         if self.appended < self.entries.len() {
             log.append(&self.entries, self.appended, self.credit.take(), Instant::now());

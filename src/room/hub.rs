@@ -1,4 +1,4 @@
-//! The thread that owns who is here and what was said.
+//! The thread that owns the members of the room and their order.
 //!
 //! The hub takes events in the order of its inbox, which is the one order that everybody sees. It
 //! gathers what they say in a batch, each message encoded once, appends it to the room's log, and
@@ -71,7 +71,7 @@ impl<T: Transport> Hub<T> {
         }
     }
 
-    /// Sends to everybody what has been said.
+    /// Sends the batch to everybody.
     pub fn flush(&mut self) {
         // One huge message must not hold its memory for good.
         self.room.flush(4 * BATCH_BYTES, &mut self.tally);

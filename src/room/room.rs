@@ -1,4 +1,4 @@
-//! One room: its members, its log, and what is about to be said.
+//! One room: its members, its log and the next batch.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ struct Member<T> {
     outbox: Arc<Outbox<T>>,
     id: i64,
     conn: ConnId,
-    /// It hears what was said behind this place.
+    /// It hears the entries from this position on.
     since: Position,
 }
 
@@ -48,7 +48,7 @@ impl<T: Transport> Room<T> {
         self.batch.frames().bytes().len()
     }
 
-    /// A client comes. It hears what is said from now on.
+    /// A client comes. It hears every later entry.
     pub fn join(&mut self, conn: ConnId, id: i64, outbox: Arc<Outbox<T>>) {
         let since = self.batch.end();
         outbox.enter(&self.log, since);
@@ -88,7 +88,7 @@ impl<T: Transport> Room<T> {
         self.say_left(&member);
     }
 
-    /// Sends to everybody what has been said.
+    /// Sends the batch to everybody.
     pub fn flush(&mut self, keep: usize, tally: &mut HubCounters) {
         // Those who turn out to be gone make for another batch, and each goes only once.
         while !self.batch.frames().is_empty() {
@@ -119,7 +119,7 @@ impl<T: Transport> Room<T> {
         }
     }
 
-    /// Everybody goes, behind what has been said, with this close frame. Nobody waits for anybody.
+    /// Everybody goes, behind the batch, with this close frame. Nobody waits for anybody.
     pub fn close(&mut self, frame: &[u8], tally: &mut HubCounters) {
         self.flush(0, tally);
         self.places.clear();

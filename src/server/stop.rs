@@ -39,7 +39,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Lets nobody in any more, sends what is queued, and disconnects all clients with 1001.
+    /// Lets nobody in any more, sends the pending messages, and disconnects all clients with 1001.
     ///
     /// # Errors
     /// When threads have not ended in time. The process should exit.
