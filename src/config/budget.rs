@@ -93,9 +93,9 @@ impl LogBounds {
     pub fn new(size: usize, max_message: usize) -> Self {
         let longest = ENTRY + max_message;
         let size = size.max(4 * longest);
-        let lag = size - size / 4;
+        let lag = size - size / 8;
         let in_flight = (2 * longest).max(128 * KIB).min(lag / 2);
-        LogBounds { size, keep: size - size / 8, lag, in_flight }
+        LogBounds { size, keep: size - size / 16, lag, in_flight }
     }
 }
 

@@ -266,7 +266,8 @@ impl State {
     fn too_slow(&self, now: Duration, lag: u64, is_held: bool) -> Vec<usize> {
         let is_crowd = self.behind > 1 && 4 * self.behind > self.members;
         let patience = if is_crowd { PATIENCE_WITH_CROWD } else { PATIENCE };
-        let steps = (patience.as_millis() / STEP.as_millis()) as usize;
+        // The present step comes on top.
+        let steps = (patience.as_millis() / STEP.as_millis()) as usize - 1;
         debug_assert!(steps < STEPS);
         let behind = self.readers.iter().flatten();
         let by_them: u64 = behind.map(|reader| reader.taken.sum(now, steps)).sum();
