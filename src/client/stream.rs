@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::client::framing::Progress;
-use crate::client::intake::Intake;
 use crate::client::permits::{Permit, Permits};
+use crate::client::reader::Reader;
 use crate::client::socket::Socket;
 use crate::config::{ANSWER_BUFFER, LONG_MESSAGE, Limits};
 use crate::net::conn::Conn;
@@ -40,11 +39,10 @@ pub trait Answer: Read + Write {
 /// A client's connection.
 pub struct Stream {
     outbox: Arc<Outbox<Socket>>,
-    intake: Intake,
+    reader: Reader,
     permits: Permits,
     /// Held while a long message comes in.
     permit: Option<Permit>,
-    long_has_ended: bool,
     /// Whole frames, sent before the thread waits for the client: answers to what came together
     /// leave together.
     answers: Vec<u8>,
@@ -75,10 +73,9 @@ impl Stream {
         outbox.transport().conn.stream.set_read_timeout(Some(ping_interval))?;
         Ok(Stream {
             outbox,
-            intake: Intake::new(received, LONG_MESSAGE),
+            reader: Reader::new(&received, LONG_MESSAGE),
             permits,
             permit: None,
-            long_has_ended: false,
             answers: Vec::new(),
             echoes: 0,
             ping_interval,
@@ -93,41 +90,29 @@ impl Stream {
     fn read_more(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.send_answers();
         loop {
-            match self.intake.read(&mut Incoming(&self.outbox.transport().conn), bytes) {
+            let mut source = Incoming {
+                conn: &self.outbox.transport().conn,
+                pinged: &mut self.pinged,
+                ping_interval: self.ping_interval,
+            };
+            match self.reader.read(&mut source, bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.was_silent()?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => {
-                    if self.pinged.take().is_some() {
-                        self.outbox
-                            .transport()
-                            .conn
-                            .stream
-                            .set_read_timeout(Some(self.ping_interval))?;
-                    }
-                    return result;
-                }
+                result => return result,
             }
         }
     }
 
-    /// How many of the `bytes` that have been read may be handed out. Waits for a permit if they begin
-    /// a long message.
-    fn pass(&mut self, bytes: &[u8]) -> usize {
-        let passed = self.intake.pass(bytes);
-        match passed.message {
-            Progress::Long if self.permit.is_none() => {
-                self.send_answers();
-                self.permit = Some(self.permits.permit(self.outbox.transport().conn.clone()));
-            }
-            Progress::Long | Progress::Short => {}
-            Progress::LongEnds => self.long_has_ended = true,
+    /// Waits for a permit when what was read begins a long message.
+    fn obtain_permit(&mut self) {
+        if self.reader.is_in_long_message() && self.permit.is_none() {
+            self.send_answers();
+            self.permit = Some(self.permits.permit(self.outbox.transport().conn.clone()));
         }
-        passed.bytes
     }
 
     /// The client was silent for as long as it may be: pings it, or gives it up.
     fn was_silent(&mut self) -> io::Result<()> {
-        self.intake.rest();
         let caught_up = self.outbox.late_bytes();
         match self.pinged {
             None => {
@@ -161,13 +146,21 @@ impl Stream {
     }
 }
 
-/// The reading side of a connection: waits until its timeout, and counts.
-struct Incoming<'a>(&'a Conn);
+/// The reading side of a connection: waits until its timeout, and counts. Any byte will do as the
+/// answer to a ping.
+struct Incoming<'a> {
+    conn: &'a Conn,
+    pinged: &'a mut Option<u64>,
+    ping_interval: Duration,
+}
 
 impl Read for Incoming<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let read = (&self.0.stream).read(bytes)?;
-        self.0.metrics.received(read);
+        let read = (&self.conn.stream).read(bytes)?;
+        self.conn.metrics.received(read);
+        if self.pinged.take().is_some() {
+            self.conn.stream.set_read_timeout(Some(self.ping_interval))?;
+        }
         Ok(read)
     }
 }
@@ -181,7 +174,7 @@ impl Answer for Stream {
     }
 
     fn end_message(&mut self) -> bool {
-        let was_long = std::mem::take(&mut self.long_has_ended);
+        let was_long = self.reader.end_long_message();
         if was_long {
             // An echo of it takes as much memory until it is taken.
             self.send_answers();
@@ -263,14 +256,15 @@ impl Read for Stream {
     /// [`io::ErrorKind::TimedOut`] when the client does not answer a ping,
     /// [`io::ErrorKind::OutOfMemory`] when it took too long for a message whose memory others need.
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let read = match self.intake.waiting(bytes) {
+        let read = match self.reader.take(bytes) {
             0 => self.read_more(bytes),
             taken => Ok(taken),
         };
         if self.is_revoked() {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        Ok(self.pass(&bytes[..read?]))
+        self.obtain_permit();
+        read
     }
 }
 

@@ -4,8 +4,7 @@
 use std::io::{Read, Write};
 
 use super::*;
-use crate::client::framing::Progress;
-use crate::client::intake::Intake;
+use crate::client::reader::Reader;
 use crate::testing::Rng;
 
 /// Small enough for short inputs to reach it.
@@ -104,8 +103,7 @@ fn frames(mut bytes: &[u8]) -> Vec<&[u8]> {
 /// A connection on which bytes come in pieces.
 pub struct Line<'a> {
     pieces: Pieces<'a>,
-    intake: Intake,
-    long_has_ended: bool,
+    reader: Reader,
     out: Vec<u8>,
     answers: Vec<u8>,
     /// What it was slowed down by, if it had been slowed down.
@@ -115,14 +113,14 @@ pub struct Line<'a> {
 struct Pieces<'a> {
     sent: &'a [u8],
     piece: &'a mut dyn FnMut() -> usize,
+    is_silent: bool,
 }
 
 impl<'a> Line<'a> {
     pub fn new(sent: &'a [u8], piece: &'a mut dyn FnMut() -> usize) -> Self {
         Line {
-            pieces: Pieces { sent, piece },
-            intake: Intake::new(Vec::new(), LONG_MESSAGE),
-            long_has_ended: false,
+            pieces: Pieces { sent, piece, is_silent: false },
+            reader: Reader::new(&[], LONG_MESSAGE),
             out: Vec::new(),
             answers: Vec::new(),
             waited: Duration::ZERO,
@@ -132,6 +130,11 @@ impl<'a> Line<'a> {
 
 impl Read for Pieces<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        // As often as not.
+        self.is_silent = !self.is_silent && self.sent.len() % 2 == 0;
+        if self.is_silent {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let len = (self.piece)().min(bytes.len()).min(self.sent.len());
         self.sent.read(&mut bytes[..len])
     }
@@ -140,20 +143,17 @@ impl Read for Pieces<'_> {
 impl Read for Line<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.send_answers();
-        assert!(!self.long_has_ended, "something is read before a long message is let go of");
-        let read = match self.intake.waiting(bytes) {
-            0 => {
-                // As often as not it was silent before.
-                if self.pieces.sent.len() % 2 == 0 {
-                    self.intake.rest();
+        let was_long = self.reader.end_long_message();
+        assert!(!was_long, "something is read before a long message is let go of");
+        match self.reader.take(bytes) {
+            0 => loop {
+                match self.reader.read(&mut self.pieces, bytes) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    result => return result,
                 }
-                self.intake.read(&mut self.pieces, bytes)?
-            }
-            waiting => waiting,
-        };
-        let passed = self.intake.pass(&bytes[..read]);
-        self.long_has_ended = passed.message == Progress::LongEnds;
-        Ok(passed.bytes)
+            },
+            taken => Ok(taken),
+        }
     }
 }
 
@@ -174,7 +174,7 @@ impl Answer for Line<'_> {
     }
 
     fn end_message(&mut self) -> bool {
-        std::mem::take(&mut self.long_has_ended)
+        self.reader.end_long_message()
     }
 
     fn take_answers(&mut self) -> Vec<u8> {

@@ -1,0 +1,319 @@
+//! Reads from one client on behalf of tungstenite.
+//!
+//! tungstenite's read buffer is small, since every client has one for good. A client that sends little
+//! is read straight into it; one that sends much is read in larger pieces, until it is silent.
+//!
+//! tungstenite reserves memory for a frame as soon as it has the header, and keeps the memory of a
+//! long one for as long as its client is there. So the reader parses each header first (RFC 6455
+//! section 5.2): a long message is known before tungstenite knows of it, and nothing behind one is
+//! handed out with it, so that the caller can drop everything that it took.
+
+use std::io::{self, Cursor, ErrorKind, Read};
+use std::ops::Range;
+
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::OpCode;
+
+use crate::config::{READ_AHEAD, READ_BUFFER};
+
+/// The reading end of one client's connection.
+pub struct Reader {
+    /// Empty while the client sends no more than tungstenite's buffer takes at once.
+    buffer: Box<[u8]>,
+    /// Where in the buffer the bytes are that have been read and not handed out.
+    waiting: Range<usize>,
+    frames: Frames,
+}
+
+/// How far the frames of one client have been handed out.
+struct Frames {
+    /// A message of more payload bytes is long.
+    long: usize,
+    /// Bytes of the current frame still to come, header included.
+    left: u64,
+    /// The current frame is the last of its message.
+    ends_message: bool,
+    /// Payload of the current message up to the end of the current frame.
+    message: u64,
+    long_has_ended: bool,
+}
+
+/// The longest payload of a control frame.
+const CONTROL_MAX: u64 = 125;
+
+impl Reader {
+    /// A reader behind the bytes that have been `received` already. A message of more than `long`
+    /// bytes is long.
+    pub fn new(received: &[u8], long: usize) -> Self {
+        let frames =
+            Frames { long, left: 0, ends_message: false, message: 0, long_has_ended: false };
+        let mut reader = Reader { buffer: Box::default(), waiting: 0..0, frames };
+        if !received.is_empty() {
+            reader.set_buffer(received);
+        }
+        reader
+    }
+
+    /// Hands out bytes that were read before. Returns how many; 0 if it takes a [`read`](Self::read).
+    pub fn take(&mut self, out: &mut [u8]) -> usize {
+        let waiting = &self.buffer[self.waiting.clone()];
+        let taken = self.frames.pass(waiting, out.len());
+        out[..taken].copy_from_slice(&waiting[..taken]);
+        self.waiting.start += taken;
+        taken
+    }
+
+    /// Reads from `source` until there is something to hand out. Returns how many bytes that is; 0 at
+    /// the end. [`take`](Self::take) has nothing.
+    ///
+    /// # Errors
+    /// Those of `source`. After [`ErrorKind::WouldBlock`] the buffer is gone: the client is silent.
+    pub fn read(&mut self, source: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let (read, passed) = if self.buffer.is_empty() {
+                let read = source.read(out)?;
+                let passed = self.frames.pass(&out[..read], read);
+                // A client that sends little may fill a small rest of tungstenite's buffer, too.
+                if passed < read || read == out.len() && read >= READ_BUFFER / 2 {
+                    self.set_buffer(&out[passed..read]);
+                }
+                (read, passed)
+            } else {
+                (self.fill(source)?, self.take(out))
+            };
+            if passed > 0 || read == 0 {
+                return Ok(passed);
+            }
+        }
+    }
+
+    /// Reads from `source` once. All that waits is the beginning of a header.
+    fn fill(&mut self, source: &mut impl Read) -> io::Result<usize> {
+        let begun = self.waiting.len();
+        self.buffer.copy_within(self.waiting.clone(), 0);
+        self.waiting = 0..begun;
+        match source.read(&mut self.buffer[begun..]) {
+            Ok(read) => {
+                self.waiting.end += read;
+                Ok(read)
+            }
+            Err(error) => {
+                if error.kind() == ErrorKind::WouldBlock && begun == 0 {
+                    self.buffer = Box::default();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn set_buffer(&mut self, waiting: &[u8]) {
+        self.buffer = vec![0; waiting.len().max(READ_AHEAD)].into();
+        self.buffer[..waiting.len()].copy_from_slice(waiting);
+        self.waiting = 0..waiting.len();
+    }
+
+    /// Whether a long message is under way: its header has been handed out and its end has not.
+    pub fn is_in_long_message(&self) -> bool {
+        self.frames.message > self.frames.long as u64
+    }
+
+    /// Whether the last bytes handed out end a long message. The caller drops what it took of it.
+    pub fn end_long_message(&mut self) -> bool {
+        std::mem::take(&mut self.frames.long_has_ended)
+    }
+}
+
+impl Frames {
+    /// How many of the `bytes` may be handed out at once where there is `room`: up to the end of a
+    /// long message or the beginning of a header that is not complete.
+    fn pass(&mut self, bytes: &[u8], room: usize) -> usize {
+        // So that no long message begins and ends in one piece: whatever comes before it has been
+        // dealt with when it ends.
+        let most = room.min(bytes.len()).min(self.long);
+        let mut at = 0;
+        while at < most && (self.left > 0 || self.begin(&bytes[at..])) {
+            let here = self.left.min((most - at) as u64);
+            self.left -= here;
+            // It is at most the length of a slice.
+            at += here as usize;
+            if self.left == 0 && std::mem::take(&mut self.ends_message) {
+                self.long_has_ended = std::mem::take(&mut self.message) > self.long as u64;
+                if self.long_has_ended {
+                    break;
+                }
+            }
+        }
+        at
+    }
+
+    /// Begins the frame whose header `bytes` begin with; false if it is not complete.
+    fn begin(&mut self, bytes: &[u8]) -> bool {
+        let mut cursor = Cursor::new(bytes);
+        let (header, payload) = match FrameHeader::parse(&mut cursor) {
+            Ok(Some(parsed)) => parsed,
+            Ok(None) => return false,
+            // tungstenite fails here as well, and reads no further.
+            Err(_) => {
+                self.left = u64::MAX;
+                return true;
+            }
+        };
+        self.left = payload.saturating_add(cursor.position());
+        // tungstenite refuses a control frame that is too long only when it has all of it.
+        if matches!(header.opcode, OpCode::Data(_)) || payload > CONTROL_MAX {
+            self.message = self.message.saturating_add(payload);
+            self.ends_message = header.is_final;
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Rng;
+
+    const LONG: usize = 200;
+
+    /// A masked frame of a client.
+    fn frame(first: u8, payload: usize) -> Vec<u8> {
+        let mut out = vec![first];
+        match payload {
+            0..126 => out.push(0x80 | payload as u8),
+            126..65_536 => {
+                out.push(0x80 | 126);
+                out.extend((payload as u16).to_be_bytes());
+            }
+            _ => {
+                out.push(0x80 | 127);
+                out.extend((payload as u64).to_be_bytes());
+            }
+        }
+        // Payload that looks like headers.
+        out.extend(std::iter::repeat_n(0xff, 4 + payload));
+        out
+    }
+
+    /// Gives what is `sent` in pieces, and is silent now and then.
+    struct Pieces<'a> {
+        sent: &'a [u8],
+        dice: Rng,
+        /// The most that was asked for since the last silence.
+        asked: usize,
+    }
+
+    impl Read for Pieces<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            if self.dice.roll(10) == 0 {
+                self.asked = 0;
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            self.asked = self.asked.max(out.len());
+            let longest = [3, 20, 600, 100_000][self.dice.roll(4)];
+            let piece = (1 + self.dice.roll(longest)).min(out.len()).min(self.sent.len());
+            self.sent.read(&mut out[..piece])
+        }
+    }
+
+    /// Messages of all kinds in pieces of all sizes: they come in order and once. Handing out stops
+    /// behind the long ones and nowhere else, and those are known when their header is handed out.
+    #[test]
+    fn long_messages_end_where_they_end() {
+        for seed in 0..2000 {
+            let mut dice = Rng::new(seed);
+            let (mut sent, mut long) = (Vec::new(), Vec::new());
+            for _ in 0..1 + dice.roll(5) {
+                let fragments = 1 + dice.roll(4);
+                let (mut len, mut known) = (0, None);
+                for n in 0..fragments {
+                    let payload = [0, 1, 125, 126, 199, 201, 70_000][dice.roll(7)];
+                    let opcode = if n == 0 { 0x1 } else { 0x0 };
+                    let fin = if n + 1 == fragments { 0x80 } else { 0 };
+                    let begin = sent.len();
+                    sent.extend(frame(fin | opcode, payload));
+                    len += payload;
+                    if len > LONG {
+                        known = known.or(Some(begin..sent.len() - payload));
+                    }
+                    if dice.roll(3) == 0 && fin == 0 {
+                        sent.extend(frame(0x89, dice.roll(126)));
+                    }
+                }
+                long.extend(known.map(|header| (header, sent.len())));
+            }
+            let (received, rest) = sent.split_at(dice.roll(sent.len()).min(dice.roll(9000)));
+            let mut reader = Reader::new(received, LONG);
+            let mut source = Pieces { sent: rest, dice, asked: 0 };
+            let (mut got, mut ends) = (Vec::new(), Vec::new());
+            loop {
+                let mut out = vec![0; 1 + source.dice.roll(1000)];
+                let handed = match reader.take(&mut out) {
+                    0 => match reader.read(&mut source, &mut out) {
+                        Err(_) => continue,
+                        Ok(0) => break,
+                        Ok(read) => read,
+                    },
+                    taken => taken,
+                };
+                got.extend_from_slice(&out[..handed]);
+                let at = got.len();
+                if reader.end_long_message() {
+                    ends.push(at);
+                } else if handed < out.len().min(LONG) {
+                    let waiting = sent.len() - source.sent.len() - at;
+                    assert!(waiting < 14, "seed {seed}: {waiting} bytes are held back at {at}");
+                }
+                let is_long = long.iter().any(|(header, end)| (header.end..*end).contains(&at));
+                let may_be = long.iter().any(|(header, end)| (header.start..*end).contains(&at));
+                let seen = reader.is_in_long_message();
+                assert!(!is_long || seen, "seed {seed}: {at} is in a long message");
+                assert!(may_be || !seen, "seed {seed}: {at} is in no long message");
+            }
+            assert!(got == sent, "seed {seed}: something else was handed out");
+            assert!(ends.iter().eq(long.iter().map(|(_, end)| end)), "seed {seed}: {ends:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_client_that_sends_much_has_a_buffer_and_not_while_it_is_silent() {
+        let mut reader = Reader::new(&[], LONG);
+        let mut out = [0; READ_BUFFER];
+        for _ in 0..100 {
+            let read = reader.read(&mut &frame(0x81, 100)[..], &mut out).expect("it can be read");
+            assert_eq!((read, reader.buffer.len()), (106, 0));
+        }
+        let much = frame(0x81, 10).repeat(2000);
+        let mut source = Pieces { sent: &much, dice: Rng::new(1), asked: 0 };
+        let mut reads_of_much = 0;
+        loop {
+            if reader.take(&mut out) > 0 {
+                continue;
+            }
+            match reader.read(&mut source, &mut out) {
+                Ok(0) => break,
+                Ok(_) if source.asked > READ_BUFFER => reads_of_much += 1,
+                Ok(_) => {}
+                // Within a header it is about to go on.
+                Err(_) => assert!(reader.buffer.is_empty() || !reader.waiting.is_empty()),
+            }
+        }
+        assert!(reads_of_much > 0);
+    }
+
+    #[test]
+    fn a_control_frame_of_the_length_of_a_long_message_is_one() {
+        let mut reader = Reader::new(&frame(0x89, 70_000), LONG);
+        assert!(reader.take(&mut [0; 14]) > 0 && reader.is_in_long_message());
+    }
+
+    #[test]
+    fn lengths_that_nobody_can_send_do_no_harm() {
+        let mut reader = Reader::new(&[], LONG);
+        for _ in 0..3 {
+            let bytes = [0x01, 127, 255, 255, 255, 255, 255, 255, 255, 255];
+            assert_eq!(reader.frames.pass(&bytes, 10), 10);
+            assert!(reader.is_in_long_message());
+            reader.frames.left = 0;
+        }
+    }
+}
