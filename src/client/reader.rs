@@ -12,7 +12,7 @@ use std::io::{self, Cursor, ErrorKind, Read};
 use std::ops::Range;
 
 use tungstenite::protocol::frame::FrameHeader;
-use tungstenite::protocol::frame::coding::OpCode;
+use tungstenite::protocol::frame::coding::{Control, OpCode};
 
 use crate::config::{READ_AHEAD, READ_BUFFER};
 
@@ -36,6 +36,7 @@ struct Frames {
     /// Payload of the current message up to the end of the current frame.
     message: u64,
     long_has_ended: bool,
+    close_code: Option<u16>,
 }
 
 /// The longest payload of a control frame.
@@ -45,8 +46,14 @@ impl Reader {
     /// A reader behind the bytes that have been `received` already. A message of more than `long`
     /// bytes is long.
     pub fn new(received: &[u8], long: usize) -> Self {
-        let frames =
-            Frames { long, left: 0, ends_message: false, message: 0, long_has_ended: false };
+        let frames = Frames {
+            long,
+            left: 0,
+            ends_message: false,
+            message: 0,
+            long_has_ended: false,
+            close_code: None,
+        };
         let mut reader = Reader { buffer: Box::default(), waiting: 0..0, frames };
         if !received.is_empty() {
             reader.set_buffer(received);
@@ -121,6 +128,11 @@ impl Reader {
     pub fn end_long_message(&mut self) -> bool {
         std::mem::take(&mut self.frames.long_has_ended)
     }
+
+    /// The code of the client's first close frame, once that has been handed out.
+    pub fn close_code(&self) -> Option<u16> {
+        self.frames.close_code
+    }
 }
 
 impl Frames {
@@ -146,7 +158,8 @@ impl Frames {
         at
     }
 
-    /// Begins the frame whose header `bytes` begin with; false if it is not complete.
+    /// Begins the frame whose header `bytes` begin with; false if it is not complete. A close code
+    /// counts as part of the header.
     fn begin(&mut self, bytes: &[u8]) -> bool {
         let mut cursor = Cursor::new(bytes);
         let (header, payload) = match FrameHeader::parse(&mut cursor) {
@@ -158,7 +171,16 @@ impl Frames {
                 return true;
             }
         };
-        self.left = payload.saturating_add(cursor.position());
+        let header_len = cursor.position();
+        if header.opcode == OpCode::Control(Control::Close) && payload >= 2 {
+            let mut code = [0; 2];
+            if cursor.read_exact(&mut code).is_err() {
+                return false;
+            }
+            let [high, low, ..] = header.mask.unwrap_or_default();
+            self.close_code.get_or_insert(u16::from_be_bytes([code[0] ^ high, code[1] ^ low]));
+        }
+        self.left = payload.saturating_add(header_len);
         // tungstenite refuses a control frame that is too long only when it has all of it.
         if matches!(header.opcode, OpCode::Data(_)) || payload > CONTROL_MAX {
             self.message = self.message.saturating_add(payload);
@@ -304,6 +326,25 @@ mod tests {
     fn a_control_frame_of_the_length_of_a_long_message_is_one() {
         let mut reader = Reader::new(&frame(0x89, 70_000), LONG);
         assert!(reader.take(&mut [0; 14]) > 0 && reader.is_in_long_message());
+    }
+
+    #[test]
+    fn the_first_close_code_is_known_with_the_header() {
+        let sent = [
+            frame(0x81, 3),
+            b"\x88\x82\x12\x34\x56\x78\x11\xc2".to_vec(),
+            b"\x88\x82\x00\x00\x00\x00\x03\xe8".to_vec(),
+        ];
+        let sent = sent.concat();
+        for piece in 1..sent.len() {
+            let mut reader = Reader::new(&[], LONG);
+            let mut at = 0;
+            for mut piece in sent.chunks(piece) {
+                at += reader.read(&mut piece, &mut [0; 100]).expect("it can be read");
+                let expected = if at > 9 { Some(0x03f6) } else { None };
+                assert_eq!(reader.close_code(), expected, "{at} of pieces of {piece:?}");
+            }
+        }
     }
 
     #[test]

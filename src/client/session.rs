@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Sender;
+use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, Utf8Bytes, WebSocket};
 
@@ -30,6 +31,9 @@ use crate::reasons::CloseReason;
 use crate::reasons::LeaveReason;
 use crate::room::event::Event;
 use crate::wire;
+
+/// A close code that IANA has registered and tungstenite takes for one that may not be sent.
+const BAD_GATEWAY: u16 = 1014;
 
 /// Where a client connects to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,10 +283,25 @@ fn read_some<S: Answer>(
                 }
             }
             Message::Close(why) => {
-                // tungstenite has the reply ready, and writes it now.
-                let _ = socket.flush();
-                let why = why.map(|why| (why.code.into(), why.reason.to_string()));
-                return Some(Ok(End::Closed(why)));
+                let why = why.map(|why| (u16::from(why.code), why.reason.to_string()));
+                let end = match (socket.get_ref().close_code(), why) {
+                    (Some(BAD_GATEWAY), _) => {
+                        let reply = wire::close(CloseCode::Bad(BAD_GATEWAY), "");
+                        let _ = socket.get_mut().write_all(&reply);
+                        End::Closed(Some((BAD_GATEWAY, String::new())))
+                    }
+                    // tungstenite gives 1002 in place of a code that no close frame may carry.
+                    (Some(code), Some((given, _))) if code != given => End::Fault(
+                        CloseReason::Protocol,
+                        format!("closed with {code}, which is not a close code"),
+                    ),
+                    (_, why) => {
+                        // tungstenite has the reply ready, and writes it now.
+                        let _ = socket.flush();
+                        End::Closed(why)
+                    }
+                };
+                return Some(Ok(end));
             }
             // Nobody asked for more than a pong now and then.
             Message::Ping(_) | Message::Pong(_) => {

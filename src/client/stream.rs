@@ -27,8 +27,8 @@ pub trait Answer: Read + Write {
     fn end_message(&mut self) -> bool;
     /// The answers that have not been sent. They are the caller's now.
     fn take_answers(&mut self) -> Vec<u8>;
-    /// Sends the answers. As long as the client does not take them, nothing more is read from it.
-    fn send_answers(&mut self);
+    /// The code of the close frame that the client has sent.
+    fn close_code(&self) -> Option<u16>;
     /// Waits. False if the client is gone meanwhile.
     fn wait(&mut self, time: Duration) -> bool;
     /// Calls `wait`, which may take long, and is not the client's fault. What it is given says whether
@@ -132,6 +132,22 @@ impl Stream {
         self.permit.as_ref().is_some_and(Permit::is_revoked)
     }
 
+    /// Sends the answers. As long as the client does not take them, nothing more is read from it.
+    fn send_answers(&mut self) {
+        if self.answers.is_empty() {
+            return;
+        }
+        self.count_answers();
+        self.outbox.send(&self.answers);
+        self.answers.clear();
+        self.answers.shrink_to(ANSWER_BUFFER / 4);
+        // This ends: the flusher sees to it that the client catches up or is cut.
+        while self.outbox.flush_queue() && !self.is_revoked() {
+            let mut fds = [PollFd::new(&self.outbox.transport().conn.stream, PollFlags::OUT)];
+            let _ = poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }));
+        }
+    }
+
     fn send_if_many(&mut self) {
         if self.answers.len() >= ANSWER_BUFFER {
             self.send_answers();
@@ -189,19 +205,8 @@ impl Answer for Stream {
         std::mem::take(&mut self.answers)
     }
 
-    fn send_answers(&mut self) {
-        if self.answers.is_empty() {
-            return;
-        }
-        self.count_answers();
-        self.outbox.send(&self.answers);
-        self.answers.clear();
-        self.answers.shrink_to(ANSWER_BUFFER / 4);
-        // This ends: the flusher sees to it that the client catches up or is cut.
-        while self.outbox.flush_queue() && !self.is_revoked() {
-            let mut fds = [PollFd::new(&self.outbox.transport().conn.stream, PollFlags::OUT)];
-            let _ = poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }));
-        }
+    fn close_code(&self) -> Option<u16> {
+        self.reader.close_code()
     }
 
     fn wait(&mut self, time: Duration) -> bool {

@@ -23,6 +23,9 @@ mod echo;
 /// What a client is closed for, with which code, and how the connection ends.
 mod close;
 
+/// Every code with which a client may close, and those with which it may not.
+mod close_codes;
+
 /// Clients that read slowly or not at all.
 mod slow;
 

@@ -142,7 +142,7 @@ impl Read for Pieces<'_> {
 
 impl Read for Line<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.send_answers();
+        self.out.append(&mut self.answers);
         let was_long = self.reader.end_long_message();
         assert!(!was_long, "something is read before a long message is let go of");
         match self.reader.take(bytes) {
@@ -181,8 +181,8 @@ impl Answer for Line<'_> {
         std::mem::take(&mut self.answers)
     }
 
-    fn send_answers(&mut self) {
-        self.out.append(&mut self.answers);
+    fn close_code(&self) -> Option<u16> {
+        self.reader.close_code()
     }
 
     fn wait(&mut self, time: Duration) -> bool {
