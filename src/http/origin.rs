@@ -56,8 +56,13 @@ impl OriginPolicy {
 }
 
 /// Whether a browser can send this `Origin`: a serialized origin or `null` (RFC 6454 section 6.2).
-/// Anything else is a program's, and a program is not led by a web page: `file://`, a scheme of
-/// WebSocket's, a path, nothing at all.
+/// Anything else is a program's, which no web page can make connect: a scheme of WebSocket's, a path,
+/// nothing at all.
+///
+/// So is `file://`, which the most used Arduino client sends. For a page of a file: URL, Chromium
+/// 156, Firefox 153 and WebKitGTK 2.50 send `null`. WebKitGTK sends `file://` only in an application
+/// that sets `allow-file-access-from-file-urls`, and so lets such a page read all local files: access
+/// to the room adds nothing to that.
 pub fn is_of_browser(origin: &str) -> bool {
     if origin.eq_ignore_ascii_case("null") {
         return true;

@@ -12,6 +12,9 @@ mod origin;
 
 mod http;
 
+/// Requests as other people's clients write them.
+mod dialects;
+
 /// The page's files compressed.
 mod gzip;
 
