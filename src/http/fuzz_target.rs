@@ -1,32 +1,43 @@
 //! Bytes as a request: whatever they are, the verdict is bounded, and it is the same however they
 //! are cut in pieces on their way.
 
+use std::sync::LazyLock;
+
 use crate::config::{HEAD_BYTES, HEAD_FIELDS};
 use crate::http::invite;
 use crate::http::origin::OriginPolicy;
-use crate::http::page::{Page, PageRequest};
-use crate::http::request::{self, CHUNK};
+use crate::http::page::Page;
+use crate::http::request::{self, CHUNK, RequestHead};
 use crate::http::route::{Route, Routes, route};
 use crate::testing::Rng;
 
-/// Takes `sent` for what a connection sends first.
+/// Takes `sent` for what a connection sends first, at each kind of address.
 pub fn run(sent: &[u8]) {
-    let whole = judge(sent, || CHUNK);
-    let mut dice = Rng::new(sent.len() as u64);
-    for in_pieces in [judge(sent, || 1), judge(sent, || 1 + dice.roll(99))] {
-        match (&whole, &in_pieces) {
-            // What drips in is looked at when a line is complete.
-            (Some((Route::Refuse(_), _)), None) | (None, Some((Route::Refuse(_), _))) => {}
-            _ => assert_eq!(whole, in_pieces),
+    let policy = OriginPolicy::new(&[], &[]);
+    for routes in [
+        Routes { chat: Some(&policy), admin: true },
+        Routes { chat: Some(&policy), admin: false },
+        Routes { chat: None, admin: true },
+    ] {
+        let whole = judge(routes, sent, || CHUNK);
+        let mut dice = Rng::new(sent.len() as u64);
+        for in_pieces in [judge(routes, sent, || 1), judge(routes, sent, || 1 + dice.roll(99))] {
+            match (&whole, &in_pieces) {
+                // What drips in is looked at when a line is complete.
+                (Some((Route::Refuse(_), _)), None) | (None, Some((Route::Refuse(_), _))) => {}
+                _ => assert_eq!(whole, in_pieces),
+            }
         }
     }
 }
 
 /// The verdict, and how long the head was if there was one. None: more is waited for.
-fn judge(mut sent: &[u8], mut piece: impl FnMut() -> usize) -> Option<(Route, usize)> {
+fn judge(
+    routes: Routes<'_>,
+    mut sent: &[u8],
+    mut piece: impl FnMut() -> usize,
+) -> Option<(Route, usize)> {
     let mut received = Vec::new();
-    let policy = OriginPolicy::new(&[], &[]);
-    let routes = Routes { chat: Some(&policy), admin: true };
     let read = |bytes: &mut [u8]| {
         let len = piece().min(bytes.len()).min(sent.len());
         let (now, later) = sent.split_at(len);
@@ -34,37 +45,63 @@ fn judge(mut sent: &[u8], mut piece: impl FnMut() -> usize) -> Option<(Route, us
         sent = later;
         Ok(len)
     };
-    let found = request::receive(&mut received, read, |head| route(routes, head)).ok()?;
+    let decide = |head: &RequestHead<'_>| {
+        check_head(head);
+        route(routes, head)
+    };
+    let found = request::receive(&mut received, read, decide).ok()?;
     assert!(received.len() <= HEAD_BYTES);
     let (route, len) = found.unwrap_or_else(|refusal| (Route::Refuse(refusal), 0));
     let lines = received[..len].iter().filter(|byte| **byte == b'\n').count();
     // The request line and the empty one.
     assert!(lines <= HEAD_FIELDS + 2);
-    check(&route);
+    check(&route, routes);
     Some((route, len))
 }
 
-/// Nothing of what was sent gets into an answer or to the page side as anything but text.
-fn check(route: &Route) {
+/// A path is decoded once, and what is escaped in it separates nothing.
+fn check_head(head: &RequestHead<'_>) {
+    assert!(head.path == "*" || head.path.starts_with('/'), "{}", head.path);
+    assert!(!head.path.contains('\0'));
+    assert!(!head.query.contains('#'));
+    for field in [head.host, head.origin.unwrap_or_default(), &head.accept_encoding] {
+        assert!(!field.contains(['\r', '\n', '\0']));
+    }
+}
+
+/// An answer is bounded, and shows of what was sent no more than an excerpt.
+fn check(route: &Route, routes: Routes<'_>) {
+    static PAGE: LazyLock<Page> = LazyLock::new(|| Page::new(65_536));
     match route {
         Route::Upgrade(_, response) => {
             assert!(response.len() < 200 && response.starts_with(b"HTTP/1.1 101 "));
             let lines = response.split(|byte| *byte == b'\n').count();
             assert_eq!(lines, 6, "the status, three fields, the empty line, and nothing");
         }
-        Route::Page(PageRequest { path, if_none_match, .. }) => {
-            assert!(Page::has(path));
-            let tag = if_none_match.as_deref().unwrap_or_default();
-            assert!(!tag.contains(['\r', '\n', '\0']));
+        Route::Page(request) => {
+            let response = PAGE.response(request).unwrap();
+            let end = response.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+            let head = std::str::from_utf8(&response[..end]).unwrap();
+            let is_known = head.starts_with("HTTP/1.1 304 ");
+            assert!(is_known || head.starts_with("HTTP/1.1 200 "), "{head}");
+            assert!(head.len() < 1000 && head.contains("\r\nVary: Accept-Encoding\r\n"));
+            assert_eq!(head.contains("\r\nContent-Encoding: gzip\r\n"), request.accepts_gzip);
+            assert_eq!(response.len() == end, request.head_only || is_known, "{head}");
         }
         Route::Invite { page_url, .. } => assert!(invite::is_page_url(page_url)),
-        Route::Admin { .. } | Route::Options => {}
+        Route::Admin { .. } => assert!(routes.admin),
+        Route::Options => {}
         Route::NotUpgraded(refusal) | Route::Refuse(refusal) => {
             let response = String::from_utf8(refusal.response(false)).unwrap();
             let (head, line) = response.split_once("\r\n\r\n").unwrap();
             assert!(head.contains(&format!("Content-Length: {}", line.len())));
             let line = line.strip_suffix('\n').unwrap();
             assert!(!line.contains(char::is_control), "{line:?}");
+            assert!(line.chars().count() < 2 * 101 + 150, "{line}");
+            let bare = String::from_utf8(refusal.response(true)).unwrap();
+            assert_eq!(bare.strip_suffix("\r\n\r\n"), Some(head), "no body for HEAD");
         }
     }
+    let is_of_chat = matches!(route, Route::Upgrade(..) | Route::Page(_) | Route::Invite { .. });
+    assert!(!is_of_chat || routes.chat.is_some());
 }
