@@ -156,7 +156,7 @@ impl Session {
         drop(client);
         let until = Instant::now() + limits.close_timeout;
         if !matches!(end, End::Lost(_)) && !deadline::wait_for_end(&conn.stream, until) {
-            deadline::forget(&conn.stream);
+            deadline::abort_on_close(&conn.stream);
         }
     }
 }

@@ -61,7 +61,7 @@ impl Transport for Socket {
     }
 
     fn forget(&self) {
-        deadline::forget(&self.conn.stream);
+        deadline::abort_on_close(&self.conn.stream);
     }
 
     fn watch(outbox: &Arc<Outbox<Self>>) {

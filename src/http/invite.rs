@@ -32,7 +32,7 @@ pub fn response(page_url: &str, listening: SocketAddr, head_only: bool) -> Vec<u
         .bytes(head_only)
 }
 
-/// What others open, and the code of it. The page's own URL is right behind a proxy too, unless
+/// The link that others open, and its code. The page's own URL is right behind a proxy too, unless
 /// the page was opened by a name that means another machine elsewhere.
 fn link(page_url: &str, listening: SocketAddr) -> Option<(String, Code)> {
     let url = if is_loopback(page_url) {

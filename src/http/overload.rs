@@ -34,14 +34,14 @@ pub struct Overload {
 /// Of [`REFUSALS`], so many may be on their way to the thread.
 const HANDED_OVER: usize = 4;
 
-/// What a request begins with if no body may follow its answer (RFC 9110 section 9.3.2).
+/// The beginning of a request whose answer has no body (RFC 9110 section 9.3.2).
 const HEAD: &[u8] = b"HEAD ";
 
 /// Reads from one connection before the others have their turn.
 const READS: usize = 8;
 
 impl Overload {
-    /// This, and what has to run in a thread of its own, which ends when this is dropped.
+    /// The handle, and the code for a thread of its own, which ends when the last handle is dropped.
     ///
     /// # Errors
     /// When the system has no socket pair to give.
@@ -139,7 +139,7 @@ fn replace(open: &mut Vec<Refused>) {
 }
 
 impl Refused {
-    /// Reads, and answers when it is time to. False if the connection is done with.
+    /// Reads the bytes that have arrived and answers when it is time to. False if the connection is done with.
     fn proceed(&mut self, now: Instant) -> bool {
         let mut bytes = [0; 1024];
         // A peer that sends without end must not keep the thread from the others.
@@ -164,7 +164,7 @@ impl Refused {
         }
         if now >= self.until {
             if self.answered {
-                deadline::forget(&self.stream);
+                deadline::abort_on_close(&self.stream);
                 return false;
             }
             self.answer(now);
@@ -186,6 +186,6 @@ impl Refused {
     /// Answers and closes at once.
     fn abort(mut self) {
         self.answer(self.until);
-        deadline::forget(&self.stream);
+        deadline::abort_on_close(&self.stream);
     }
 }

@@ -33,7 +33,7 @@ pub struct Router {
     pub admin: Option<Arc<Admin>>,
 }
 
-/// What users come for.
+/// The room, the echo endpoint and the page.
 pub struct Chat {
     /// Whose pages may connect, and under which names.
     pub policy: OriginPolicy,
@@ -82,7 +82,7 @@ impl Router {
                 Err(full) => self.refuse(&conn, &Refusal::full(full), head_only),
             },
             (Route::Refuse(refusal), ..) => self.refuse(&conn, &refusal, head_only),
-            // Routes lead to what there is.
+            // `routes` leaves out the routes to parts that are not there.
             (Route::Page(_) | Route::Invite { .. } | Route::Admin { .. }, ..) => {}
         }
         None

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{RecvFlags, recv, sockopt};
 
-/// How long the kernel tries to deliver the rest of what was sent on a connection that is closed.
+/// How long the kernel tries to deliver the rest on a connection that is closed.
 const CLOSED_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Reads the bytes that have arrived, without waiting.
@@ -20,7 +20,7 @@ fn read_now(stream: &TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
     Ok(recv(stream, bytes, RecvFlags::DONTWAIT)?.0)
 }
 
-/// Reads the bytes that have arrived, waiting for some until `deadline`.
+/// Reads the bytes that have arrived, or waits for some until `deadline`.
 ///
 /// # Errors
 /// [`io::ErrorKind::TimedOut`] after the deadline.
@@ -61,11 +61,11 @@ pub fn write_last(stream: &TcpStream, bytes: &[u8], deadline: Instant) {
         && stream.shutdown(Shutdown::Write).is_ok()
         && wait_for_end(stream, deadline);
     if !is_taken {
-        forget(stream);
+        abort_on_close(stream);
     }
 }
 
-/// Reads on until the peer closes, and forgets what comes; false if it does not. Closing at once
+/// Reads and discards until the peer closes; false if it does not. Closing at once
 /// instead could make the kernel reset the connection before the peer has read the last word.
 // Not inlined: its buffer would deepen the stack of every idle client by a page.
 #[inline(never)]
@@ -80,22 +80,22 @@ pub fn wait_for_end(stream: &TcpStream, deadline: Instant) -> bool {
     }
 }
 
-/// Bounds how long the kernel keeps sending, once the socket is closed, what the peer has not taken.
+/// Bounds how long the kernel keeps bytes for the peer, and sends them again, once the socket is closed.
 /// It would else try for minutes and keep the memory.
 pub fn bound_close(stream: &TcpStream) {
     // It fails only when the connection is gone already.
     let _ = sockopt::set_tcp_user_timeout(stream, CLOSED_TIMEOUT.as_millis() as u32);
 }
 
-/// Has the kernel drop what the peer has not taken once the socket is closed. It would else try on
+/// Makes closing the socket drop the bytes that the peer has not taken. The kernel would else try on
 /// for minutes and keep the memory.
-pub fn forget(stream: &TcpStream) {
+pub fn abort_on_close(stream: &TcpStream) {
     // It fails only when the connection is gone already.
     let _ = sockopt::set_socket_linger(stream, Some(Duration::ZERO));
 }
 
-/// What is left until `deadline`, in what a socket takes for a timeout: whole microseconds, of
-/// which 0 would be none.
+/// The time left until `deadline`, as a socket takes a timeout: whole microseconds, of which 0 would be
+/// none.
 fn left(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {

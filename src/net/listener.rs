@@ -39,7 +39,7 @@ pub fn prepare(socket: &TcpListener, buffers: Buffers) -> io::Result<()> {
 ///
 /// # Errors
 /// What the system says; none is expected of a fresh socket.
-pub fn widen(socket: &TcpListener) -> io::Result<()> {
+pub fn set_backlog(socket: &TcpListener) -> io::Result<()> {
     Ok(rustix::net::listen(socket, BACKLOG)?)
 }
 

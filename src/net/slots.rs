@@ -151,7 +151,7 @@ impl Slots {
             conn.cut();
         }
         let is_full = |state: &mut State| state.open.len() >= capacity;
-        // Whether it is gone by then is seen by who asked.
+        // The caller looks again, and finds none if this was too short.
         let _ = self.0.freed.wait_timeout_while(self.lock(), ACCEPT_PAUSE, is_full);
     }
 

@@ -14,7 +14,7 @@ pub type Listening = (TcpListener, SocketAddr);
 pub fn open(address: SocketAddr, flag: &str, buffers: Buffers) -> Result<Listening, ServerError> {
     TcpListener::bind(address)
         .and_then(|socket| {
-            listener::widen(&socket)?;
+            listener::set_backlog(&socket)?;
             prepared(socket, buffers)
         })
         .map_err(|error| cannot_listen(address, flag, &error))
