@@ -116,8 +116,10 @@ fn a_reader_that_takes_nothing_goes_when_the_log_is_nearly_full() {
 fn a_reader_has_its_patience_from_falling_behind() {
     let mut room = Room::new(20);
     let stalled = room.falls_behind();
-    room.says(800_000);
-    room.now += PATIENCE - Duration::from_millis(1);
+    room.says(400_000);
+    room.now += PATIENCE / 2;
+    room.says(450_000);
+    room.now += PATIENCE / 2 - Duration::from_millis(1);
     assert_eq!(room.look(), Findings { too_slow: vec![], is_pressed: true });
     room.now += Duration::from_millis(1);
     assert_eq!(room.look().too_slow, [stalled.id()]);
