@@ -36,6 +36,8 @@ struct Frames {
     /// Payload of the current message up to the end of the current frame.
     message: u64,
     long_has_ended: bool,
+    /// Frames that did not end their message.
+    fragments: u32,
     close_code: Option<u16>,
 }
 
@@ -52,6 +54,7 @@ impl Reader {
             ends_message: false,
             message: 0,
             long_has_ended: false,
+            fragments: 0,
             close_code: None,
         };
         let mut reader = Reader { buffer: Box::default(), waiting: 0..0, frames };
@@ -129,6 +132,11 @@ impl Reader {
         std::mem::take(&mut self.frames.long_has_ended)
     }
 
+    /// How many frames began since the last call that do not end their message.
+    pub fn take_fragments(&mut self) -> u32 {
+        std::mem::take(&mut self.frames.fragments)
+    }
+
     /// The code of the client's first close frame, once that has been handed out.
     pub fn close_code(&self) -> Option<u16> {
         self.frames.close_code
@@ -185,6 +193,7 @@ impl Frames {
         if matches!(header.opcode, OpCode::Data(_)) || payload > CONTROL_MAX {
             self.message = self.message.saturating_add(payload);
             self.ends_message = header.is_final;
+            self.fragments = self.fragments.saturating_add(u32::from(!header.is_final));
         }
         true
     }

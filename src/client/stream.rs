@@ -15,6 +15,7 @@ use crate::client::socket::Socket;
 use crate::config::{ANSWER_BUFFER, LONG_MESSAGE, Limits};
 use crate::net::conn::Conn;
 use crate::outbox::Outbox;
+use crate::rate::Pace;
 use crate::wire;
 
 /// What a session needs of its client's connection, beside reading: answers to what came together
@@ -40,6 +41,8 @@ pub trait Answer: Read + Write {
 pub struct Stream {
     outbox: Arc<Outbox<Socket>>,
     reader: Reader,
+    /// Of frames that do not end their message. The session counts messages.
+    fragments: Option<Pace>,
     permits: Permits,
     /// Held while a long message comes in.
     permit: Option<Permit>,
@@ -74,6 +77,7 @@ impl Stream {
         Ok(Stream {
             outbox,
             reader: Reader::new(&received, LONG_MESSAGE),
+            fragments: Pace::new(limits.rate, Instant::now()),
             permits,
             permit: None,
             answers: Vec::new(),
@@ -100,6 +104,18 @@ impl Stream {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
             }
+        }
+    }
+
+    /// A client that sends too many fragments is not read from for a while.
+    fn keep_pace(&mut self) -> io::Result<()> {
+        let fragments = self.reader.take_fragments();
+        let Some(pace) = self.fragments.as_mut().filter(|_| fragments > 0) else { return Ok(()) };
+        let time = (0..fragments).map(|_| pace.count_now()).last().unwrap_or_default();
+        if time.is_zero() || self.wait(time) {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::ConnectionReset.into())
         }
     }
 
@@ -269,6 +285,7 @@ impl Read for Stream {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         self.obtain_permit();
+        self.keep_pace()?;
         read
     }
 }

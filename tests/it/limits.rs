@@ -121,6 +121,35 @@ fn a_flood_of_pings_pongs_or_echoes_is_slowed_as_well() {
     }
 }
 
+/// Nor is a message that comes in a thousand pieces cheaper than a thousand messages.
+#[test]
+fn a_flood_of_fragments_is_slowed_as_well() {
+    const BEGINS: u8 = TEXT & 0x0f;
+    const GOES_ON: u8 = 0;
+    const ENDS: u8 = 0x80;
+    for piece in ["", "x"] {
+        let server = crawling();
+        let mut flooder = server.echo();
+        flooder.send(frame(BEGINS, piece));
+        flooder.send(frame(GOES_ON, piece).repeat(FLOOD));
+        flooder.send(frame(ENDS, piece));
+        for _ in 0..OTHERS {
+            let mut other = server.echo();
+            other.say("and I?");
+            other.hears("Message text was: and I?");
+        }
+        server.stop();
+        assert_eq!(frames_until_1001(&mut flooder), [], "{FLOOD} pieces were taken at once");
+    }
+    // A few are as good as one.
+    let server = TestServer::with(|config| config.limits.rate = 100);
+    let mut client = server.echo();
+    client.send(frame(BEGINS, "in "));
+    client.send(frame(GOES_ON, "x").repeat(50));
+    client.send(frame(ENDS, " pieces"));
+    client.hears(&format!("Message text was: in {} pieces", "x".repeat(50)));
+}
+
 /// What a client hears until the server stops.
 fn frames_until_1001(client: &mut Client) -> Vec<Frame> {
     let mut heard = Vec::new();
