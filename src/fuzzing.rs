@@ -1,7 +1,7 @@
 //! What is tried with bytes that nobody chose: by libFuzzer for as long as one likes (`make fuzz`),
 //! and here, for a moment, with the seeds and what comes of changing them.
 
-pub use crate::client::session::trial::run as session;
+pub use crate::client::session::fuzz_target::run as session;
 pub use crate::http::fuzz_target::run as head;
 
 /// Events in the room.

@@ -23,7 +23,7 @@ const FLOORS: &[&[&str]] = &[
 
 /// Files that only tests and the fuzzer use, and the one that names all folders.
 const LEFT_OUT: &[&str] =
-    &["tests.rs", "trial.rs", "fuzz_target.rs", "model.rs", "testing.rs", "fuzzing.rs", "lib.rs"];
+    &["tests.rs", "fuzz_target.rs", "model.rs", "testing.rs", "fuzzing.rs", "lib.rs"];
 
 /// Files directly in `src/`: what has more belongs in a folder.
 const MOST_FILES: usize = 10;

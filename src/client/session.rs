@@ -65,7 +65,7 @@ enum End {
 }
 
 /// What sessions need of the server.
-pub struct Host {
+pub struct Context {
     /// How much of everything.
     pub limits: Limits,
     /// What echo clients get.
@@ -97,8 +97,8 @@ impl Session {
     }
 
     /// Serves the client until it is gone.
-    pub fn run(self, host: &Host) {
-        let Host { limits, echo, permits, .. } = host;
+    pub fn run(self, context: &Context) {
+        let Context { limits, echo, permits, .. } = context;
         let Session { conn, endpoint, response, received } = self;
         conn.metrics.received(received.len());
         let bounds = Bounds {
@@ -106,7 +106,7 @@ impl Session {
             catch_up: limits.catch_up,
             close_timeout: limits.close_timeout,
         };
-        let (flusher, piece) = (host.flusher.clone(), host.piece);
+        let (flusher, piece) = (context.flusher.clone(), context.piece);
         let socket = Socket { conn: conn.clone(), flusher, piece };
         let outbox = Outbox::new(socket, response, bounds);
         let stream = match Stream::new(outbox.clone(), received, limits, permits.clone()) {
@@ -135,7 +135,7 @@ impl Session {
             Endpoint::Room(id) => {
                 let visit = conn.metrics.room.begin();
                 // Before the response goes out: whoever has it hears what is said from then on.
-                let mut member = Member::join(conn.slot.id(), id, &outbox, host);
+                let mut member = Member::join(conn.slot.id(), id, &outbox, context);
                 outbox.open();
                 let end = client.read_all(|stream, message| {
                     let Message::Text(text) = message else { return Err(End::binary()) };
@@ -341,8 +341,8 @@ struct Member<'a> {
 }
 
 impl<'a> Member<'a> {
-    fn join(conn: ConnId, id: i64, outbox: &Arc<Outbox<Socket>>, host: &'a Host) -> Self {
-        let Host { inbox, log, .. } = host;
+    fn join(conn: ConnId, id: i64, outbox: &Arc<Outbox<Socket>>, context: &'a Context) -> Self {
+        let Context { inbox, log, .. } = context;
         let member = Member { conn, inbox, log, turn: Turn::default(), has_left: false };
         member.tell(Event::Join { conn, id, outbox: outbox.clone() });
         member
@@ -396,7 +396,7 @@ impl fmt::Display for End {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_target;
 #[cfg(test)]
 mod tests;
-#[cfg(any(test, fuzzing))]
-pub mod trial;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Sender, bounded};
 
 use crate::client::permits::Permits;
-use crate::client::session::{Host, Session};
+use crate::client::session::{Context, Session};
 use crate::client::socket::Socket;
 use crate::config::budget::Capacity;
 use crate::config::{ADMIN_PLACES, AdminListen, INBOX};
@@ -53,7 +53,7 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
     let overload_thread = ServerThread::spawn("overload", &stop, refuse)?;
 
     let (quota, all_ended) = Quota::new(system.threads(capacity.clients + capacity.front));
-    let host = Arc::new(Host {
+    let context = Arc::new(Context {
         limits: limits.clone(),
         echo: config.echo,
         inbox: inbox.clone(),
@@ -74,7 +74,7 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
         chat: Some(Chat { policy, page, address }),
         admin: is_admin_here.then(|| admin.clone()),
     };
-    let requests = request_threads(router, host, &quota);
+    let requests = request_threads(router, context, &quota);
     let room_acceptor = Acceptor::start(
         "accept",
         &stop,
@@ -130,8 +130,8 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
 }
 
 /// The threads that read the requests of the room's address, and those of its clients.
-fn request_threads(router: Router, host: Arc<Host>, quota: &Quota) -> Threads<Arc<Conn>> {
-    let of_clients = host.clone();
+fn request_threads(router: Router, context: Arc<Context>, quota: &Quota) -> Threads<Arc<Conn>> {
+    let of_clients = context.clone();
     let clients =
         Threads::new("client", quota.clone(), move |session: Session| session.run(&of_clients));
     Threads::new("http", quota.clone(), move |conn| {
@@ -139,7 +139,7 @@ fn request_threads(router: Router, host: Arc<Host>, quota: &Quota) -> Threads<Ar
             // A client's thread has never been deep and has touched less of its stack. Where there is
             // no other thread to be had, this one serves the client.
             if let Err((session, _)) = clients.serve(session) {
-                session.run(&host);
+                session.run(&context);
             }
         }
     })

@@ -1,4 +1,4 @@
-use super::trial::Line;
+use super::fuzz_target::Line;
 use super::*;
 
 /// Whatever a client may send without end, it is slowed down: all but a burst waits.
