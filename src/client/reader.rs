@@ -314,6 +314,9 @@ mod tests {
             assert_eq!((read, reader.buffer.len()), (106, 0));
         }
         let much = frame(0x81, 10).repeat(2000);
+        let mut full = Reader::new(&[], READ_BUFFER);
+        let read = full.read(&mut &much[..], &mut out).expect("it can be read");
+        assert_eq!((read, full.buffer.len()), (READ_BUFFER, READ_AHEAD));
         let mut source = Pieces { sent: &much, dice: Rng::new(1), asked: 0 };
         let mut reads_of_much = 0;
         loop {
