@@ -87,6 +87,21 @@ impl Guest {
         is_sent
     }
 
+    /// Says such a message in four fragments. Returns whether it could.
+    pub fn say_in_pieces(&mut self, len: usize) -> bool {
+        let text = format!("{} {}", self.said, "x".repeat(len));
+        let quarter = text.len().div_ceil(4);
+        let pieces: Vec<&[u8]> = text.as_bytes().chunks(quarter).collect();
+        let last = pieces.len() - 1;
+        let frames = pieces.iter().enumerate().map(|(n, piece)| {
+            let opcode = if n == 0 { TEXT & 0x0f } else { 0 };
+            frame(opcode | if n == last { 0x80 } else { 0 }, piece)
+        });
+        let is_sent = self.send_raw(&frames.collect::<Vec<_>>().concat());
+        self.said += usize::from(is_sent);
+        is_sent
+    }
+
     pub fn say_curtain(&mut self) {
         self.send_raw(&frame(TEXT, CURTAIN));
     }

@@ -18,6 +18,8 @@ pub enum Kind {
     Flood,
     /// Does not read for a while.
     Stall,
+    /// Reads little at a time, and is behind as long as others talk.
+    Trickle,
     /// Is there no more, and nobody is told.
     Vanish,
     /// Never joins: echo, page, half a request, a wrong one.
@@ -58,12 +60,14 @@ impl Life {
                 (Kind::Talk(leaving), Some(talk(address, leaving, dice)))
             }
             55..58 => (Kind::Flood, Some(flood(address))),
-            58..72 => (Kind::Stall, Some(stall(address, dice))),
+            58..66 => (Kind::Stall, Some(stall(address, dice))),
+            66..72 => (Kind::Trickle, Some(trickle(address, dice))),
             72..76 => (Kind::Vanish, Some(vanish(address))),
             76..84 => (Kind::Outside("echoes"), echo(address)),
             84..92 => (Kind::Outside("pages"), load_page(address)),
             92..96 => (Kind::Outside("half requests"), half_a_request(address, dice)),
-            _ => (Kind::Outside("wrong requests"), wrong_request(address)),
+            96..98 => (Kind::Outside("wrong requests"), wrong_request(address)),
+            _ => (Kind::Outside("odd requests"), odd_request(address, dice)),
         };
         Life { kind, guest }
     }
@@ -75,7 +79,9 @@ impl Life {
     pub fn outcome(&self) -> &'static str {
         match (self.kind, self.guest.as_ref().and_then(|guest| guest.closed)) {
             (Kind::Outside(what), _) => what,
-            (Kind::Stall | Kind::Vanish, Some(1013)) => "stalled and evicted (1013)",
+            (Kind::Stall | Kind::Trickle | Kind::Vanish, Some(1013)) => {
+                "stalled and evicted (1013)"
+            }
             _ if self.was_cut_short() => "evicted (1013) since the machine is busy",
             (Kind::Talk(Leaving::Politely), _) => "left politely",
             (Kind::Talk(Leaving::Reset), _) => "reset",
@@ -84,6 +90,7 @@ impl Life {
             (Kind::Talk(Leaving::Fault(_)), _) => "closed for a fault",
             (Kind::Flood, _) => "flooded",
             (Kind::Stall, _) => "stalled and caught up",
+            (Kind::Trickle, _) => "trickled and caught up",
             (Kind::Vanish, _) => "vanished",
         }
     }
@@ -96,7 +103,10 @@ fn join(address: SocketAddr) -> Guest {
 fn talk(address: SocketAddr, leaving: Leaving, dice: &mut Dice) -> Guest {
     let mut guest = join(address);
     for _ in 0..=dice.roll(4) {
-        guest.say(dice.roll(3000) as usize);
+        match dice.roll(3) {
+            0 => guest.say_in_pieces(dice.roll(3000) as usize),
+            _ => guest.say(dice.roll(3000) as usize),
+        };
         guest.hear(Duration::from_millis(100 + dice.roll(500)), |_| false);
     }
     if !guest.hear_own() {
@@ -159,6 +169,24 @@ fn stall(address: SocketAddr, dice: &mut Dice) -> Guest {
     over(guest)
 }
 
+/// Reads a little, again and again, and talks, as somebody on a bad network does.
+fn trickle(address: SocketAddr, dice: &mut Dice) -> Guest {
+    let mut guest = Guest::join_narrow(address).expect("there is room for everybody");
+    for n in 0..10 + dice.roll(50) {
+        if n % 20 == 0 {
+            guest.say(100);
+        }
+        guest.hear(Duration::from_millis(1), |_| false);
+        thread::sleep(Duration::from_millis(49));
+    }
+    if guest.hear_own() {
+        guest.leave_politely();
+    } else {
+        guest.was_cut_short = true;
+    }
+    over(guest)
+}
+
 /// Neither reads nor closes, until the server has given it up.
 fn vanish(address: SocketAddr) -> Guest {
     let mut guest = Guest::join_narrow(address).expect("there is room for everybody");
@@ -207,5 +235,20 @@ fn half_a_request(address: SocketAddr, dice: &mut Dice) -> Option<Guest> {
 fn wrong_request(address: SocketAddr) -> Option<Guest> {
     let response = Peer::ask(address, get("/ws/seven", ""));
     assert_eq!(response.status, 400, "{response:?}");
+    None
+}
+
+/// Bytes in a field that programs do not send, and methods that few do.
+fn odd_request(address: SocketAddr, dice: &mut Dice) -> Option<Guest> {
+    const FIELDS: [&str; 6] =
+        ["If-None-Match", "Origin", "Connection", "Upgrade", "Accept-Encoding", "X-Other"];
+    const VALUES: [&str; 6] = ["é", "\"é\"", ",,,", "*", "\u{1}", "gzip;q=é"];
+    let roll = |dice: &mut Dice, sides: usize| dice.roll(sides as u64) as usize;
+    let field = FIELDS[roll(dice, FIELDS.len())];
+    let value = VALUES[roll(dice, VALUES.len())];
+    let method = ["GET", "HEAD", "OPTIONS", "POST"][roll(dice, 4)];
+    let request = get("/", &format!("{field}: {value}\r\n")).replacen("GET", method, 1);
+    let response = Peer::ask(address, request);
+    assert!([200, 204, 304, 400, 405].contains(&response.status), "{response:?}");
     None
 }
