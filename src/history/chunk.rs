@@ -137,7 +137,7 @@ impl Chunk {
         self.records.clear();
         self.text.clear();
         self.text.shrink_to(keep);
-        self.records.shrink_to(keep / size_of::<Record>());
+        self.records.shrink_to(keep / (2 * ENTRY));
     }
 
     /// Gives back the memory that no entry needs.

@@ -31,7 +31,7 @@ struct State {
 }
 
 /// A chunk takes entries up to so many bytes; a longer entry has a chunk to itself.
-const CHUNK: usize = 32 * 1024;
+const CHUNK: usize = 16 * 1024;
 
 impl Ring {
     /// An empty ring within these bounds.

@@ -23,6 +23,9 @@ pub struct Frames {
     marks: Vec<Mark>,
 }
 
+/// About the length of a short frame.
+const FRAME: usize = 64;
+
 /// The end of one frame.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
@@ -64,7 +67,7 @@ impl Frames {
         self.bytes.clear();
         self.bytes.shrink_to(keep);
         self.marks.clear();
-        self.marks.shrink_to(keep / size_of::<Mark>());
+        self.marks.shrink_to(keep / FRAME);
     }
 
     /// Adds the frame of the next entry, which ends at `end` of the log.
@@ -118,7 +121,7 @@ pub struct Encoder {
 }
 
 /// What is kept of a chunk's frames when the next one is encoded.
-const KEEP: usize = 64 * 1024;
+const KEEP: usize = 32 * 1024;
 
 impl Encoder {
     /// The frames around this `entry` of the ring; none if the ring does not have it. It may have been

@@ -50,7 +50,8 @@ impl Batch {
     /// Begins anew, behind this batch. Memory for `keep` bytes stays at hand.
     pub fn restart(&mut self, keep: usize) {
         let end = self.end();
-        self.entries.restart(end, keep);
+        // Their frames are longer.
+        self.entries.restart(end, keep / 2);
         self.frames.restart(end, keep);
         self.appended = 0;
     }

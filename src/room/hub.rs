@@ -74,7 +74,7 @@ impl<T: Transport> Hub<T> {
     /// Sends the batch to everybody.
     pub fn flush(&mut self) {
         // One huge message must not hold its memory for good.
-        self.room.flush(4 * BATCH_BYTES, &mut self.tally);
+        self.room.flush(2 * BATCH_BYTES, &mut self.tally);
     }
 }
 
