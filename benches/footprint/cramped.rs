@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// All clients but the senders stall, and the senders flood.
 pub fn memory(binary: &str, time: Duration) -> Result<(), String> {
-    let arguments = format!("--rate 0 --max-memory {MEMORY}");
+    let arguments = format!("--rate 0 --max-memory {MEMORY} --max-clients-per-ip 1000");
     let limits = format!("memory.max={MEMORY} memory.swap.max=0");
     let (mut probe, address) = measure::machine(Path::new(binary), MEGABYTES, &arguments, &limits)?;
     let mut load = measure::load(address);
@@ -78,7 +78,7 @@ pub fn memory(binary: &str, time: Duration) -> Result<(), String> {
 /// threads again there is room.
 pub fn threads(binary: &str) -> Result<(), String> {
     let (probe, address) =
-        measure::machine(Path::new(binary), MEGABYTES, "--rate 0", "pids.max=30")?;
+        measure::machine(Path::new(binary), MEGABYTES, "--rate 0 --max-clients-per-ip 1000", "pids.max=30")?;
     let (mut clients, mut refused) = (Vec::new(), 0);
     while refused < 3 {
         match join(address, clients.len())? {
