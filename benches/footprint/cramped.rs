@@ -77,8 +77,12 @@ pub fn memory(binary: &str, time: Duration) -> Result<(), String> {
 /// The group has few threads: who comes then is told so, who is there talks on, and once there are
 /// threads again there is room.
 pub fn threads(binary: &str) -> Result<(), String> {
-    let (probe, address) =
-        measure::machine(Path::new(binary), MEGABYTES, "--rate 0 --max-clients-per-ip 1000", "pids.max=30")?;
+    let (probe, address) = measure::machine(
+        Path::new(binary),
+        MEGABYTES,
+        "--rate 0 --max-clients-per-ip 1000",
+        "pids.max=30",
+    )?;
     let (mut clients, mut refused) = (Vec::new(), 0);
     while refused < 3 {
         match join(address, clients.len())? {
