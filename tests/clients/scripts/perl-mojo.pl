@@ -17,7 +17,9 @@ $agent->websocket($url => ($offer ? [$offer] : ()) => sub {
   say_json($socket->protocol // '');
   my $next = sub { @rest ? $socket->send(shift @rest) : $socket->finish };
   $socket->on(message => sub { say_json $_[1]; $next->() });
-  $socket->on(finish => sub { say_json $_[1]; Mojo::IOLoop->stop });
+  $socket->on(finish => sub { say_json $_[1] });
+  # `finish` comes before the close frame has been written.
+  Mojo::IOLoop->stream($socket->connection)->on(close => sub { Mojo::IOLoop->stop });
   $next->() if @texts;
 });
 Mojo::IOLoop->singleton->reactor->on(error => sub { warn $_[1]; exit 1 });
