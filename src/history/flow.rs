@@ -251,7 +251,9 @@ impl State {
     fn is_a_crowd_behind(&self, now: Duration, most: u64) -> bool {
         let steps = (ALIVE.as_millis() / STEP.as_millis()) as usize;
         let is_of_crowd = |reader: &&Reader| {
-            let is_alive = reader.taken_at.is_some_and(|at| now.saturating_sub(at) <= ALIVE);
+            // It took something when it fell behind. A flood may fill the log before it takes more.
+            let taken_at = reader.taken_at.unwrap_or(reader.since);
+            let is_alive = now.saturating_sub(taken_at) <= ALIVE;
             let time = ALIVE.min(now.saturating_sub(reader.since)).max(STEP / 2);
             let taken = reader.taken.sum(now, steps);
             let usual = taken * CROWD_LAG.as_millis() as u64 / time.as_millis() as u64;

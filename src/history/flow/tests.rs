@@ -80,6 +80,11 @@ fn a_crowd_that_is_behind_holds_the_room_at_once() {
     let mut room = Room::new(8);
     let lags = [room.falls_behind(), room.falls_behind()];
     room.says(100_000);
+    room.look();
+    assert!(room.is_held(), "both took something when they fell behind");
+    room.now += Duration::from_secs(3);
+    room.look();
+    assert!(!room.is_held(), "both have vanished");
     room.takes(&lags[0], 100_000, 10);
     room.look();
     assert!(!room.is_held(), "one that is alive is no crowd");
