@@ -1,17 +1,9 @@
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use roomd::AdminListen;
 use rustix::system::uname;
 
 use crate::support::{Peer, Response, TestServer, UPGRADE, get};
-
-#[track_caller]
-fn ask(address: SocketAddr, request: impl AsRef<[u8]>) -> Response {
-    let mut peer = Peer::connect(address);
-    peer.send(request);
-    peer.response()
-}
 
 /// The refusal has this status and no body, though it has the length of one (RFC 9110 section 9.3.2).
 #[track_caller]
@@ -31,16 +23,16 @@ fn no_refusal_of_head_has_a_body() {
     let admin = server.admin_address().expect("an address of its own");
     let long = "x".repeat(9000);
     for address in [server.address(), admin] {
-        is_bare(&ask(address, "HEAD / HTTP/1.1\r\nHost: local"), 408);
-        is_bare(&ask(address, "HEAD /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"), 404);
-        is_bare(&ask(address, "HEAD / HTTP/1.1\r\n\r\n"), 400);
-        is_bare(&ask(address, "HEAD nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"), 400);
-        is_bare(&ask(address, "HEAD / HTTP/9.9\r\nHost: localhost\r\n\r\n"), 400);
-        is_bare(&ask(address, "HEAD / HTTP/1.1\nHost: localhost\n\n"), 400);
-        is_bare(&ask(address, format!("HEAD / HTTP/1.1\r\nX: {long}\r\n")), 431);
+        is_bare(&Peer::ask(address, "HEAD / HTTP/1.1\r\nHost: local"), 408);
+        is_bare(&Peer::ask(address, "HEAD /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"), 404);
+        is_bare(&Peer::ask(address, "HEAD / HTTP/1.1\r\n\r\n"), 400);
+        is_bare(&Peer::ask(address, "HEAD nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"), 400);
+        is_bare(&Peer::ask(address, "HEAD / HTTP/9.9\r\nHost: localhost\r\n\r\n"), 400);
+        is_bare(&Peer::ask(address, "HEAD / HTTP/1.1\nHost: localhost\n\n"), 400);
+        is_bare(&Peer::ask(address, format!("HEAD / HTTP/1.1\r\nX: {long}\r\n")), 431);
         // A method of its own that only begins like this one has a body.
-        ask(address, "HEADER /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n").refuses(404, "");
-        ask(address, "HEA").refuses(408, "");
+        Peer::ask(address, "HEADER /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n").refuses(404, "");
+        Peer::ask(address, "HEA").refuses(408, "");
     }
     let other = UPGRADE.replace("13", "8");
     for fields in ["", UPGRADE, &other] {
@@ -51,7 +43,7 @@ fn no_refusal_of_head_has_a_body() {
         is_bare(&server.ask(get(path, "").replacen("GET", "HEAD", 1)), 503);
         server.ask(get(path, "")).refuses(503, "all places are taken");
     }
-    let health = ask(admin, "HEAD /healthz HTTP/1.0\r\n\r\n");
+    let health = Peer::ask(admin, "HEAD /healthz HTTP/1.0\r\n\r\n");
     assert_eq!((health.status, &*health.body), (200, &b""[..]));
 }
 
@@ -187,7 +179,7 @@ fn options_is_for_the_server_and_its_page() {
     ] {
         // Load balancers send little more than this, also with HTTP/1.0.
         for version in ["1.1\r\nHost: localhost", "1.0"] {
-            let response = ask(address, format!("OPTIONS {target} HTTP/{version}\r\n\r\n"));
+            let response = Peer::ask(address, format!("OPTIONS {target} HTTP/{version}\r\n\r\n"));
             assert_eq!((response.status, &*response.body), (204, &b""[..]), "{target}");
             assert_eq!(response.field("Allow"), Some("GET, HEAD, OPTIONS"));
             assert_eq!(response.field("Connection"), Some("close"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use roomd::AdminListen;
 
-use crate::support::{PATIENCE, Peer, Response, TestServer, UPGRADE, eventually, get};
+use crate::support::{PATIENCE, Peer, TestServer, UPGRADE, eventually, get};
 
 /// A server with few slots, all of which silent connections have, and those. The server minds them
 /// only after longer than any test takes.
@@ -27,17 +27,10 @@ fn admin(server: &TestServer) -> SocketAddr {
     server.admin_address().expect("an address of its own")
 }
 
-#[track_caller]
-fn ask(address: SocketAddr, request: impl AsRef<[u8]>) -> Response {
-    let mut peer = Peer::connect(address);
-    peer.send(request);
-    peer.response()
-}
-
 /// Connections that were refused because all slots were taken.
 #[track_caller]
 fn refusals(server: &TestServer) -> u64 {
-    let metrics = ask(admin(server), get("/metrics", ""));
+    let metrics = Peer::ask(admin(server), get("/metrics", ""));
     let name = "roomd_refusals_total{status=\"503\",reason=\"full\"} ";
     let count = metrics.text().lines().find_map(|line| line.strip_prefix(name)?.parse().ok());
     count.expect("a count of refusals")
@@ -142,7 +135,7 @@ fn idle_connections_give_way_at_the_admin_address() {
     // Half a request is not more.
     idle[3].send("GET /metrics HTTP/1.1\r\nHost: ");
     for _ in 0..20 {
-        let response = ask(address, get("/metrics", ""));
+        let response = Peer::ask(address, get("/metrics", ""));
         assert_eq!(response.status, 200, "{}", response.head);
         response.is_complete();
     }
@@ -150,7 +143,7 @@ fn idle_connections_give_way_at_the_admin_address() {
     idle.remove(0).ends();
     for round in 0..20 {
         idle.extend((0..8).map(|_| Peer::connect(address)));
-        let response = ask(address, get("/healthz", ""));
+        let response = Peer::ask(address, get("/healthz", ""));
         assert_eq!((response.status, response.text()), (200, "ok\n"), "round {round}");
     }
 }

@@ -218,3 +218,24 @@ fn a_reader_that_stalls_after_the_room_began_to_wait_goes() {
         }
     }
 }
+
+/// However far a crowd is behind, one who says little is heard; one who says much is not, in whatever
+/// pieces.
+#[test]
+fn a_short_line_of_a_quiet_sender_does_not_wait_for_a_crowd() {
+    let mut room = Room::new(8);
+    let _lags = [room.falls_behind(), room.falls_behind()];
+    room.log.flow.lock().turn = 5_000;
+    room.says(100_000);
+    room.look();
+    assert!(room.is_held());
+    let mut loud = Turn(9_000);
+    assert!(room.log.credit(100, &mut loud, || false).is_none());
+    let mut quiet = Turn::default();
+    assert!(room.log.credit(2_000, &mut Turn::default(), || false).is_none(), "it is long");
+    drop(room.log.credit(100, &mut quiet, || false).expect("credit at once"));
+    assert!(room.log.credit(100, &mut quiet, || false).is_none(), "the next one waits its turn");
+    // When the log is full, all wait.
+    room.says(SIZE as u64 - SIZE as u64 / 8 - 100_000);
+    assert!(room.log.credit(100, &mut Turn::default(), || false).is_none());
+}
