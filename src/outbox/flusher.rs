@@ -8,13 +8,11 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::config::SERVER_STACK;
 use crate::history::Log;
 use crate::history::flow::LOOK;
 use crate::metrics::Metrics;
@@ -67,25 +65,21 @@ pub struct Behind<T> {
 }
 
 impl<T: Transport + AsFd + Send + Sync + 'static> Flusher<T> {
-    /// Starts the thread.
+    /// A flusher, and what its thread runs.
     ///
     /// # Errors
-    /// When the system has no socket pair or thread to give.
-    pub fn start(metrics: Arc<Metrics>) -> io::Result<(Self, JoinHandle<()>)> {
+    /// When the system has no socket pair to give.
+    pub fn new(metrics: Arc<Metrics>) -> io::Result<(Self, impl FnOnce() + Send + use<T>)> {
         let (waker, sleeper) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;
         sleeper.set_nonblocking(true)?;
-        let (flusher, orders) = Flusher::new(Waker(Arc::new(waker)));
-        let thread = thread::Builder::new()
-            .name("flusher".into())
-            .stack_size(SERVER_STACK)
-            .spawn(move || run(&orders, &sleeper, &metrics))?;
-        Ok((flusher, thread))
+        let (flusher, orders) = Flusher::woken_by(Waker(Arc::new(waker)));
+        Ok((flusher, move || run(&orders, &sleeper, &metrics)))
     }
 }
 
 impl<T: Transport, W: Wake> Flusher<T, W> {
-    fn new(waker: W) -> (Self, Receiver<Order<T>>) {
+    fn woken_by(waker: W) -> (Self, Receiver<Order<T>>) {
         // Each outbox is in here at most twice, so the clients bound it.
         let (orders, receiver) = unbounded();
         (Flusher { orders, waker }, receiver)

@@ -40,8 +40,9 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
         log::warn!("only {} clients of --max-clients {wanted} fit {bound}", capacity.clients);
     }
     let metrics = Arc::new(Metrics::new());
-    let (flusher, flusher_thread) =
-        Flusher::start(metrics.clone()).map_err(|error| cannot_start("flusher", &error))?;
+    let (flusher, flush) =
+        Flusher::new(metrics.clone()).map_err(|error| cannot_start("flusher", &error))?;
+    let flusher_thread = ServerThread::spawn("flusher", &stop, flush)?;
     let waker = flusher.waker().clone();
     let log = Arc::new(Log::new(budget.log, move || waker.wake()));
     flusher.watch_room(&log);
@@ -113,7 +114,6 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
     };
     drop(probe);
     // The watchdog has a sender of the hub's inbox, so it ends first.
-    let flusher_thread = ServerThread::of("flusher", flusher_thread);
     let threads = watchdog.into_iter().chain([hub_thread, flusher_thread, overload_thread]);
     Ok(Running {
         room: room_acceptor,

@@ -39,12 +39,8 @@ impl ServerThread {
                 let _guard = guard;
                 run();
             });
-        Ok(Self::of(name, spawned.map_err(|error| cannot_start(name, &error))?))
-    }
-
-    /// A thread that was started elsewhere.
-    pub fn of(name: &'static str, handle: JoinHandle<()>) -> Self {
-        ServerThread { name, handle }
+        let handle = spawned.map_err(|error| cannot_start(name, &error))?;
+        Ok(ServerThread { name, handle })
     }
 
     /// Waits for the end of the thread.

@@ -214,7 +214,7 @@ fn run_client(
     talk: fn(&Client, Room),
 ) -> State {
     let world = Arc::new(World::default());
-    let (flusher, orders) = Flusher::new(Arc::new(Alarm(world.clone())));
+    let (flusher, orders) = Flusher::woken_by(Arc::new(Alarm(world.clone())));
     let bed = Bed(world.clone());
     let flusher_thread = thread::spawn(move || run(&orders, &bed, &Metrics::new()));
     let waker = Arc::downgrade(flusher.waker());
