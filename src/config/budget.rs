@@ -7,7 +7,6 @@
 
 use std::fmt::{self, Write};
 
-use crate::config::system_limits::most_clients;
 use crate::config::{
     ANSWER_BUFFER, CLIENTS_PER_IP, ENTRY, FRONT, FRONT_PER_IP, LOG, LONG_MESSAGE, Limits,
     MAX_CLIENTS, READ_AHEAD, RECEIVE_BUFFER, SEND_BUFFER, SLOTS,
@@ -268,6 +267,11 @@ impl fmt::Display for Budget {
     }
 }
 
+/// Of so many connections, three quarters may be clients, and two are for requests at the least.
+pub fn most_clients(connections: usize) -> usize {
+    connections - connections.div_ceil(4).max(2).min(connections)
+}
+
 /// A number of bytes as a person reads it.
 struct Size(usize);
 
@@ -375,6 +379,13 @@ mod tests {
         assert_eq!(slots(Some(10), 968), (10, 958));
         assert_eq!(slots(None, 8), (6, 2));
         assert_eq!(slots(None, 3), (1, 2));
+    }
+
+    #[test]
+    fn clients_leave_connections_for_requests() {
+        for (connections, clients) in [(0, 0), (2, 0), (3, 1), (4, 2), (8, 6), (100, 75)] {
+            assert_eq!(most_clients(connections), clients, "{connections}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{env, fmt, fs, thread};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::budget::Budget;
+use crate::config::budget::{Budget, most_clients};
 use crate::config::{ADMIN_PLACES, DESCRIPTORS_KEPT, Limits, MAX_CLIENTS, STACK, cgroup};
 
 /// Threads that serve no connection with a slot: the server's own, and those of the admin address.
@@ -212,11 +212,6 @@ impl SystemLimits {
     }
 }
 
-/// Of so many connections, three quarters may be clients, and two are for requests at the least.
-pub fn most_clients(connections: usize) -> usize {
-    connections - connections.div_ceil(4).max(2).min(connections)
-}
-
 /// Of so many bytes of addresses, those for the stacks of threads. The rest is for the heap, which takes
 /// less than the memory that clients may take: that counts the kernel's and the stacks' too.
 fn stacks(space: usize) -> usize {
@@ -360,13 +355,6 @@ mod tests {
         assert!(line.contains("address space") && line.contains("ulimit -v"), "{line}");
         let few = limits(1024, None, Some((110, 100)), &[]).check().expect_err("too few threads");
         assert!(few.contains("process limit") && few.contains("ulimit -u"), "{few}");
-    }
-
-    #[test]
-    fn clients_leave_connections_for_requests() {
-        for (connections, clients) in [(0, 0), (2, 0), (3, 1), (4, 2), (8, 6), (100, 75)] {
-            assert_eq!(most_clients(connections), clients, "{connections}");
-        }
     }
 
     #[test]
