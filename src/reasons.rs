@@ -16,8 +16,8 @@ macro_rules! table {
         table! { $(#[$doc])* $name; $($(#[$row_doc])* $row: $label;)+ }
 
         impl $name {
-            /// The status line without the version: `404 Not Found`.
-            pub fn status(self) -> &'static str {
+            /// The status code.
+            pub fn status(self) -> u16 {
                 match self { $($name::$row => $status),+ }
             }
         }
@@ -43,31 +43,31 @@ table! {
     /// Why a request is refused.
     RefusalReason, status;
     /// The request is malformed.
-    BadRequest: "bad_request", "400 Bad Request";
+    BadRequest: "bad_request", 400;
     /// The `Origin` is another site's.
-    Origin: "origin", "403 Forbidden";
+    Origin: "origin", 403;
     /// The `Host` is not a name of this server.
-    Host: "host", "403 Forbidden";
+    Host: "host", 403;
     /// No such path.
-    NotFound: "not_found", "404 Not Found";
+    NotFound: "not_found", 404;
     /// The path takes other methods.
-    Method: "method", "405 Method Not Allowed";
+    Method: "method", 405;
     /// The request head did not arrive in time.
-    HeadTimeout: "head_timeout", "408 Request Timeout";
+    HeadTimeout: "head_timeout", 408;
     /// A plain request to a WebSocket path.
-    NoUpgrade: "no_upgrade", "426 Upgrade Required";
+    NoUpgrade: "no_upgrade", 426;
     /// Another version of WebSocket.
-    Version: "version", "426 Upgrade Required";
+    Version: "version", 426;
     /// The request head is too large.
-    HeadTooLarge: "head_too_large", "431 Request Header Fields Too Large";
+    HeadTooLarge: "head_too_large", 431;
     /// All connection slots are taken.
-    Full: "full", "503 Service Unavailable";
+    Full: "full", 503;
     /// The address has as many slots as one address may.
-    FullForAddress: "full_for_address", "503 Service Unavailable";
+    FullForAddress: "full_for_address", 503;
     /// The server is stopping.
-    Stopping: "stopping", "503 Service Unavailable";
+    Stopping: "stopping", 503;
     /// The system gives no thread.
-    NoThread: "no_thread", "503 Service Unavailable";
+    NoThread: "no_thread", 503;
 }
 
 table! {

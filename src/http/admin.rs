@@ -41,18 +41,18 @@ impl Admin {
     pub fn response(&self, path: AdminPath, head_only: bool) -> Vec<u8> {
         let (status, content_type, body) = match path {
             AdminPath::Health => match self.health() {
-                Ok(()) => ("200 OK", PLAIN, "ok\n".into()),
+                Ok(()) => (200, PLAIN, "ok\n".into()),
                 Err(why) => {
                     log::warn!("not healthy: {why}");
-                    ("503 Service Unavailable", PLAIN, format!("{why}\n"))
+                    (503, PLAIN, format!("{why}\n"))
                 }
             },
             AdminPath::Metrics => {
                 let text = self.hub.metrics.text(self.hub.inbox.len(), &Process::ask());
-                ("200 OK", prometheus::CONTENT_TYPE, text)
+                (200, prometheus::CONTENT_TYPE, text)
             }
         };
-        Response { status, fields: "", content_type, body: body.as_bytes() }.bytes(head_only)
+        Response { status, fields: &[], content_type, body: body.as_bytes() }.bytes(head_only)
     }
 
     /// Asks the hub.

@@ -28,7 +28,7 @@ pub fn response(page_url: &str, listening: SocketAddr, head_only: bool) -> Vec<u
         }
         None => "{}".into(),
     };
-    Response { status: "200 OK", fields: "", content_type: JSON, body: body.as_bytes() }
+    Response { status: 200, fields: &[], content_type: JSON, body: body.as_bytes() }
         .bytes(head_only)
 }
 

@@ -1,13 +1,10 @@
 //! The page: its files, built into the binary, and the responses that carry them.
-//!
-//! The only file that knows tiny_http, whose `Response` writes each head. Its accept loop is not
-//! used: it has no read timeout, an accept error ends it, and running out of descriptors panics it.
 
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
-use tiny_http::{HTTPVersion, Header, Response, StatusCode};
+use crate::http::response::{CLOSE, Header, StatusCode, headers, print};
 
 /// A file that is built into the binary. The build script writes it as it is served.
 struct Asset {
@@ -124,16 +121,8 @@ impl Page {
         let known = request.if_none_match.as_deref().unwrap_or_default();
         let is_known = known.trim() == "*" || known.contains(tag);
         let (status, body) = if is_known { (304, &[][..]) } else { (200, &**bytes) };
-        let response =
-            Response::new(StatusCode(status), fields.clone(), body, Some(body.len()), None)
-                .with_chunked_threshold(usize::MAX);
-        let mut out = Vec::with_capacity(body.len() + 1024);
-        response.raw_print(&mut out, HTTPVersion(1, 1), &[], request.head_only, None)?;
         // A proxy must not keep this connection for a WebSocket handshake.
-        let status_line = out.windows(2).position(|bytes| bytes == b"\r\n");
-        let at = status_line.ok_or(io::ErrorKind::InvalidData)? + 2;
-        out.splice(at..at, *b"Connection: close\r\n");
-        Ok(out)
+        print(StatusCode(status), fields.clone(), body, CLOSE, request.head_only)
     }
 }
 
@@ -182,9 +171,8 @@ impl Encoded {
             .chain(FIELDS)
             .chain((asset.content_type == HTML).then_some(PAGE_FIELDS).into_iter().flatten())
             .chain(encoding.as_ref())
-            .filter_map(|(name, value)| Header::from_bytes(*name, *value).ok())
-            .collect();
-        Encoded { bytes, fields, tag }
+            .copied();
+        Encoded { bytes, fields: headers(fields), tag }
     }
 }
 

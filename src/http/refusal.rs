@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::config::{HEAD_BYTES, HEAD_FIELDS};
 use crate::excerpt::excerpt;
-use crate::http::response::{PLAIN, Response};
+use crate::http::response::{Fields, PLAIN, Response, StatusCode};
 use crate::net::listener::Rejection;
 use crate::net::slots::Full;
 use crate::reasons::RefusalReason;
@@ -14,18 +14,18 @@ use crate::reasons::RefusalReason;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     reason: RefusalReason,
-    fields: &'static str,
+    fields: Fields,
     line: String,
 }
 
 impl Refusal {
-    fn new(reason: RefusalReason, fields: &'static str, line: impl Into<String>) -> Self {
+    fn new(reason: RefusalReason, fields: Fields, line: impl Into<String>) -> Self {
         Refusal { reason, fields, line: line.into() }
     }
 
     /// The request is malformed; `line` says how.
     pub fn bad_request(line: impl Into<String>) -> Self {
-        Self::new(RefusalReason::BadRequest, "", line)
+        Self::new(RefusalReason::BadRequest, &[], line)
     }
 
     /// Pages of this origin may not connect.
@@ -35,7 +35,7 @@ impl Refusal {
             excerpt(origin),
             excerpt(host)
         );
-        Self::new(RefusalReason::Origin, "", line)
+        Self::new(RefusalReason::Origin, &[], line)
     }
 
     /// This is not a name of the server.
@@ -44,33 +44,33 @@ impl Refusal {
             "{} is not a name of this server: start roomd with --allow-host to let it be one",
             excerpt(host)
         );
-        Self::new(RefusalReason::Host, "", line)
+        Self::new(RefusalReason::Host, &[], line)
     }
 
     /// There is no such path; `what` names those that exist.
     pub fn not_found(what: &str) -> Self {
-        Self::new(RefusalReason::NotFound, "", format!("there is nothing here; {what}"))
+        Self::new(RefusalReason::NotFound, &[], format!("there is nothing here; {what}"))
     }
 
     /// The path takes `allowed` methods only.
-    pub fn method(allowed: &'static str) -> Self {
+    pub fn method(allowed: Fields) -> Self {
         Self::new(RefusalReason::Method, allowed, "this path takes another method, see Allow")
     }
 
     /// The request head did not arrive in time.
     pub fn too_slow() -> Self {
-        Self::new(RefusalReason::HeadTimeout, "", "the request head took too long")
+        Self::new(RefusalReason::HeadTimeout, &[], "the request head took too long")
     }
 
     /// A plain request for a WebSocket's path.
     pub fn upgrade_required() -> Self {
-        let fields = "Upgrade: websocket\r\nConnection: upgrade\r\n";
+        let fields = &[("Upgrade", "websocket")];
         Self::new(RefusalReason::NoUpgrade, fields, "this path speaks WebSocket; the chat is at /")
     }
 
     /// A handshake of another version.
     pub fn version() -> Self {
-        let fields = "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n";
+        let fields = &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")];
         Self::new(RefusalReason::Version, fields, "only version 13 of WebSocket is spoken here")
     }
 
@@ -78,7 +78,7 @@ impl Refusal {
     pub fn too_large() -> Self {
         let line =
             format!("a request head has at most {HEAD_BYTES} bytes and {HEAD_FIELDS} fields");
-        Self::new(RefusalReason::HeadTooLarge, "", line)
+        Self::new(RefusalReason::HeadTooLarge, &[], line)
     }
 
     /// The connection is not served.
@@ -106,7 +106,7 @@ impl Refusal {
 
     /// The server cannot serve at the moment.
     fn unavailable(reason: RefusalReason, why: impl fmt::Display) -> Self {
-        Self::new(reason, "Retry-After: 5\r\n", format!("{why}; try again in a while"))
+        Self::new(reason, &[("Retry-After", "5")], format!("{why}; try again in a while"))
     }
 
     /// Why, as the metrics count it.
@@ -130,6 +130,7 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.reason.status(), self.line)
+        let status = self.reason.status();
+        write!(f, "{status} {}: {}", StatusCode(status).default_reason_phrase(), self.line)
     }
 }

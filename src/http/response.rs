@@ -1,17 +1,27 @@
-//! Short responses: all but the page's files and the 101 of a WebSocket.
+//! HTTP responses, all but the 101. tiny_http writes each head: the status line, the date and the
+//! length. Its accept loop is not used: it has no read timeout, an accept error ends it, and running
+//! out of descriptors panics it.
 
-/// A response. The connection ends with it, and nothing may store it.
+use std::io;
+
+pub use tiny_http::{Header, StatusCode};
+
+/// A short response. The connection ends with it, and nothing may store it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Response<'a> {
-    /// Code and words: `404 Not Found`.
-    pub status: &'a str,
-    /// Whole lines, beside those that every response has.
-    pub fields: &'a str,
+    /// The status code.
+    pub status: u16,
+    /// Fields beside those that every such response has. With `Upgrade` among them, `Connection` names
+    /// it (RFC 9110 section 7.8).
+    pub fields: Fields,
     /// `Content-Type`.
-    pub content_type: &'a str,
+    pub content_type: &'static str,
     /// The body.
     pub body: &'a [u8],
 }
+
+/// Names and values.
+pub type Fields = &'static [(&'static str, &'static str)];
 
 /// The content type of a line of text.
 pub const PLAIN: &str = "text/plain; charset=utf-8";
@@ -19,27 +29,62 @@ pub const PLAIN: &str = "text/plain; charset=utf-8";
 /// The content type of an invitation, which the page reads.
 pub const JSON: &str = "application/json";
 
+/// Fields of every short response.
+const FIELDS: Fields =
+    &[("Server", "roomd"), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")];
+
 impl Response<'_> {
-    /// The whole response to OPTIONS (RFC 9110 section 9.3.7).
+    /// The whole response to OPTIONS (RFC 9110 section 9.3.7). tiny_http would give it a length, which a
+    /// 204 must not have (section 8.6).
     pub fn options() -> Vec<u8> {
-        b"HTTP/1.1 204 No Content\r\nAllow: GET, HEAD, OPTIONS\r\nCache-Control: no-store\r\n\
-          Connection: close\r\n\r\n"
+        b"HTTP/1.1 204 No Content\r\nConnection: close\r\nServer: roomd\r\n\
+          Allow: GET, HEAD, OPTIONS\r\nCache-Control: no-store\r\n\r\n"
             .to_vec()
     }
 
     /// The whole response; to a HEAD request (`head_only`) without the body, whose length it
     /// states all the same.
     pub fn bytes(&self, head_only: bool) -> Vec<u8> {
-        let Response { status, fields, content_type, body } = self;
-        let mut response = format!(
-            "HTTP/1.1 {status}\r\n{fields}Content-Type: {content_type}\r\nContent-Length: {}\r\n\
-             Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
-            body.len()
-        )
-        .into_bytes();
-        if !head_only {
-            response.extend_from_slice(body);
-        }
-        response
+        let Response { status, fields, content_type, body } = *self;
+        let connection = match fields.iter().find(|(name, _)| *name == "Upgrade") {
+            Some((_, protocol)) => {
+                &format!("Connection: upgrade, close\r\nUpgrade: {protocol}\r\n")
+            }
+            None => CLOSE,
+        };
+        let own = [("Content-Type", content_type)];
+        let fields = headers(FIELDS.iter().chain(&own).chain(fields).copied());
+        // Writing to memory does not fail.
+        print(StatusCode(status), fields, body, connection, head_only).unwrap_or_default()
     }
+}
+
+/// Fields as tiny_http takes them. One that is none is left out.
+pub fn headers<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<Header> {
+    fields.filter_map(|(name, value)| Header::from_bytes(name, value).ok()).collect()
+}
+
+/// The `Connection` of a response that is the last one on its connection.
+pub const CLOSE: &str = "Connection: close\r\n";
+
+/// A response with `connection`, the lines about the connection itself, which tiny_http does not take
+/// from its callers.
+///
+/// # Errors
+/// None, but tiny_http has some.
+pub fn print(
+    status: StatusCode,
+    fields: Vec<Header>,
+    body: &[u8],
+    connection: &str,
+    head_only: bool,
+) -> io::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(body.len() + 1024);
+    tiny_http::Response::new(status, fields, body, Some(body.len()), None)
+        .with_chunked_threshold(usize::MAX)
+        .raw_print(&mut out, tiny_http::HTTPVersion(1, 1), &[], head_only, None)?;
+    let status_line = out.windows(2).position(|bytes| bytes == b"\r\n");
+    let at = status_line.ok_or(io::ErrorKind::InvalidData)? + 2;
+    out.splice(at..at, connection.bytes());
+    Ok(out)
 }

@@ -85,7 +85,7 @@ fn is_head(head: &RequestHead<'_>) -> Result<bool, Refusal> {
     match head.method {
         "GET" => Ok(false),
         "HEAD" => Ok(true),
-        _ => Err(Refusal::method("Allow: GET, HEAD\r\n")),
+        _ => Err(Refusal::method(&[("Allow", "GET, HEAD")])),
     }
 }
 
@@ -112,7 +112,7 @@ fn websocket(
         }
     }
     if head.method != "GET" {
-        return Ok(Route::NotUpgraded(Refusal::method("Allow: GET\r\n")));
+        return Ok(Route::NotUpgraded(Refusal::method(&[("Allow", "GET")])));
     }
     let endpoint = endpoint?;
     if head.upgrade.is_none() && head.key.is_none() {

@@ -174,7 +174,8 @@ impl Metrics {
         self.traffic(&mut text, queue_depth);
         let mut refusals = text.counter("roomd_refusals_total", "Requests that were refused.");
         for (reason, count) in RefusalReason::ALL.iter().zip(&self.refusals) {
-            let labels = [("status", &reason.status()[..3]), ("reason", reason.label())];
+            let status = reason.status().to_string();
+            let labels = [("status", &*status), ("reason", reason.label())];
             refusals.sample(&labels, count.load(Relaxed));
         }
         let since = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

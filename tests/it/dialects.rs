@@ -35,8 +35,10 @@ fn no_refusal_of_head_has_a_body() {
         Peer::ask(address, "HEA").refuses(408, "");
     }
     let other = UPGRADE.replace("13", "8");
+    // Where there is one place, the request before may still have it.
+    let roomy = TestServer::start();
     for fields in ["", UPGRADE, &other] {
-        is_bare(&server.ask(get("/ws/1", fields).replacen("GET", "HEAD", 1)), 405);
+        is_bare(&roomy.ask(get("/ws/1", fields).replacen("GET", "HEAD", 1)), 405);
     }
     let _only = server.join(1);
     for path in ["/ws", "/ws/2"] {
