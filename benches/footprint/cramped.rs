@@ -24,7 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// All clients but the senders stall, and the senders flood.
 pub fn memory(binary: &str, time: Duration) -> Result<(), String> {
-    let arguments = format!("--rate 0 --max-memory {MEMORY} --max-clients-per-ip 1000");
+    let arguments =
+        format!("--rate 0 --log-level error --max-memory {MEMORY} --max-clients-per-ip 1000");
     let limits = format!("memory.max={MEMORY} memory.swap.max=0");
     let (mut probe, address) = measure::machine(Path::new(binary), MEGABYTES, &arguments, &limits)?;
     let mut load = measure::load(address);

@@ -14,7 +14,7 @@ const WINDOW: usize = 16;
 pub fn run(binary: &str, time: Duration) -> Result<(), String> {
     // As it comes, but that nobody is slowed down, and that it may promise 50 clients memory which
     // this machine has only as long as most of them behave.
-    let arguments = "--rate 0 --max-memory 8M --max-clients-per-ip 1000";
+    let arguments = "--rate 0 --log-level warn --max-memory 8M --max-clients-per-ip 1000";
     let (mut probe, address) = measure::machine(Path::new(binary), MEGABYTES, arguments, "")?;
     let mut load = measure::load(address);
     let at_start = probe.read()?;

@@ -44,8 +44,10 @@ impl Probe {
                 let _ = tell.send(String::from_utf8_lossy(&line).trim_end().to_owned());
             }
         });
-        let probe = Probe { process: Process(child), ask, said };
+        let mut probe = Probe { process: Process(child), ask, said };
         probe.lines_until("roomd: open http://")?;
+        // What else the program says at its start may come in the middle of the first answer.
+        probe.read()?;
         Ok(probe)
     }
 
