@@ -58,6 +58,8 @@ table! {
     NoUpgrade: "no_upgrade", 426;
     /// Another version of WebSocket.
     Version: "version", 426;
+    /// The address joins too often.
+    TooManyJoins: "too_many_joins", 429;
     /// The request head is too large.
     HeadTooLarge: "head_too_large", 431;
     /// All connection slots are taken.

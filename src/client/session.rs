@@ -114,6 +114,7 @@ impl Session {
             Err(error) => return log::debug!("{} left at once: {error}", conn.peer),
         };
         let mut client = Client::new(stream, limits);
+        client.pace = conn.pace(limits.rate);
         let closable: Weak<Outbox<Socket>> = Arc::downgrade(&outbox);
         if !conn.slot.register(closable) {
             outbox.close(&CloseReason::Stopping.frame());

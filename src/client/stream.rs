@@ -73,11 +73,13 @@ impl Stream {
         permits: Permits,
     ) -> io::Result<Self> {
         let Limits { ping_interval, ping_timeout, close_timeout, .. } = *limits;
-        outbox.transport().conn.stream.set_read_timeout(Some(ping_interval))?;
+        let conn = &outbox.transport().conn;
+        conn.stream.set_read_timeout(Some(ping_interval))?;
+        let fragments = conn.pace(limits.rate);
         Ok(Stream {
             outbox,
             reader: Reader::new(&received, LONG_MESSAGE),
-            fragments: Pace::new(limits.rate, Instant::now()),
+            fragments,
             permits,
             permit: None,
             answers: Vec::new(),
@@ -111,7 +113,7 @@ impl Stream {
     fn keep_pace(&mut self) -> io::Result<()> {
         let fragments = self.reader.take_fragments();
         let Some(pace) = self.fragments.as_mut().filter(|_| fragments > 0) else { return Ok(()) };
-        let time = (0..fragments).map(|_| pace.count_now()).last().unwrap_or_default();
+        let time = pace.count_together(fragments);
         if time.is_zero() || self.wait(time) {
             Ok(())
         } else {

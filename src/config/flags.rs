@@ -109,7 +109,7 @@ const FLAGS: &[Flag] = &[
         name: "rate",
         default: "100",
         takes: Number(0, 1_000_000, |config, n| config.limits.rate = n as u32),
-        help: "messages a second from a client before it is slowed down, twice that in a burst; 0 is off",
+        help: "messages a second of a client (ten times that of an address), twice that at once; 0 is off",
     },
     Flag {
         name: "ping-interval",

@@ -181,6 +181,28 @@ pub const DESCRIPTORS_KEPT: usize = 16 + REFUSALS + ADMIN_PLACES;
 /// The burst that [`Limits::rate`] allows, in seconds of it.
 pub const BURST_SECONDS: u32 = 2;
 
+/// The messages of all clients of one address together have so many times [`Limits::rate`], with the
+/// same burst in seconds: what ten people say who share an address.
+pub const ADDRESS_RATE: u32 = 10;
+
+/// Joins a second from one address, unless [`Limits::rate`] is 0. A page joins once, and again when its
+/// connection is lost.
+pub const JOIN_RATE: u32 = 50;
+
+/// Joins that one address may make at once: everybody behind it comes again after a restart.
+pub const JOIN_BURST: u32 = 200;
+
+/// Loopback has so many times the rates of an address, because a local proxy is the peer of all its
+/// clients.
+pub const LOOPBACK_RATE: u32 = 10;
+
+/// How long a join above the rate waits for its turn, at most; then it gets 429. The slot of its
+/// request is taken meanwhile.
+pub const JOIN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Addresses without connections whose rates are remembered, at most. One takes about 200 bytes.
+pub const ADDRESSES: usize = 1024;
+
 /// Events that wait for the hub, at most; the bytes of messages among them are bounded by credit
 /// (`history::flow`). A sender that finds the inbox full waits, which slows its client down.
 pub const INBOX: usize = 256;

@@ -74,6 +74,12 @@ impl Refusal {
         Self::new(RefusalReason::Version, fields, "only version 13 of WebSocket is spoken here")
     }
 
+    /// The address joins too often.
+    pub fn too_many_joins() -> Self {
+        let line = "your address joins too often; try again in a while";
+        Self::new(RefusalReason::TooManyJoins, &[("Retry-After", "5")], line)
+    }
+
     /// The head has too many bytes or fields.
     pub fn too_large() -> Self {
         let line =

@@ -20,6 +20,7 @@ use crate::http::route::{Route, Routes, route};
 use crate::metrics::Metrics;
 use crate::net::conn::Conn;
 use crate::net::deadline;
+use crate::net::rates::{AddressRates, Rates, Turn};
 
 /// What is served at one address, and within which limits.
 pub struct Router {
@@ -41,6 +42,8 @@ pub struct Chat {
     pub page: Page,
     /// Where the server listens, for invitations.
     pub address: SocketAddr,
+    /// How fast one address may join and talk. None: as fast as it can.
+    pub rates: Option<Rates>,
 }
 
 impl Router {
@@ -62,9 +65,12 @@ impl Router {
         // could not be parsed.
         let head_only = received.starts_with(b"HEAD ");
         match (route, &self.chat, &self.admin) {
-            (Route::Upgrade(endpoint, response), ..) => match conn.slot.become_client() {
-                Ok(()) => return Some(Session::new(conn, endpoint, response, &received[len..])),
-                Err(full) => self.refuse(&conn, &Refusal::full(full), head_only),
+            (Route::Upgrade(endpoint, response), ..) => match self.admit(&conn) {
+                Some(Ok(())) => {
+                    return Some(Session::new(conn, endpoint, response, &received[len..]));
+                }
+                Some(Err(refusal)) => self.refuse(&conn, &refusal, head_only),
+                None => {}
             },
             (Route::Page(request), Some(chat), _) => match chat.page.response(&request) {
                 Ok(response) => self.answer(&conn, &response),
@@ -77,15 +83,44 @@ impl Router {
                 self.answer(&conn, &admin.response(path, head_only));
             }
             (Route::Options, ..) => self.answer(&conn, &Response::options()),
-            (Route::NotUpgraded(refusal), ..) => match conn.slot.become_client() {
-                Ok(()) => self.refuse(&conn, &refusal, head_only),
-                Err(full) => self.refuse(&conn, &Refusal::full(full), head_only),
-            },
+            (Route::NotUpgraded(refusal), ..) => {
+                let rates = self.rates_of(&conn);
+                let refusal = match conn.slot.become_client() {
+                    Err(full) => Refusal::full(full),
+                    Ok(()) if rates.is_some_and(|rates| rates.has_too_many_joins()) => {
+                        Refusal::too_many_joins()
+                    }
+                    Ok(()) => refusal,
+                };
+                self.refuse(&conn, &refusal, head_only);
+            }
             (Route::Refuse(refusal), ..) => self.refuse(&conn, &refusal, head_only),
             // `routes` leaves out the routes to parts that are not there.
             (Route::Page(_) | Route::Invite { .. } | Route::Admin { .. }, ..) => {}
         }
         None
+    }
+
+    /// Makes a client of a connection whose handshake is good, once it is its turn among the joins of its
+    /// address. None: it is gone meanwhile.
+    fn admit(&self, conn: &Conn) -> Option<Result<(), Refusal>> {
+        if let Some(rates) = self.rates_of(conn) {
+            let turn = rates.join(|time| conn.waits(time));
+            // Nobody else sets it.
+            let _ = conn.rates.set(rates);
+            match turn {
+                Turn::Now => {}
+                Turn::Gone => return None,
+                Turn::TooMany => return Some(Err(Refusal::too_many_joins())),
+            }
+        }
+        Some(conn.slot.become_client().map_err(Refusal::full))
+    }
+
+    /// The rates of a connection's address, unless there are none.
+    fn rates_of(&self, conn: &Conn) -> Option<Arc<AddressRates>> {
+        let rates = self.chat.as_ref()?.rates.as_ref()?;
+        Some(rates.of(conn.slot.address()))
     }
 
     fn routes(&self) -> Routes<'_> {

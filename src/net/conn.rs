@@ -2,11 +2,16 @@
 
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::metrics::Metrics;
 use crate::net::deadline;
+use crate::net::rates::AddressRates;
 use crate::net::slots::{Closable, Slot};
+use crate::rate::Pace;
 
 /// An accepted connection. There is one descriptor for it; reading and writing share the socket.
 /// Dropping it closes the socket and frees the slot.
@@ -17,8 +22,39 @@ pub struct Conn {
     pub peer: SocketAddr,
     /// The slot among the open connections.
     pub slot: Slot,
+    /// The rates of its address, once it is about to become a client; unless there are none.
+    pub rates: OnceLock<Arc<AddressRates>>,
     /// Counts what becomes of the client.
     pub metrics: Arc<Metrics>,
+}
+
+impl Conn {
+    /// The pace of its client: `rate` messages a second, within the rate of its address. None if that
+    /// is 0.
+    pub fn pace(&self, rate: u32) -> Option<Pace> {
+        let pace = Pace::new(rate, Instant::now())?;
+        Some(match self.rates.get() {
+            Some(rates) => pace.within(rates.messages.clone()),
+            None => pace,
+        })
+    }
+
+    /// Waits for so long. False as soon as the peer has gone or closed its side, or the server stops.
+    pub fn waits(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(&self.stream, PollFlags::RDHUP)];
+            // Unasked, it tells of errors and resets, too. One of its own is an interruption.
+            let is_woken = poll(&mut fds, Timespec::try_from(left).ok().as_ref()).is_ok();
+            if is_woken && !fds[0].revents().is_empty() {
+                return false;
+            }
+            if left.is_zero() {
+                return true;
+            }
+        }
+    }
 }
 
 impl Drop for Conn {

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -133,7 +133,8 @@ impl<R: Fn(TcpStream, SocketAddr, Rejection)> Listener<R> {
 
     /// A connection to which a stop turns.
     fn conn(&self, stream: TcpStream, peer: SocketAddr, slot: Slot) -> Arc<Conn> {
-        let conn = Arc::new(Conn { stream, peer, slot, metrics: self.metrics.clone() });
+        let (metrics, rates) = (self.metrics.clone(), OnceLock::new());
+        let conn = Arc::new(Conn { stream, peer, slot, rates, metrics });
         let closable: Weak<Conn> = Arc::downgrade(&conn);
         // This thread has ended before there is a stop.
         conn.slot.register(closable);

@@ -5,5 +5,6 @@ pub mod conn;
 pub mod control;
 pub mod deadline;
 pub mod listener;
+pub mod rates;
 pub mod slots;
 pub mod threads;

@@ -205,6 +205,11 @@ impl Slot {
         self.id
     }
 
+    /// The address that the connection counts for. None: loopback.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.ip
+    }
+
     /// The connection's request has arrived: it is not idle any more.
     pub fn set_busy(&self) {
         self.slots.lock().open.entry(self.id).or_default().is_busy = true;

@@ -18,6 +18,7 @@ use crate::http::page::Page;
 use crate::http::router::{Chat, Router};
 use crate::metrics::Metrics;
 use crate::net::conn::Conn;
+use crate::net::rates::Rates;
 use crate::net::slots::Slots;
 use crate::net::threads::{Quota, Threads};
 use crate::outbox::flusher::{Flusher, Wake};
@@ -72,7 +73,7 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
     let router = Router {
         limits: limits.clone(),
         metrics: metrics.clone(),
-        chat: Some(Chat { policy, page, address }),
+        chat: Some(Chat { policy, page, address, rates: Rates::new(limits.rate) }),
         admin: is_admin_here.then(|| admin.clone()),
     };
     let requests = request_threads(router, context, &quota);

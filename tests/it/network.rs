@@ -1,7 +1,7 @@
 use std::env;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use roomd::lan::banner::greeting;
 use rustix::net::{AddressFamily, SocketType};
@@ -212,6 +212,99 @@ fn one_address_has_its_share_of_connections() {
             peer.send(get("/ws/4", UPGRADE));
             peer.upgraded_unless_full()
         });
+    });
+}
+
+/// Connections are free, so that one who comes again and again has the rate of its address.
+#[test]
+fn one_address_has_its_rate_whatever_number_of_connections_it_makes() {
+    in_own_network(
+        "network::one_address_has_its_rate_whatever_number_of_connections_it_makes",
+        || {
+            own("10.99.0.1");
+            own("10.99.0.2");
+            let server = TestServer::with(|config| {
+                config.listen = ([0; 4], 0).into();
+                config.limits.rate = 1;
+                config.limits.close_timeout = Duration::from_millis(100);
+            });
+            let mut watcher = join_at(&server, "127.0.0.1", 0);
+            let begin = Instant::now();
+            // Each says what its own burst allows, and goes.
+            let mut guests = |address, count| {
+                for id in 1..=count {
+                    let mut guest = join_at(&server, address, id);
+                    for text in ["one", "two"] {
+                        guest.says_and_hears(id, text);
+                        watcher.hears(&says(id, text));
+                    }
+                    guest.leave();
+                    watcher.hears(&left(id));
+                }
+                begin.elapsed()
+            };
+            let time = guests("10.99.0.1", 30);
+            // Of 60 messages 20 are a burst, and the others come at 10 a second.
+            assert!(time >= Duration::from_secs(3), "60 messages took {time:?}");
+            // Others have a rate of their own, and are not slowed.
+            join_at(&server, "10.99.0.2", 50).says_and_hears(50, "and I?");
+        },
+    );
+}
+
+/// Above the rate a handshake, for the room or the echo, has its turn later, or none; others join.
+#[test]
+fn an_address_that_joins_too_often_waits_and_gets_429() {
+    in_own_network("network::an_address_that_joins_too_often_waits_and_gets_429", || {
+        own("10.99.0.1");
+        own("10.99.0.2");
+        let server = TestServer::with(|config| {
+            config.listen = ([0; 4], 0).into();
+            config.limits.rate = 100;
+            config.limits.max_clients_per_ip = Some(1000);
+        });
+        let ask = |path: &str| {
+            let mut peer = connect_at(&server, "10.99.0.1");
+            peer.send(get(path, UPGRADE));
+            peer
+        };
+        let begin = Instant::now();
+        let crowd: Vec<_> = (0..700).map(|n| ask(["/ws", "/ws/1"][n % 2])).collect();
+        // All of them wait at the same time, each in a slot of its own.
+        join_at(&server, "10.99.0.2", 2).says_and_hears(2, "others join at once");
+        let late = ask("/ws/3");
+        let response = late.response();
+        response.refuses(429, "joins too often");
+        assert_eq!(response.field("Retry-After"), Some("5"), "{}", response.head);
+        assert!(begin.elapsed() >= Duration::from_secs(5), "it got no time to have its turn");
+        let admitted = crowd.into_iter().filter_map(|peer| peer.upgraded_unless(429)).count();
+        let most = 200 + 50 * (begin.elapsed().as_secs() as usize + 1);
+        assert!((300..=most).contains(&admitted), "{admitted} in {:?}", begin.elapsed());
+    });
+}
+
+/// A join that waits notices when its client goes: its slot is free again, and its turn too.
+#[test]
+fn a_join_that_waits_notices_that_its_client_has_gone() {
+    in_own_network("network::a_join_that_waits_notices_that_its_client_has_gone", || {
+        own("10.99.0.1");
+        let server = TestServer::with(|config| {
+            config.listen = ([0; 4], 0).into();
+            config.limits.rate = 100;
+            config.limits.max_clients_per_ip = Some(1000);
+        });
+        for _ in 0..4 {
+            let crowd: Vec<_> = (0..300)
+                .map(|_| {
+                    let mut peer = connect_at(&server, "10.99.0.1");
+                    peer.send(get("/ws", UPGRADE));
+                    peer
+                })
+                .collect();
+            drop(crowd);
+        }
+        // Had each of them its turn, this one would get 429.
+        join_at(&server, "10.99.0.1", 1).says_and_hears(1, "they are gone");
     });
 }
 
