@@ -62,6 +62,10 @@ table! {
     TooManyJoins: "too_many_joins", 429;
     /// The request head is too large.
     HeadTooLarge: "head_too_large", 431;
+    /// The address has made too many rooms.
+    NewRooms: "new_rooms", 429;
+    /// There are as many rooms as there may be.
+    RoomsFull: "rooms_full", 503;
     /// All connection slots are taken.
     Full: "full", 503;
     /// The address has as many slots as one address may.
@@ -91,6 +95,10 @@ table! {
     NotUtf8: "not_utf8";
     /// It broke the protocol.
     Protocol: "protocol";
+    /// It connected again, with the same identity.
+    Replaced: "replaced";
+    /// It did not say hello.
+    NoHello: "no_hello";
     /// The server stopped.
     Stopping: "stopping";
     /// Its thread panicked, which is a fault of the server.
@@ -114,6 +122,12 @@ pub enum CloseReason {
     TooSlow,
     /// A long message that took too long to arrive while others waited for its memory.
     Unfinished,
+    /// A client of `roomd.1` sent what that does not have.
+    Misuse(&'static str),
+    /// A client of `roomd.1` did not say hello.
+    NoHello,
+    /// A client of `roomd.1` came again, with the same identity.
+    Replaced,
     /// No sign of life for this long after a ping.
     Silent(Duration),
 }
@@ -150,6 +164,17 @@ impl CloseReason {
                 CloseCode::Again,
                 "too slow: a message took too long and others wait".into(),
                 LeaveReason::TooSlow,
+            ),
+            CloseReason::Misuse(what) => {
+                (CloseCode::Library(4400), what.into(), LeaveReason::Protocol)
+            }
+            CloseReason::NoHello => {
+                (CloseCode::Library(4408), "no hello came".into(), LeaveReason::NoHello)
+            }
+            CloseReason::Replaced => (
+                CloseCode::Library(4409),
+                "this client is connected elsewhere now".into(),
+                LeaveReason::Replaced,
             ),
             CloseReason::Silent(wait) => (
                 CloseCode::Error,

@@ -6,43 +6,47 @@
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{Role, WebSocketConfig};
-use tungstenite::{Error, Message, Utf8Bytes, WebSocket};
+use tungstenite::{Error, Message, WebSocket};
 
+use crate::client::member::Member;
 use crate::client::permits::Permits;
+use crate::client::roomd1::Visitor;
 use crate::client::socket::Socket;
 use crate::client::stream::{Answer, Stream};
 use crate::config::{ANSWER_BUFFER, Echo, Limits, READ_BUFFER};
 use crate::excerpt::excerpt;
-use crate::history::Log;
-use crate::history::chunk;
-use crate::history::flow::Turn;
 use crate::net::conn::Conn;
 use crate::net::deadline;
-use crate::net::slots::ConnId;
+use crate::outbox::encoding::Encoding;
 use crate::outbox::flusher::Flusher;
 use crate::outbox::{Bounds, Outbox};
 use crate::rate::Pace;
 use crate::reasons::CloseReason;
 use crate::reasons::LeaveReason;
-use crate::room::event::Event;
-use crate::wire;
+use crate::room::event::{Farewell, Newcomer};
+use crate::room::identity::Secret;
+use crate::room::rooms;
+use crate::wire::{self, tutorial};
 
 /// A close code that IANA has registered and tungstenite takes for one that may not be sent.
 const BAD_GATEWAY: u16 = 1014;
 
-/// Where a client connects to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a client connects to.
 pub enum Endpoint {
     /// Every message is answered, to its sender alone.
     Echo,
-    /// The room, as this client id.
-    Room(i64),
+    /// A room, by the tutorial's protocol, as this client id.
+    Tutorial(Seat, i64),
+    /// A room, by `roomd.1`.
+    Roomd1(Seat),
 }
+
+/// A room that is kept for a client.
+pub type Seat = rooms::Seat<Socket>;
 
 /// A client whose handshake was accepted.
 pub struct Session {
@@ -55,7 +59,7 @@ pub struct Session {
 
 /// What ends a session.
 #[derive(Debug)]
-enum End {
+pub enum End {
     /// The client closed, and said why.
     Closed(Option<(u16, String)>),
     /// The connection broke, or ended without a close handshake.
@@ -70,10 +74,8 @@ pub struct Context {
     pub limits: Limits,
     /// What echo clients get.
     pub echo: Echo,
-    /// The inbox of the hub.
-    pub inbox: Inbox,
-    /// The log of the room, which decides when something may be said.
-    pub log: Arc<Log>,
+    /// What tags are made of.
+    pub secret: Secret,
     /// Who sends to clients that are behind.
     pub flusher: Flusher<Socket>,
     /// The kernel is given so many bytes at once.
@@ -82,16 +84,13 @@ pub struct Context {
     pub permits: Permits,
 }
 
-/// The inbox of the hub.
-pub type Inbox = Sender<Event<Socket>>;
-
 impl Session {
     /// A client of `endpoint`. It has not been sent the `response` to its handshake yet, and may
     /// have `sent` something right behind it.
     pub fn new(conn: Arc<Conn>, endpoint: Endpoint, response: Vec<u8>, sent: &[u8]) -> Self {
-        if let Endpoint::Room(id) = endpoint {
+        if let Endpoint::Tutorial(..) = &endpoint {
             // Not in the client's own thread: that would deepen its stack by a page for good.
-            log::info!("client #{id} joins from {}", conn.peer);
+            log::info!("client {endpoint} joins from {}", conn.peer);
         }
         Session { conn, endpoint, response, received: sent.to_vec() }
     }
@@ -108,18 +107,26 @@ impl Session {
         };
         let (flusher, piece) = (context.flusher.clone(), context.piece);
         let socket = Socket { conn: conn.clone(), flusher, piece };
-        let outbox = Outbox::new(socket, response, bounds);
+        let encoding = match endpoint {
+            Endpoint::Roomd1(_) => Encoding::Roomd1,
+            Endpoint::Echo | Endpoint::Tutorial(..) => Encoding::Tutorial,
+        };
+        let outbox = Outbox::new(socket, encoding, response, bounds);
         let stream = match Stream::new(outbox.clone(), received, limits, permits.clone()) {
             Ok(stream) => stream,
             Err(error) => return log::debug!("{} left at once: {error}", conn.peer),
         };
-        let mut client = Client::new(stream, limits);
+        let longest = match endpoint {
+            Endpoint::Roomd1(_) => limits.max_frame(),
+            Endpoint::Echo | Endpoint::Tutorial(..) => limits.max_message,
+        };
+        let mut client = Client::new(stream, limits, longest);
         client.pace = conn.pace(limits.rate);
         let closable: Weak<Outbox<Socket>> = Arc::downgrade(&outbox);
         if !conn.slot.register(closable) {
             outbox.close(&CloseReason::Stopping.frame());
         }
-        let end = match endpoint {
+        let end = match &endpoint {
             Endpoint::Echo => {
                 let visit = conn.metrics.echo.begin();
                 outbox.open();
@@ -127,32 +134,40 @@ impl Session {
                     stream.answer(|out| answer_echo(*echo, &message, out))
                 });
                 visit.end(leaving(&end, &outbox));
-                match client.last_word(&end) {
-                    Some(frame) => outbox.close(&frame),
-                    None => outbox.cut(),
-                }
+                client.part(&end, None, &outbox);
                 end
             }
-            Endpoint::Room(id) => {
+            Endpoint::Tutorial(seat, id) => {
                 let visit = conn.metrics.room.begin();
                 // Before the response goes out: whoever has it hears what is said from then on.
-                let mut member = Member::join(conn.slot.id(), id, &outbox, context);
+                let who = Newcomer::Number(*id);
+                let mut member = Member::join(conn.slot.id(), who, 0, &outbox, seat);
                 outbox.open();
                 let end = client.read_all(|stream, message| {
                     let Message::Text(text) = message else { return Err(End::binary()) };
-                    stream.while_waiting(|is_there| member.say(text, is_there))
+                    let is_said = stream.while_waiting(|is_there| member.say(text, 0, is_there));
+                    if is_said { Ok(()) } else { Err(End::gone()) }
                 });
                 visit.end(leaving(&end, &outbox));
-                member.leave(client.last_word(&end));
+                client.part(&end, Some(member), &outbox);
+                end
+            }
+            Endpoint::Roomd1(seat) => {
+                let visit = conn.metrics.room.begin();
+                outbox.open();
+                let (end, member) = Visitor::new(seat, &outbox, context).serve(&mut client);
+                visit.end(leaving(&end, &outbox));
+                client.part(&end, member, &outbox);
                 end
             }
         };
-        match endpoint {
-            Endpoint::Echo => log::debug!("echo client {} left: {end}", conn.peer),
-            Endpoint::Room(id) if outbox.is_evicted() => {
-                log::warn!("client #{id} at {} was closed (1013): it read too slowly", conn.peer);
+        let peer = conn.peer;
+        match &endpoint {
+            Endpoint::Echo => log::debug!("echo client {peer} left: {end}"),
+            _ if outbox.is_evicted() => {
+                log::warn!("client {endpoint} at {peer} was closed (1013): it read too slowly");
             }
-            Endpoint::Room(id) => log::info!("client #{id} at {} left: {end}", conn.peer),
+            _ => log::info!("client {endpoint} at {peer} left: {end}"),
         }
         drop(client);
         let until = Instant::now() + limits.close_timeout;
@@ -165,19 +180,31 @@ impl Session {
 /// Why a client is gone, as the metrics count it.
 fn leaving(end: &End, outbox: &Outbox<Socket>) -> LeaveReason {
     match end {
-        _ if outbox.is_evicted() => LeaveReason::TooSlow,
-        End::Fault(farewell, _) => farewell.row().2,
+        End::Fault(farewell, _) if outbox.why().is_none() => farewell.row().2,
         // The peer closed or ended the connection because it was told to.
-        _ if outbox.transport().conn.metrics.is_stopping() => LeaveReason::Stopping,
-        End::Closed(_) => LeaveReason::Closed,
-        End::Lost(_) => LeaveReason::Lost,
+        _ => outbox.why().unwrap_or(match end {
+            _ if outbox.transport().conn.metrics.is_stopping() => LeaveReason::Stopping,
+            End::Closed(_) => LeaveReason::Closed,
+            End::Fault(..) | End::Lost(_) => LeaveReason::Lost,
+        }),
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Echo => f.write_str("of the echo"),
+            Endpoint::Tutorial(seat, id) if seat.info.name.is_lobby() => write!(f, "#{id}"),
+            Endpoint::Tutorial(seat, id) => write!(f, "#{id} in {}", seat.info.name),
+            Endpoint::Roomd1(seat) => write!(f, "in {}", seat.info.name),
+        }
     }
 }
 
 /// What the echo says to a message.
 fn answer_echo(echo: Echo, message: &Message, out: &mut Vec<u8>) -> Result<(), End> {
     match (echo, message) {
-        (Echo::Tutorial, Message::Text(text)) => wire::echo(out, text),
+        (Echo::Tutorial, Message::Text(text)) => tutorial::echo(out, text),
         (Echo::Verbatim, Message::Text(text)) => wire::text(out, text),
         (Echo::Verbatim, Message::Binary(data)) => wire::binary(out, data),
         _ => return Err(End::binary()),
@@ -186,7 +213,7 @@ fn answer_echo(echo: Echo, message: &Message, out: &mut Vec<u8>) -> Result<(), E
 }
 
 /// The reading side of a client.
-struct Client<S> {
+pub struct Client<S> {
     stream: S,
     config: WebSocketConfig,
     pace: Option<Pace>,
@@ -195,14 +222,15 @@ struct Client<S> {
 }
 
 impl<S: Answer> Client<S> {
-    fn new(stream: S, limits: &Limits) -> Self {
+    /// A client whose messages have up to `longest` bytes on the wire.
+    fn new(stream: S, limits: &Limits, longest: usize) -> Self {
         // Every size is given: the defaults are made for big machines.
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
             .max_write_buffer_size(ANSWER_BUFFER)
-            .max_message_size(Some(limits.max_message))
-            .max_frame_size(Some(limits.max_message))
+            .max_message_size(Some(longest))
+            .max_frame_size(Some(longest))
             .accept_unmasked_frames(false);
         Client {
             stream,
@@ -214,7 +242,7 @@ impl<S: Answer> Client<S> {
     }
 
     /// Gives each message, text or binary, to `take`, at the client's pace, until the end.
-    fn read_all(&mut self, mut take: impl FnMut(&mut S, Message) -> Result<(), End>) -> End {
+    pub fn read_all(&mut self, mut take: impl FnMut(&mut S, Message) -> Result<(), End>) -> End {
         // A new one behind each long message, since tungstenite would keep the memory that it took.
         loop {
             let socket =
@@ -231,6 +259,9 @@ impl<S: Answer> Client<S> {
                 CloseReason::Unfinished,
                 "took too long for a message while others waited for memory".into(),
             ),
+            Error::Io(error) if error.kind() == io::ErrorKind::NotConnected => {
+                End::Fault(CloseReason::NoHello, "did not say hello in time".into())
+            }
             Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
                 End::Fault(CloseReason::Silent(self.ping_timeout), "did not answer a ping".into())
             }
@@ -245,6 +276,19 @@ impl<S: Answer> Client<S> {
                 End::Fault(CloseReason::NotUtf8, "sent text that is not UTF-8".into())
             }
             error => End::Fault(CloseReason::Protocol, format!("broke the protocol ({error})")),
+        }
+    }
+
+    /// Tells the room, if it is in one, and the client itself that this is its end.
+    fn part(&mut self, end: &End, member: Option<Member<'_>>, outbox: &Arc<Outbox<Socket>>) {
+        let frames = self.last_word(end);
+        match (member, frames) {
+            (Some(member), frames) => {
+                let is_lost = outbox.is_evicted() || end.is_loss();
+                member.leave(Farewell { frames, is_lost });
+            }
+            (None, Some(frames)) => outbox.close(&frames),
+            (None, None) => outbox.cut(),
         }
     }
 
@@ -321,63 +365,28 @@ fn keep_pace(pace: &mut Option<Pace>, stream: &mut impl Answer) -> Result<(), En
     if wait.is_zero() || stream.wait(wait) { Ok(()) } else { Err(End::gone()) }
 }
 
+impl Client<Stream> {
+    /// It has to say hello within this time.
+    pub fn expect_hello(&mut self, time: Duration) {
+        self.stream.expect_hello(time);
+    }
+}
+
 impl End {
-    fn binary() -> Self {
+    /// It sent what is not text.
+    pub fn binary() -> Self {
         End::Fault(CloseReason::Binary, "sent a binary message".into())
     }
 
     /// It is not there any more to hear what becomes of what it has said.
-    fn gone() -> Self {
+    pub fn gone() -> Self {
         End::Lost(io::ErrorKind::ConnectionReset.into())
     }
-}
 
-/// A client's being in the room. However its thread ends, a panic included, the room is told.
-struct Member<'a> {
-    conn: ConnId,
-    inbox: &'a Inbox,
-    log: &'a Arc<Log>,
-    turn: Turn,
-    has_left: bool,
-}
-
-impl<'a> Member<'a> {
-    fn join(conn: ConnId, id: i64, outbox: &Arc<Outbox<Socket>>, context: &'a Context) -> Self {
-        let Context { inbox, log, .. } = context;
-        let member = Member { conn, inbox, log, turn: Turn::default(), has_left: false };
-        member.tell(Event::Join { conn, id, outbox: outbox.clone() });
-        member
-    }
-
-    /// Says something once the room's readers are far enough. Fails if the client is gone meanwhile.
-    fn say(&mut self, text: Utf8Bytes, is_there: &mut dyn FnMut() -> bool) -> Result<(), End> {
-        let received = Instant::now();
-        let bytes = chunk::cost(text.len());
-        let credit = self.log.credit(bytes, &mut self.turn, is_there).ok_or_else(End::gone)?;
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // It is a number of milliseconds for the next half a billion years.
-        let at = since_1970.as_millis() as u64;
-        self.tell(Event::Broadcast { conn: self.conn, text, at, received, credit });
-        Ok(())
-    }
-
-    fn leave(mut self, farewell: Option<Vec<u8>>) {
-        self.has_left = true;
-        self.tell(Event::Leave { conn: self.conn, farewell });
-    }
-
-    /// Waits while the inbox is full. That slows this client, not the hub.
-    fn tell(&self, event: Event<Socket>) {
-        // Without a hub the server is about to end, and says so.
-        let _ = self.inbox.send(event);
-    }
-}
-
-impl Drop for Member<'_> {
-    fn drop(&mut self) {
-        if !self.has_left {
-            self.tell(Event::Leave { conn: self.conn, farewell: None });
-        }
+    /// Whether the client may come again as if nothing had been.
+    fn is_loss(&self) -> bool {
+        use CloseReason::{Silent, TooSlow, Unfinished};
+        matches!(self, End::Lost(_) | End::Fault(Silent(_) | TooSlow | Unfinished, _))
     }
 }
 

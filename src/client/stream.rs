@@ -56,6 +56,8 @@ pub struct Stream {
     /// A ping is under way; how many bytes the client had taken late at the time.
     pinged: Option<u64>,
     close_timeout: Duration,
+    /// When the client must have said hello, if it has to and has not.
+    hello_by: Option<Instant>,
     /// The client was seen to have closed its side, since when it may be waited for.
     half_closed: Option<Instant>,
 }
@@ -88,21 +90,59 @@ impl Stream {
             ping_timeout,
             pinged: None,
             close_timeout,
+            hello_by: None,
             half_closed: None,
         })
+    }
+
+    /// The client has to say hello within this time, or reading fails.
+    pub fn expect_hello(&mut self, time: Duration) {
+        self.hello_by = Some(Instant::now() + time);
+    }
+
+    /// The client has said hello.
+    pub fn hello_came(&mut self) {
+        self.hello_by = None;
+        self.set_read_timeout(self.ping_interval);
+    }
+
+    /// Adds an answer that is no echo.
+    pub fn reply(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.answers);
+    }
+
+    /// Fails once the client should have said hello.
+    fn await_hello(&self) -> io::Result<()> {
+        let Some(by) = self.hello_by else { return Ok(()) };
+        let left = by.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        self.set_read_timeout(left.min(self.ping_interval));
+        Ok(())
+    }
+
+    fn set_read_timeout(&self, time: Duration) {
+        // A socket that is gone says so when it is read.
+        let _ = self.outbox.transport().conn.stream.set_read_timeout(Some(time));
     }
 
     /// Waits until the client sends something, and not longer than it may be silent.
     fn read_more(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.send_answers();
         loop {
+            self.await_hello()?;
             let mut source = Incoming {
                 conn: &self.outbox.transport().conn,
                 pinged: &mut self.pinged,
                 ping_interval: self.ping_interval,
             };
             match self.reader.read(&mut source, bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.was_silent()?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.hello_by.is_none() {
+                        self.was_silent()?;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
             }
@@ -159,6 +199,11 @@ impl Stream {
         self.outbox.send(&self.answers);
         self.answers.clear();
         self.answers.shrink_to(ANSWER_BUFFER / 4);
+        self.wait_until_taken();
+    }
+
+    /// Waits until the client has taken what is for it alone.
+    pub fn wait_until_taken(&self) {
         // This ends: the flusher sees to it that the client catches up or is cut.
         while self.outbox.flush_queue() && !self.is_revoked() {
             let mut fds = [PollFd::new(&self.outbox.transport().conn.stream, PollFlags::OUT)];
@@ -277,6 +322,7 @@ fn is_there(
 
 impl Read for Stream {
     /// [`io::ErrorKind::TimedOut`] when the client does not answer a ping,
+    /// [`io::ErrorKind::NotConnected`] when it has not said hello in time,
     /// [`io::ErrorKind::OutOfMemory`] when it took too long for a message whose memory others need.
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let read = match self.reader.take(bytes) {

@@ -73,6 +73,18 @@ impl Buffers {
     }
 }
 
+/// What of a room's log a newcomer, or one that resumes, is given. Whichever bound comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// The last so many messages.
+    pub messages: u64,
+    /// Those not older than so many milliseconds.
+    pub age: u64,
+    /// The last so many bytes of the log. Less than all of it, since newcomers are readers that are
+    /// behind.
+    pub bytes: u64,
+}
+
 /// The bytes of a room's log and of the messages in flight to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogBounds {
@@ -85,6 +97,8 @@ pub struct LogBounds {
     pub lag: usize,
     /// Messages on their way to the hub. There are few, so that the next one need not wait for long.
     pub in_flight: usize,
+    /// What of it newcomers are given.
+    pub history: History,
 }
 
 impl LogBounds {
@@ -94,7 +108,19 @@ impl LogBounds {
         let size = size.max(4 * longest);
         let lag = size - size / 8;
         let in_flight = (2 * longest).max(128 * KIB).min(lag / 2);
-        LogBounds { size, keep: size - size / 16, lag, in_flight }
+        let history = History { messages: 0, age: u64::MAX, bytes: size as u64 / 2 };
+        LogBounds { size, keep: size - size / 16, lag, in_flight, history }
+    }
+
+    /// The same, with as much history as `limits` say.
+    fn with_history(self, limits: &Limits) -> Self {
+        let bytes = limits.history_size.map_or(self.history.bytes, |bytes| bytes as u64);
+        let history = History {
+            messages: limits.history as u64,
+            age: limits.history_age.as_millis() as u64,
+            bytes: bytes.min(self.history.bytes),
+        };
+        LogBounds { history, ..self }
     }
 }
 
@@ -135,8 +161,14 @@ pub struct Budget {
     pub capacity: Capacity,
     /// The kernel's buffers of a connection.
     pub buffers: Buffers,
-    /// The room's log.
+    /// The log of a room that is always there.
     pub log: LogBounds,
+    /// The log of another room.
+    pub other_log: LogBounds,
+    /// How many rooms there may be.
+    pub rooms: usize,
+    /// Of these, rooms that are always there.
+    declared: usize,
     /// Long messages that come in, or are answered, at the same time.
     pub slots: usize,
     max_message: usize,
@@ -177,18 +209,30 @@ impl Budget {
     }
 
     /// What fits `memory`; if that is not what was wanted, all that was.
-    fn of(limits: &Limits, connections: usize, memory: usize) -> Result<Budget, Budget> {
-        let Limits { max_message, max_clients_per_ip, .. } = *limits;
+    fn of(limits: &Limits, connections: usize, memory: usize) -> Result<Budget, Box<Budget>> {
+        let Limits { max_message, max_clients_per_ip, max_rooms, declared_rooms, .. } = *limits;
+        let declared = declared_rooms.max(1);
         let rest = memory.saturating_sub(PROGRAM);
         let (least, most) = SEND_BUFFER.into_inner();
         let mut budget = Budget {
             memory,
             capacity: Capacity::of_requests(0),
             buffers: Buffers::of(least),
-            log: LogBounds::new((rest / 12).min(LOG), max_message),
+            log: LogBounds::new((rest / 12).min(LOG), max_message).with_history(limits),
+            other_log: LogBounds::new(0, max_message).with_history(limits),
+            rooms: declared,
+            declared,
             slots: (rest / 16 / (SLOT * max_message)).clamp(1, SLOTS),
             max_message,
         };
+        // Others share what the log of one room takes, or four times that where there is much.
+        let others = (rest / 12).min(4 * LOG);
+        let more = (others / budget.other_log.size).min(max_rooms.saturating_sub(declared));
+        budget.rooms += more;
+        if let Some(share) = others.checked_div(more) {
+            let size = share.min(budget.log.size / 2);
+            budget.other_log = LogBounds::new(size, max_message).with_history(limits);
+        }
         let wanted = limits.max_clients.unwrap_or(MAX_CLIENTS).min(most_clients(connections));
         budget.capacity.clients = wanted;
         budget.capacity.front = (rest / 16 / budget.connection()).clamp(FRONT_MIN, FRONT);
@@ -196,7 +240,7 @@ impl Budget {
         let for_clients = memory.saturating_sub(others);
         let fitting = for_clients / budget.connection();
         if fitting == 0 || limits.max_clients.is_some() && fitting < wanted {
-            return Err(budget);
+            return Err(Box::new(budget));
         }
         budget.capacity.clients = fitting.min(wanted);
         // The largest with which they all fit.
@@ -221,9 +265,14 @@ impl Budget {
         self.log.in_flight + 4 * (ENTRY + self.max_message)
     }
 
+    /// The logs of all rooms.
+    fn logs(&self) -> usize {
+        self.declared * self.log.size + (self.rooms - self.declared) * self.other_log.size
+    }
+
     fn sum(&self) -> usize {
         PROGRAM
-            + self.log.size
+            + self.logs()
             + self.in_flight()
             + self.slots * SLOT * self.max_message
             + (self.capacity.front + self.capacity.clients) * self.connection()
@@ -251,10 +300,11 @@ impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} for the program, {} for the log of the room, {} for messages on their way to it, \
+            "{} for the program, {} for the logs of {} rooms, {} for messages on their way to them, \
              {} for {} long ones that come in, {} for {} clients and {} requests of {} each: {}",
             Size(PROGRAM),
-            Size(self.log.size),
+            Size(self.logs()),
+            self.rooms,
             Size(self.in_flight()),
             Size(self.slots * SLOT * self.max_message),
             self.slots,
@@ -309,7 +359,7 @@ mod tests {
     fn a_small_machine_has_fewer_clients() {
         let small = budget(&Limits::default(), 32 * MIB);
         assert_eq!(small.memory, 8 * MIB);
-        assert!((50..100).contains(&small.capacity.clients), "{small}");
+        assert!((45..100).contains(&small.capacity.clients), "{small}");
         let smallest = budget(&Limits::default(), 14 * MIB);
         assert!((2..30).contains(&smallest.capacity.clients), "{smallest}");
     }

@@ -10,9 +10,10 @@ use lexopt::Arg;
 use log::LevelFilter;
 
 use self::Value::{
-    Address, AdminAddress, Bytes, Level, Names, Number, Origins, Seconds, Size, Switch,
+    Address, AdminAddress, Age, Bytes, Level, Names, Number, OpenOrClosed, Origins, Room, Seconds,
+    Size, Switch,
 };
-use crate::config::{AdminListen, Config};
+use crate::config::{AdminListen, Config, DeclaredRoom, MAX_PRESENCE, TITLE_BYTES};
 
 #[cfg(test)]
 mod manual;
@@ -48,6 +49,11 @@ enum Value {
     /// Bytes with a unit.
     Size(fn(&mut Config) -> &mut Option<usize>),
     Seconds(fn(&mut Config) -> &mut Duration),
+    /// A time that may be long.
+    Age(fn(&mut Config) -> &mut Duration),
+    /// A room's name, and maybe its title.
+    Room(fn(&mut Config) -> &mut Vec<DeclaredRoom>),
+    OpenOrClosed(fn(&mut Config) -> &mut bool),
     Origins(fn(&mut Config) -> &mut Vec<String>),
     Names(fn(&mut Config) -> &mut Vec<String>),
     Level(fn(&mut Config) -> &mut LevelFilter),
@@ -92,6 +98,48 @@ const FLAGS: &[Flag] = &[
         default: "64, at most half of the clients",
         takes: Number(1, 1_000_000, |config, n| config.limits.max_clients_per_ip = Some(n)),
         help: "clients at once from one address (IPv6: a /64 from elsewhere); loopback is exempt",
+    },
+    Flag {
+        name: "room",
+        default: "the lobby, at /",
+        takes: Room(|config| &mut config.rooms),
+        help: "a room that is always there and listed, and what people call it; repeat for more",
+    },
+    Flag {
+        name: "rooms",
+        default: "open",
+        takes: OpenOrClosed(|config| &mut config.rooms_open),
+        help: "open: whoever joins /NAME makes that room; closed: only the lobby and those of --room",
+    },
+    Flag {
+        name: "max-rooms",
+        default: "64",
+        takes: Number(1, 10_000, |config, n| config.limits.max_rooms = n),
+        help: "rooms at once, fewer if memory is short; the one that was empty longest makes place",
+    },
+    Flag {
+        name: "presence",
+        default: "100",
+        takes: Number(0, MAX_PRESENCE, |config, n| config.limits.presence = n),
+        help: "members of a room who are told who comes and goes; more are told their number",
+    },
+    Flag {
+        name: "history",
+        default: "500",
+        takes: Number(0, 1_000_000, |config, n| config.limits.history = n),
+        help: "messages that a room keeps for those who come or come back; 0 is off",
+    },
+    Flag {
+        name: "history-age",
+        default: "12h",
+        takes: Age(|config| &mut config.limits.history_age),
+        help: "how old these may be",
+    },
+    Flag {
+        name: "history-size",
+        default: "half of a room's log",
+        takes: Size(|config| &mut config.limits.history_size),
+        help: "bytes of these, at most half of a room's log",
     },
     Flag {
         name: "max-message",
@@ -226,6 +274,9 @@ impl Value {
             Bytes(..) => "BYTES",
             Size(_) => "SIZE",
             Seconds(_) => "SECONDS",
+            Age(_) => "TIME",
+            Room(_) => "NAME[=TITLE]",
+            OpenOrClosed(_) => "WHICH",
             Origins(_) => "ORIGIN",
             Names(_) => "NAME",
             Level(_) => "LEVEL",
@@ -243,6 +294,9 @@ impl Value {
             }
             Size(of) => size(text).map(|value| *of(config) = Some(value)),
             Seconds(of) => seconds(text).map(|value| *of(config) = value),
+            Age(of) => age(text).map(|value| *of(config) = value),
+            Room(of) => room(text).map(|value| of(config).push(value)),
+            OpenOrClosed(of) => open_or_closed(text).map(|value| *of(config) = value),
             Origins(of) => list(text, is_origin).map(|values| of(config).extend(values)),
             Names(of) => list(text, is_name).map(|values| of(config).extend(values)),
             Level(of) => text.parse().ok().map(|value| *of(config) = value),
@@ -259,6 +313,9 @@ impl Value {
             Bytes(least, most, _) => format!("bytes, from {least} to {most}"),
             Size(_) => "a size from 1M to 64G, such as 8M or 8192K".into(),
             Seconds(_) => "a time from 1ms to 3600s, such as 25, 2.5 or 500ms".into(),
+            Age(_) => "a time from 1s to 366d, such as 90s, 10m, 12h or 7d".into(),
+            Room(_) => "a room's name of a-z, 0-9, - and _, such as lab or lab=The lab".into(),
+            OpenOrClosed(_) => "open or closed".into(),
             Origins(_) => "an Origin as it is sent, such as https://chat.example, or *".into(),
             Names(_) => "a host name without scheme and port, or *".into(),
             Level(_) => "off, error, warn, info, debug or trace".into(),
@@ -309,6 +366,41 @@ fn seconds(text: &str) -> Option<Duration> {
     let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let seconds = digits.parse::<f64>().ok().filter(|_| is_plain)? * unit;
     (0.001..=3600.0).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+}
+
+/// A time such as `90s`, `10m`, `12h` or `7d`.
+fn age(text: &str) -> Option<Duration> {
+    let (at, unit) = text.char_indices().last()?;
+    let unit = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        _ => return None,
+    };
+    let digits = &text[..at];
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = digits.parse::<u64>().ok().filter(|_| is_plain)?.checked_mul(unit)?;
+    (1..=366 * 24 * 3600).contains(&seconds).then(|| Duration::from_secs(seconds))
+}
+
+/// A room, as in `lab=The lab`. Whether this is a name is found when it is made.
+fn room(text: &str) -> Option<DeclaredRoom> {
+    let (name, title) = match text.split_once('=') {
+        Some((name, title)) => (name, Some(title.trim()).filter(|title| !title.is_empty())),
+        None => (text, None),
+    };
+    let is_title = |title: &str| title.len() <= TITLE_BYTES && !title.contains(char::is_control);
+    let is_name = !name.is_empty() && title.is_none_or(is_title);
+    is_name.then(|| (name.into(), title.map(Into::into)))
+}
+
+fn open_or_closed(text: &str) -> Option<bool> {
+    match text {
+        "open" => Some(true),
+        "closed" => Some(false),
+        _ => None,
+    }
 }
 
 /// Values with commas between them.
@@ -392,7 +484,9 @@ mod tests {
                 "allow-origin" => "https://a.example",
                 "log-level" => "warn",
                 "max-queue" => "500000",
-                "max-memory" => "77M",
+                "max-memory" | "history-size" => "77M",
+                "rooms" => "closed",
+                "history-age" => "77m",
                 _ => "77",
             };
             let by_variable = config(&[], &[(&flag.variable(), value)]);

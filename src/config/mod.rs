@@ -9,6 +9,7 @@ pub mod flags;
 pub mod host_memory;
 pub mod system_limits;
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -30,11 +31,18 @@ pub struct Config {
     pub echo: Echo,
     /// Whether the greeting has a QR code of the page's URL.
     pub qr: bool,
+    /// Rooms that are always there, and what people call them.
+    pub rooms: Vec<DeclaredRoom>,
+    /// Whether other rooms are made by whoever comes.
+    pub rooms_open: bool,
     /// What is logged.
     pub log_level: LevelFilter,
     /// How much of everything.
     pub limits: Limits,
 }
+
+/// A room's name as it was given, and what people call it.
+pub type DeclaredRoom = (String, Option<String>);
 
 /// Where `/healthz` and `/metrics` are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +76,18 @@ pub struct Limits {
     /// Clients at once from one address, as `net::address` counts. None: [`CLIENTS_PER_IP`],
     /// at most half of the clients. Loopback is exempt.
     pub max_clients_per_ip: Option<usize>,
+    /// Rooms that are always there, the lobby counted. Follows from [`Config::rooms`].
+    pub declared_rooms: usize,
+    /// Rooms at once, the lobby counted; fewer if the memory is not enough.
+    pub max_rooms: usize,
+    /// Up to so many members of a room are told who comes and goes.
+    pub presence: usize,
+    /// Messages that a room keeps for those who come.
+    pub history: usize,
+    /// How old these may be.
+    pub history_age: Duration,
+    /// Bytes of them in the log. None: half of it.
+    pub history_size: Option<usize>,
     /// Bytes in one message from a client.
     pub max_message: usize,
     /// Bytes for one client alone (echoes, pongs) that it has not taken; see [`Limits::queue`].
@@ -95,6 +115,12 @@ impl Limits {
     pub fn queue(&self) -> usize {
         self.max_queue.max(self.max_message + FRAMING + ANSWER_BUFFER)
     }
+
+    /// Bytes of a frame by which a client of `roomd.1` says the longest message: each of its bytes may be
+    /// written as an escape of six.
+    pub fn max_frame(&self) -> usize {
+        6 * self.max_message + 1024
+    }
 }
 
 impl Default for Config {
@@ -106,6 +132,8 @@ impl Default for Config {
             allow_host: Vec::new(),
             echo: Echo::Tutorial,
             qr: false,
+            rooms: Vec::new(),
+            rooms_open: true,
             log_level: LevelFilter::Info,
             limits: Limits::default(),
         }
@@ -118,6 +146,12 @@ impl Default for Limits {
             max_memory: None,
             max_clients: None,
             max_clients_per_ip: None,
+            declared_rooms: 1,
+            max_rooms: 64,
+            presence: 100,
+            history: 500,
+            history_age: Duration::from_secs(12 * 3600),
+            history_size: None,
             max_message: 64 * 1024,
             max_queue: 128 * 1024,
             rate: 100,
@@ -132,6 +166,12 @@ impl Default for Limits {
         }
     }
 }
+
+/// What people call a room: so many bytes.
+pub const TITLE_BYTES: usize = 96;
+
+/// Up to so many members can be told who comes and goes: the list of them all is sent as one message.
+pub const MAX_PRESENCE: usize = 1000;
 
 /// Clients at once when nobody says otherwise and the descriptors allow it.
 pub const MAX_CLIENTS: usize = 1024;
@@ -203,7 +243,10 @@ pub const JOIN_PATIENCE: Duration = Duration::from_secs(5);
 /// Addresses without connections whose rates are remembered, at most. One takes about 200 bytes.
 pub const ADDRESSES: usize = 1024;
 
-/// Events that wait for the hub, at most; the bytes of messages among them are bounded by credit
+/// Threads that serve rooms, at most. A room is served by one of them.
+pub const HUBS: usize = 4;
+
+/// Events that wait for a hub, at most; the bytes of messages among them are bounded by credit
 /// (`history::flow`). A sender that finds the inbox full waits, which slows its client down.
 pub const INBOX: usize = 256;
 
@@ -231,11 +274,20 @@ pub const SLOT_PATIENCE: Duration = Duration::from_secs(1);
 /// before the session would wait for its client.
 pub const ANSWER_BUFFER: usize = 4 * 1024;
 
+/// How long a client of `roomd.1` may take to say hello.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Characters of a client's name, at most.
+pub const NAME_CHARS: usize = 32;
+
+/// Bytes of a client's name, at most.
+pub const NAME_BYTES: usize = 96;
+
 /// What a frame is longer than the text from a client that it is made of, at most.
 pub const FRAMING: usize = 64;
 
-/// Memory that an entry of a log takes beside its text.
-pub const ENTRY: usize = 32;
+/// Memory that an entry of a log takes beside its author's name and its text.
+pub const ENTRY: usize = 48;
 
 /// The log of a room, unless memory is short.
 pub const LOG: usize = 4 * 1024 * 1024;
@@ -290,6 +342,12 @@ pub const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Config {
+    /// How many rooms are always there: those of `--room`, each once, and the lobby.
+    pub fn declared_rooms(&self) -> usize {
+        let names = self.rooms.iter().map(|(name, _)| name.to_ascii_lowercase());
+        names.chain(["lobby".into()]).collect::<HashSet<_>>().len()
+    }
+
     /// Holds the settings against each other.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Some entries of a log, in order, as plain data: each protocol encodes them in its own way.
 
 use crate::config::ENTRY;
+use crate::wire::tag::{By, Tag};
 
 /// What a log has one entry for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,10 +10,21 @@ pub struct Entry<'a> {
     pub kind: Kind,
     /// When, in milliseconds since 1970 by the server's clock. The order never follows from it.
     pub at: u64,
-    /// The client id of whoever did it.
-    pub author: i64,
-    /// What was said; empty in a notice.
+    /// Whoever did it.
+    pub author: Author<'a>,
+    /// What was said; in [`Kind::Members`] the list of them as JSON; else empty.
     pub text: &'a str,
+}
+
+/// Whoever did something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Author<'a> {
+    /// The client id by which clients of the tutorial's protocol know it.
+    pub num: i64,
+    /// The tag by which others know it. None: it is a client of the tutorial's protocol itself.
+    pub tag: Option<Tag>,
+    /// Its name. Empty without a tag.
+    pub name: &'a str,
 }
 
 /// What happened.
@@ -22,9 +34,36 @@ pub enum Kind {
     Message {
         /// Its number, from 1 on.
         seq: u64,
+        /// The number that its author gave it; 0 if none.
+        n: u64,
     },
-    /// The author left. Notices have no number.
-    Left,
+    /// The author came, and so many are here now.
+    Joined {
+        /// How many.
+        count: u64,
+    },
+    /// The author left, and so many are here now.
+    Left {
+        /// How many.
+        count: u64,
+        /// It did not say goodbye.
+        is_lost: bool,
+        /// The room is small enough for everybody to hear of it. Clients of the tutorial's protocol
+        /// hear of it in any case.
+        is_told: bool,
+    },
+    /// So many are here, in a room that is too large to name them.
+    Counted {
+        /// How many.
+        count: u64,
+    },
+    /// So many are here, and these are they: the room is small enough again.
+    Members {
+        /// How many.
+        count: u64,
+    },
+    /// The author has this name from now on.
+    Renamed,
 }
 
 /// A place between two entries.
@@ -36,8 +75,8 @@ pub struct Position {
     pub bytes: u64,
 }
 
-/// Bytes of memory that an entry with `text` bytes of text takes in a log. All limits of a log
-/// count these, whatever the length of the frames is that clients are sent.
+/// Bytes of memory that an entry takes in a log with a name and a text of so many bytes together. All
+/// limits of a log count these, whatever the length of the frames is that clients are sent.
 pub const fn cost(text: usize) -> usize {
     ENTRY + text
 }
@@ -49,16 +88,67 @@ const _: () = assert!(size_of::<Record>() == ENTRY);
 pub struct Chunk {
     start: Position,
     records: Vec<Record>,
+    /// The author's name and the text of each.
     text: String,
 }
 
-/// An entry but for its text, which ends at `text_end` of the chunk's. Notices have the number 0.
+/// An entry but for its name and text.
 #[derive(Clone, Copy, Debug)]
 struct Record {
-    seq: u64,
+    /// The number of a message; of a notice, how many are here.
+    number: u64,
     at: u64,
     author: i64,
-    text_end: usize,
+    n: u64,
+    tag: Option<Tag>,
+    /// Where the text ends in the chunk's. A chunk has 4 GiB at most.
+    text_end: u32,
+    name_len: u8,
+    what: What,
+}
+
+/// A [`Kind`] without its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Message,
+    Joined,
+    Left { is_lost: bool, is_told: bool },
+    Counted,
+    Members,
+    Renamed,
+}
+
+impl Kind {
+    /// The number, if it is a message.
+    pub fn seq(self) -> Option<u64> {
+        match self {
+            Kind::Message { seq, .. } => Some(seq),
+            _ => None,
+        }
+    }
+
+    fn split(self) -> (What, u64, u64) {
+        match self {
+            Kind::Message { seq, n } => (What::Message, seq, n),
+            Kind::Joined { count } => (What::Joined, count, 0),
+            Kind::Left { count, is_lost, is_told } => (What::Left { is_lost, is_told }, count, 0),
+            Kind::Counted { count } => (What::Counted, count, 0),
+            Kind::Members { count } => (What::Members, count, 0),
+            Kind::Renamed => (What::Renamed, 0, 0),
+        }
+    }
+}
+
+impl Author<'_> {
+    /// A client of the tutorial's protocol.
+    pub fn number(num: i64) -> Self {
+        Author { num, ..Author::default() }
+    }
+
+    /// What it is called beside its name.
+    pub fn by(&self) -> By {
+        self.tag.map_or(By::Number(self.num), By::Tag)
+    }
 }
 
 impl Chunk {
@@ -93,13 +183,20 @@ impl Chunk {
 
     /// Adds an entry.
     pub fn push(&mut self, entry: Entry<'_>) {
-        let seq = match entry.kind {
-            Kind::Message { seq } => seq,
-            Kind::Left => 0,
-        };
-        self.text.push_str(entry.text);
-        let text_end = self.text.len();
-        self.records.push(Record { seq, at: entry.at, author: entry.author, text_end });
+        let Entry { kind, at, author, text } = entry;
+        let (what, number, n) = kind.split();
+        self.text.push_str(author.name);
+        self.text.push_str(text);
+        self.records.push(Record {
+            number,
+            at,
+            author: author.num,
+            n,
+            tag: author.tag,
+            text_end: self.text.len() as u32,
+            name_len: author.name.len() as u8,
+            what,
+        });
     }
 
     /// Adds entries of `other`, which follow on what is here.
@@ -114,20 +211,35 @@ impl Chunk {
             self.records.reserve_exact(entries.len().max(self.len() / 8));
         }
         self.text.push_str(&other.text[from..to]);
-        self.records.extend(
-            other.records[entries]
-                .iter()
-                .map(|record| Record { text_end: record.text_end - from + start, ..*record }),
-        );
+        self.records.extend(other.records[entries].iter().map(|record| Record {
+            text_end: (record.text_end as usize - from + start) as u32,
+            ..*record
+        }));
     }
 
     /// The entries from the `first` of this chunk on.
     pub fn entries(&self, first: usize) -> impl Iterator<Item = Entry<'_>> {
-        (first..self.len()).map(|n| {
-            let Record { seq, at, author, text_end } = self.records[n];
-            let kind = if seq == 0 { Kind::Left } else { Kind::Message { seq } };
-            Entry { kind, at, author, text: &self.text[self.text_end(n)..text_end] }
-        })
+        (first..self.len()).map(|n| self.entry(n))
+    }
+
+    /// The place before the first message that is as `is_wanted`, which is asked for the number and the
+    /// time of each.
+    pub fn find(&self, is_wanted: impl Fn(u64, u64) -> bool) -> Option<(Position, u64)> {
+        let is_wanted =
+            |record: &Record| record.what == What::Message && is_wanted(record.number, record.at);
+        let n = self.records.iter().position(is_wanted)?;
+        Some((self.position(n), self.records[n].number))
+    }
+
+    /// The number and the time of its last message.
+    pub fn last_message(&self) -> Option<(u64, u64)> {
+        let last = self.records.iter().rev().find(|record| record.what == What::Message)?;
+        Some((last.number, last.at))
+    }
+
+    /// The time of its last entry, in milliseconds since 1970; 0 without one.
+    pub fn last_at(&self) -> u64 {
+        self.records.last().map_or(0, |record| record.at)
     }
 
     /// Forgets all entries; what is added next follows at `start`. Memory for `keep` bytes of text
@@ -151,8 +263,23 @@ impl Chunk {
         size_of::<Chunk>() + self.records.capacity() * size_of::<Record>() + self.text.capacity()
     }
 
+    fn entry(&self, index: usize) -> Entry<'_> {
+        let Record { number, at, author, n, tag, text_end, name_len, what } = self.records[index];
+        let kind = match what {
+            What::Message => Kind::Message { seq: number, n },
+            What::Joined => Kind::Joined { count: number },
+            What::Left { is_lost, is_told } => Kind::Left { count: number, is_lost, is_told },
+            What::Counted => Kind::Counted { count: number },
+            What::Members => Kind::Members { count: number },
+            What::Renamed => Kind::Renamed,
+        };
+        let both = &self.text[self.text_end(index)..text_end as usize];
+        let (name, text) = both.split_at(name_len.into());
+        Entry { kind, at, author: Author { num: author, tag, name }, text }
+    }
+
     /// Where the text of the first `entries` ends.
     fn text_end(&self, entries: usize) -> usize {
-        entries.checked_sub(1).map_or(0, |last| self.records[last].text_end)
+        entries.checked_sub(1).map_or(0, |last| self.records[last].text_end as usize)
     }
 }

@@ -406,8 +406,11 @@ impl Lag {
     fn advance_at(&self, at: Position, bytes: usize, now: Duration) {
         if let Some(reader) = &mut self.log.flow.lock().readers[self.id] {
             reader.at = at.bytes;
-            reader.taken.add(now, bytes);
-            reader.taken_at = Some(now);
+            // Nothing is sent for a notice that its protocol does not have.
+            if bytes > 0 {
+                reader.taken.add(now, bytes);
+                reader.taken_at = Some(now);
+            }
         }
     }
 }

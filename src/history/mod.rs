@@ -16,10 +16,13 @@ use crate::config::budget::LogBounds;
 use crate::history::chunk::Chunk;
 use crate::history::flow::{Credit, Flow};
 use crate::history::ring::Ring;
+use crate::wire::cursor::Epoch;
 
 /// The log of one room.
 #[derive(Debug)]
 pub struct Log {
+    /// Names this incarnation of the room in cursors.
+    pub epoch: Epoch,
     /// The entries.
     pub ring: Ring,
     /// Who may add to them, and how far behind the readers are.
@@ -28,8 +31,8 @@ pub struct Log {
 
 impl Log {
     /// An empty log within these bounds. `wake` has somebody call [`Flow::look`] soon.
-    pub fn new(bounds: LogBounds, wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Log { ring: Ring::new(bounds), flow: Flow::new(bounds, Box::new(wake)) }
+    pub fn new(epoch: Epoch, bounds: LogBounds, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Log { epoch, ring: Ring::new(bounds), flow: Flow::new(bounds, Box::new(wake)) }
     }
 
     /// Appends the entries of `batch` from the `first` on, and forgets those that nobody lacks. Whoever
@@ -38,6 +41,6 @@ impl Log {
         self.ring.append(batch, first);
         let unneeded = self.flow.appended(batch.end(), credit, now);
         // Whoever keeps up has not been sent the batch yet.
-        self.ring.forget(unneeded.min(batch.start().bytes));
+        self.ring.forget(unneeded.min(batch.start().bytes), batch.last_at());
     }
 }

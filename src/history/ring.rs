@@ -1,13 +1,14 @@
 //! The entries of a log: a ring of chunks, bounded in bytes of memory.
 //!
 //! The hub alone appends. Anybody may take a chunk, which is shared and not copied, and read it
-//! without holding up the hub. When the ring is full the oldest chunk goes.
+//! without holding up the hub. When the ring is full the oldest chunk goes. What nobody lacks who is
+//! connected stays as history, as far as [`History`] says.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use crate::config::budget::LogBounds;
+use crate::config::budget::{History, LogBounds};
 use crate::history::chunk::{Chunk, Position};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -20,6 +21,7 @@ pub struct Ring {
     size: usize,
     /// Bytes of entries, as [`Position::bytes`] counts them, that stay in any case.
     keep: u64,
+    history: History,
     state: Mutex<State>,
 }
 
@@ -27,6 +29,8 @@ pub struct Ring {
 struct State {
     chunks: VecDeque<Arc<Chunk>>,
     end: Position,
+    /// The number of the last message.
+    head: u64,
     memory: usize,
 }
 
@@ -38,8 +42,8 @@ impl Ring {
     pub fn new(bounds: LogBounds) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = LAST.fetch_add(1, Ordering::Relaxed);
-        let LogBounds { size, keep, .. } = bounds;
-        Ring { id, size, keep: keep as u64, state: Mutex::default() }
+        let LogBounds { size, keep, history, .. } = bounds;
+        Ring { id, size, keep: keep as u64, history, state: Mutex::default() }
     }
 
     /// Names the ring among all that there ever were.
@@ -60,6 +64,30 @@ impl Ring {
         (entry < chunk.end().entry).then(|| chunk.clone())
     }
 
+    /// The number of the last message; 0 before the first.
+    pub fn head(&self) -> u64 {
+        self.lock().head
+    }
+
+    /// The place before the first message from number `seq` on. None: there is none yet.
+    pub fn find(&self, seq: u64) -> Option<Position> {
+        let state = self.lock();
+        // From the end, since most lack little.
+        let later = |chunk: &&Arc<Chunk>| chunk.last_message().is_none_or(|(last, _)| last >= seq);
+        let chunks = state.chunks.iter().rev().take_while(later);
+        Some(chunks.filter_map(|chunk| chunk.find(|number, _| number >= seq)).last()?.0)
+    }
+
+    /// The number of the first message that a newcomer may be given at this time, in milliseconds since
+    /// 1970; one more than [`Ring::head`] if there is none.
+    pub fn first(&self, now: u64) -> u64 {
+        let state = self.lock();
+        let chunks = state.chunks.iter().filter(|chunk| self.history.has(&state, chunk, now));
+        let is_kept = |number, at| self.history.has_message(state.head, number, at, now);
+        let first = chunks.filter_map(|chunk| chunk.find(is_kept)).next();
+        first.map_or(state.head + 1, |(_, number)| number)
+    }
+
     /// Appends the entries of `batch` from the `first` on, which follow on those that are here.
     pub fn append(&self, batch: &Chunk, first: usize) {
         let mut state = self.lock();
@@ -69,6 +97,7 @@ impl Ring {
             next = state.fill(batch, next, CHUNK.min(self.size / 16));
         }
         state.end = batch.end();
+        state.head = batch.last_message().map_or(state.head, |(number, _)| number);
         while state.memory > self.size {
             let second = state.chunks.get(1).map(|chunk| chunk.start().bytes);
             if second.is_none_or(|start| state.end.bytes - start < self.keep) {
@@ -79,10 +108,14 @@ impl Ring {
         }
     }
 
-    /// Drops the chunks all of whose entries were said before so many bytes: nobody lacks them.
-    pub fn forget(&self, bytes: u64) {
+    /// Drops the chunks all of whose entries were said before so many bytes, so that nobody lacks them,
+    /// and that are not history any more at this time, in milliseconds since 1970.
+    pub fn forget(&self, bytes: u64, now: u64) {
         let mut state = self.lock();
-        while let Some(oldest) = state.chunks.front().filter(|chunk| chunk.end().bytes <= bytes) {
+        let is_needed = |state: &State, chunk: &Arc<Chunk>| {
+            chunk.end().bytes > bytes || self.history.has(state, chunk, now)
+        };
+        while let Some(oldest) = state.chunks.front().filter(|chunk| !is_needed(&state, chunk)) {
             state.memory -= oldest.memory();
             state.chunks.pop_front();
         }
@@ -90,6 +123,19 @@ impl Ring {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl History {
+    /// Whether a chunk has a message that a newcomer may be given.
+    fn has(&self, state: &State, chunk: &Chunk, now: u64) -> bool {
+        let is_near = state.end.bytes - chunk.start().bytes <= self.bytes;
+        let last = chunk.last_message();
+        is_near && last.is_some_and(|(seq, at)| self.has_message(state.head, seq, at, now))
+    }
+
+    fn has_message(&self, head: u64, seq: u64, at: u64, now: u64) -> bool {
+        head - seq < self.messages && now.saturating_sub(at) <= self.age
     }
 }
 
@@ -128,12 +174,17 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::chunk::{Entry, Kind, cost};
+    use crate::history::chunk::{Author, Entry, Kind, cost};
     use crate::testing::Rng;
+    use crate::wire::tag::Tag;
+
+    const LEFT: Kind = Kind::Left { count: 3, is_lost: true, is_told: false };
 
     const SIZE: usize = 40_000;
     const KEEP: usize = SIZE - SIZE / 4;
-    const BOUNDS: LogBounds = LogBounds { size: SIZE, keep: KEEP, lag: 0, in_flight: 0 };
+    const NO_HISTORY: History = History { messages: 0, age: 0, bytes: 0 };
+    const BOUNDS: LogBounds =
+        LogBounds { size: SIZE, keep: KEEP, lag: 0, in_flight: 0, history: NO_HISTORY };
     const LONGEST: usize = 5_000;
 
     /// Appends of all sizes against a list of everything: whatever is still there is what was appended,
@@ -149,13 +200,15 @@ mod tests {
                     let longest = [10, 300, LONGEST][dice.roll(3)];
                     let text = format!("{} {}", all.len(), "t".repeat(dice.roll(longest)));
                     let kind = match dice.roll(5) {
-                        0 => Kind::Left,
-                        _ => Kind::Message { seq: all.len() as u64 + 1 },
+                        0 => LEFT,
+                        _ => Kind::Message { seq: all.len() as u64 + 1, n: dice.roll(3) as u64 },
                     };
-                    let text = if kind == Kind::Left { String::new() } else { text };
-                    let (at, author) = (all.len() as u64, dice.roll(9) as i64);
-                    batch.push(Entry { kind, at, author, text: &text });
-                    all.push((kind, at, author, text));
+                    let text = if kind == LEFT { String::new() } else { text };
+                    let (at, num) = (all.len() as u64, dice.roll(9) as i64);
+                    let name = ["", "", "Ana", "Żółw"][dice.roll(4)];
+                    let tag = (!name.is_empty()).then_some(Tag(*b"abcdefgh"));
+                    batch.push(Entry { kind, at, author: Author { num, tag, name }, text: &text });
+                    all.push((kind, at, num, name, text));
                 }
                 let appended = dice.roll(batch.len());
                 let mut first = Chunk::new(ring.end());
@@ -175,34 +228,85 @@ mod tests {
         let ring = Ring::new(BOUNDS);
         for n in 1..=20 {
             let mut batch = Chunk::new(ring.end());
-            let kind = Kind::Message { seq: n };
-            batch.push(Entry { kind, at: 0, author: 0, text: &"t".repeat(1000) });
+            let kind = Kind::Message { seq: n, n: 0 };
+            let author = Author::default();
+            batch.push(Entry { kind, at: n, author, text: &"t".repeat(1000) });
             ring.append(&batch, 0);
         }
-        ring.forget(10 * cost(1000) as u64);
+        ring.forget(10 * cost(1000) as u64, 20);
         assert!(ring.chunk(10).is_some() && ring.chunk(5).is_none());
-        ring.forget(ring.end().bytes);
+        ring.forget(ring.end().bytes, 20);
         assert!(ring.chunk(19).is_none());
         assert_eq!(ring.lock().memory, 0);
         assert_eq!(ring.end().entry, 20);
     }
 
-    fn check(ring: &Ring, all: &[(Kind, u64, i64, String)]) {
+    /// A newcomer is given the last messages, within each of the bounds, and their number finds them.
+    #[test]
+    fn history_is_the_end_of_the_log_within_its_bounds() {
+        let all = History { messages: 1000, age: 1000, bytes: 1 << 20 };
+        for (history, first) in [
+            (all, 1),
+            (History { messages: 5, ..all }, 16),
+            (History { age: 7, ..all }, 13),
+            (NO_HISTORY, 21),
+        ] {
+            let ring = Ring::new(LogBounds { size: 1 << 20, keep: 1 << 20, history, ..BOUNDS });
+            for seq in 1..=20 {
+                let mut batch = Chunk::new(ring.end());
+                batch.push(Entry { kind: LEFT, at: seq, author: Author::default(), text: "" });
+                let (kind, author) = (Kind::Message { seq, n: 0 }, Author::default());
+                batch.push(Entry { kind, at: seq, author, text: &"t".repeat(1000) });
+                ring.append(&batch, 0);
+                ring.forget(ring.end().bytes, seq);
+            }
+            assert_eq!((ring.first(20), ring.head()), (first, 20), "{history:?}");
+            for seq in first..=20 {
+                let entry = ring.find(seq).expect("it is there").entry;
+                assert_eq!(entry, 2 * seq - 1, "number {seq}");
+                assert!(ring.chunk(entry).is_some());
+            }
+            assert_eq!(ring.find(21), None);
+        }
+    }
+
+    #[test]
+    fn history_of_bytes() {
+        let history = History { messages: 1000, age: 1000, bytes: 40 * 1024 };
+        let ring = Ring::new(LogBounds { size: 1 << 20, keep: 1 << 20, history, ..BOUNDS });
+        for seq in 1..=200 {
+            let mut batch = Chunk::new(ring.end());
+            let (kind, author) = (Kind::Message { seq, n: 0 }, Author::default());
+            batch.push(Entry { kind, at: 0, author, text: &"t".repeat(1000) });
+            ring.append(&batch, 0);
+            ring.forget(ring.end().bytes, 0);
+        }
+        let kept = (201 - ring.first(0)) as usize * cost(1000);
+        assert!((20 * 1024..=40 * 1024).contains(&kept), "{kept} bytes are kept");
+    }
+
+    fn check(ring: &Ring, all: &[(Kind, u64, i64, &str, String)]) {
         let end = ring.end();
         assert_eq!(end.entry, all.len() as u64);
-        assert_eq!(end.bytes, all.iter().map(|entry| cost(entry.3.len()) as u64).sum::<u64>());
+        assert_eq!(
+            end.bytes,
+            all.iter().map(|entry| cost(entry.3.len() + entry.4.len()) as u64).sum::<u64>()
+        );
         let memory = ring.lock().memory;
         assert!(memory <= SIZE + LONGEST, "{memory} bytes");
         let mut entry = (0..end.entry).find(|n| ring.chunk(*n).is_some()).expect("an entry");
-        let kept: usize = all[entry as usize..].iter().map(|entry| cost(entry.3.len())).sum();
+        let kept: usize =
+            all[entry as usize..].iter().map(|entry| cost(entry.3.len() + entry.4.len())).sum();
         assert!(entry == 0 || kept >= KEEP, "only {kept} bytes are left");
         assert!(ring.chunk(end.entry).is_none() && (0..entry).all(|n| ring.chunk(n).is_none()));
         while entry < end.entry {
             let chunk = ring.chunk(entry).expect("no gap");
             let first = (entry - chunk.start().entry) as usize;
             for there in chunk.entries(first) {
-                let (kind, at, author, text) = &all[entry as usize];
-                let expected = Entry { kind: *kind, at: *at, author: *author, text };
+                let (kind, at, num, name, text) = &all[entry as usize];
+                let tag = (!name.is_empty()).then_some(Tag(*b"abcdefgh"));
+                let author = Author { num: *num, tag, name };
+                let expected = Entry { kind: *kind, at: *at, author, text };
                 assert_eq!(there, expected);
                 entry += 1;
             }

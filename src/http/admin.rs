@@ -48,7 +48,7 @@ impl Admin {
                 }
             },
             AdminPath::Metrics => {
-                let text = self.hub.metrics.text(self.hub.inbox.len(), &Process::ask());
+                let text = self.hub.metrics.text(self.hub.queue_depth(), &Process::ask());
                 (200, prometheus::CONTENT_TYPE, text)
             }
         };
@@ -78,25 +78,22 @@ mod tests {
     use crossbeam_channel::bounded;
 
     use super::*;
-    use crate::config::budget::LogBounds;
-    use crate::history::Log;
     use crate::metrics::Metrics;
     use crate::room::hub::Hub;
 
     /// A hub that runs as long as there is an inbox, or one that hangs: nobody reads what it gets.
     fn admin(hub_lives: bool) -> Admin {
         let (inbox, events) = bounded(1);
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new(1));
         let counts = metrics.clone();
         thread::spawn(move || {
             if hub_lives {
-                let log = Log::new(LogBounds::new(1 << 20, 1 << 10), || {});
-                Hub::new(Arc::new(log)).run(&events, &counts);
+                Hub::new().run(&events, &counts.hubs()[0]);
             } else {
                 thread::park();
             }
         });
-        Admin { hub: Probe { inbox, metrics } }
+        Admin { hub: Probe { inboxes: vec![inbox], metrics } }
     }
 
     #[track_caller]

@@ -8,7 +8,7 @@ use crate::http::invite;
 use crate::http::origin::OriginPolicy;
 use crate::http::page::Page;
 use crate::http::request::{self, CHUNK, RequestHead};
-use crate::http::route::{Route, Routes, route};
+use crate::http::route::{Endpoint, Route, Routes, route};
 use crate::testing::Rng;
 
 /// Takes `sent` for what a connection sends first, at each kind of address.
@@ -73,12 +73,14 @@ fn check_head(head: &RequestHead<'_>) {
 fn check(route: &Route, routes: Routes<'_>) {
     static PAGE: LazyLock<Page> = LazyLock::new(|| Page::new(65_536));
     match route {
-        Route::Upgrade(_, response) => {
+        Route::Upgrade(endpoint, response) => {
+            let takes_protocol = matches!(endpoint, Endpoint::Roomd1 { .. });
             assert!(response.len() < 200 && response.starts_with(b"HTTP/1.1 101 "));
             let lines = response.split(|byte| *byte == b'\n').count();
-            assert_eq!(lines, 6, "the status, three fields, the empty line, and nothing");
+            let expected = 6 + usize::from(takes_protocol);
+            assert_eq!(lines, expected, "the status, the fields, the empty line, and nothing");
         }
-        Route::Page(request) => {
+        Route::Page(request) | Route::RoomPage { page: request, .. } => {
             let response = PAGE.response(request).unwrap();
             let end = response.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
             let head = std::str::from_utf8(&response[..end]).unwrap();
@@ -90,7 +92,11 @@ fn check(route: &Route, routes: Routes<'_>) {
         }
         Route::Invite { page_url, .. } => assert!(invite::is_page_url(page_url)),
         Route::Admin { .. } => assert!(routes.admin),
-        Route::Options => {}
+        Route::Redirect { redirect, .. } => {
+            assert!(redirect.location.starts_with("./") || redirect.location.starts_with("../"));
+            assert!(redirect.location.len() <= 3 + 64);
+        }
+        Route::Options | Route::Rooms { .. } => {}
         Route::NotUpgraded(refusal) | Route::Refuse(refusal) => {
             let response = String::from_utf8(refusal.response(false)).unwrap();
             let (head, line) = response.split_once("\r\n\r\n").unwrap();
@@ -104,7 +110,15 @@ fn check(route: &Route, routes: Routes<'_>) {
             assert!(undated(bare).eq(undated(head)), "{bare}");
         }
     }
-    let is_of_chat = matches!(route, Route::Upgrade(..) | Route::Page(_) | Route::Invite { .. });
+    let is_of_chat = matches!(
+        route,
+        Route::Upgrade(..)
+            | Route::Page(_)
+            | Route::RoomPage { .. }
+            | Route::Redirect { .. }
+            | Route::Rooms { .. }
+            | Route::Invite { .. }
+    );
     assert!(!is_of_chat || routes.chat.is_some());
 }
 

@@ -7,11 +7,11 @@ use tungstenite::http::{self, HeaderName};
 use crate::http::refusal::Refusal;
 use crate::http::request::RequestHead;
 
-/// The response to a WebSocket handshake.
+/// The response to a WebSocket handshake, which takes this `protocol` of those that were offered, if any.
 ///
 /// # Errors
 /// The refusal of a request that is not a good handshake.
-pub fn response(head: &RequestHead<'_>) -> Result<Vec<u8>, Refusal> {
+pub fn response(head: &RequestHead<'_>, protocol: Option<&str>) -> Result<Vec<u8>, Refusal> {
     if head.has_body {
         return Err(Refusal::bad_request("a WebSocket handshake has no body"));
     }
@@ -21,13 +21,13 @@ pub fn response(head: &RequestHead<'_>) -> Result<Vec<u8>, Refusal> {
     if head.key.is_some_and(|key| !is_handshake_key(key)) {
         return Err(Refusal::bad_request("Sec-WebSocket-Key is not 16 bytes in base64"));
     }
-    accept(head).map_err(|error| {
+    accept(head, protocol).map_err(|error| {
         Refusal::bad_request(format!("this is not a WebSocket handshake: {error}"))
     })
 }
 
 /// Lets tungstenite check the handshake and make the response to it.
-fn accept(head: &RequestHead<'_>) -> tungstenite::Result<Vec<u8>> {
+fn accept(head: &RequestHead<'_>, protocol: Option<&str>) -> tungstenite::Result<Vec<u8>> {
     let mut request = http::Request::new(());
     *request.version_mut() =
         if head.is_http_1_1 { http::Version::HTTP_11 } else { http::Version::HTTP_10 };
@@ -45,9 +45,11 @@ fn accept(head: &RequestHead<'_>) -> tungstenite::Result<Vec<u8>> {
     create_response(&request)?;
     // Field names as RFC 6455 writes them: the clients of small boards search for them as they are.
     let accept = derive_accept_key(head.key.unwrap_or_default().as_bytes());
+    let protocol = protocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n"));
+    let protocol = protocol.unwrap_or_default();
     Ok(format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+         Sec-WebSocket-Accept: {accept}\r\n{protocol}\r\n"
     )
     .into_bytes())
 }

@@ -17,6 +17,7 @@ pub mod page;
 pub mod refusal;
 pub mod request;
 pub mod response;
+pub mod rooms;
 pub mod route;
 pub mod router;
 

@@ -6,6 +6,8 @@
 
 use std::net::IpAddr;
 
+use crate::http::request::RequestHead;
+
 /// The rules, from the flags.
 #[derive(Clone, Debug)]
 pub struct OriginPolicy {
@@ -53,6 +55,26 @@ impl OriginPolicy {
             || self.own_name.split('.').next().is_some_and(is)
             || self.hosts.iter().any(|allowed| allowed == "*" || is(allowed))
     }
+}
+
+/// Why a request to a room is refused as one of another site's page, if it is: by its `Origin`; without one
+/// by `Sec-Fetch-Site`; and, since browsers leave that out on plain HTTP, by a `Referer` of another host, or
+/// by wanting an image. Programs send none of these.
+pub fn is_foreign(policy: &OriginPolicy, head: &RequestHead<'_>) -> bool {
+    if let Some(origin) = head.origin.filter(|origin| is_of_browser(origin)) {
+        return !policy.allows_origin(origin, head.host);
+    }
+    if let Some(site) = head.fetch_site {
+        return site.eq_ignore_ascii_case("cross-site");
+    }
+    let first = head.accept.split(',').next().unwrap_or_default().trim();
+    let wants_image = first.len() > 6 && first[..6].eq_ignore_ascii_case("image/");
+    let page = head.referer.and_then(|referer| {
+        let (scheme, rest) = referer.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        Some(format!("{scheme}://{authority}"))
+    });
+    wants_image || page.is_some_and(|page| !policy.allows_origin(&page, head.host))
 }
 
 /// Whether a browser can send this `Origin`: a serialized origin or `null` (RFC 6454 section 6.2).

@@ -9,6 +9,8 @@ use crate::http::response::{Fields, PLAIN, Response, StatusCode};
 use crate::net::listener::Rejection;
 use crate::net::slots::Full;
 use crate::reasons::RefusalReason;
+use crate::room::name::RoomName;
+use crate::room::rooms::NoRoom;
 
 /// The answer to a request that is not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +52,33 @@ impl Refusal {
     /// There is no such path; `what` names those that exist.
     pub fn not_found(what: &str) -> Self {
         Self::new(RefusalReason::NotFound, &[], format!("there is nothing here; {what}"))
+    }
+
+    /// The room is not there, and may not be made.
+    pub fn no_room(name: &RoomName) -> Self {
+        let line = format!("there is no room {name}; /_rooms lists those that there are");
+        Self::new(RefusalReason::NotFound, &[], line)
+    }
+
+    /// There is no seat in a room.
+    pub fn no_seat(why: NoRoom, name: &RoomName) -> Self {
+        match why {
+            NoRoom::Closed => Self::no_room(name),
+            NoRoom::TooMany => {
+                Self::unavailable(RefusalReason::RoomsFull, "no more rooms can be made")
+            }
+            NoRoom::TooFast(_) => {
+                let line = "your address has made too many rooms; try again in a minute";
+                Self::new(RefusalReason::NewRooms, &[("Retry-After", "60")], line)
+            }
+        }
+    }
+
+    /// The request comes from a page of another site.
+    pub fn foreign() -> Self {
+        let line =
+            "pages of other sites may not do this: start roomd with --allow-origin to let one";
+        Self::new(RefusalReason::Origin, &[], line)
     }
 
     /// The path takes `allowed` methods only.

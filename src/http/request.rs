@@ -34,6 +34,14 @@ pub struct RequestHead<'a> {
     pub if_none_match: Option<&'a str>,
     /// All values of `Accept-Encoding`, joined.
     pub accept_encoding: String,
+    /// All values of `Accept`, joined.
+    pub accept: String,
+    /// All values of `Sec-WebSocket-Protocol`, joined.
+    pub protocols: String,
+    /// `Sec-Fetch-Site`: what browsers say of the page that asks, over TLS and from localhost.
+    pub fetch_site: Option<&'a str>,
+    /// `Referer`: the page that asks.
+    pub referer: Option<&'a str>,
     /// All values of `Connection`, joined.
     pub connection: String,
     /// `Upgrade`.
@@ -138,11 +146,12 @@ fn read_fields<'a>(request: &httparse::Request<'_, 'a>) -> Result<RequestHead<'a
             "sec-websocket-key" => once(&mut head.key)?,
             "content-length" => once(&mut length)?,
             "transfer-encoding" => once(&mut coding)?,
-            // Merely a wish: what is not text is none.
-            "accept-encoding" => {
-                head.accept_encoding.push_str(std::str::from_utf8(field.value).unwrap_or_default());
-                head.accept_encoding.push(',');
-            }
+            // Merely wishes: what is not text is none.
+            "accept-encoding" => add(&mut head.accept_encoding, field.value),
+            "accept" => add(&mut head.accept, field.value),
+            "sec-websocket-protocol" => add(&mut head.protocols, field.value),
+            "sec-fetch-site" => head.fetch_site = std::str::from_utf8(field.value).ok(),
+            "referer" => head.referer = std::str::from_utf8(field.value).ok(),
             "connection" => {
                 let mut value = None;
                 once(&mut value)?;
@@ -165,6 +174,12 @@ fn read_fields<'a>(request: &httparse::Request<'_, 'a>) -> Result<RequestHead<'a
         return Err(Refusal::bad_request("Content-Length is not a number"));
     }
     Ok(head)
+}
+
+/// Adds a value to those of a list.
+fn add(list: &mut String, value: &[u8]) {
+    list.push_str(std::str::from_utf8(value).unwrap_or_default());
+    list.push(',');
 }
 
 /// Decodes the escapes of a path.

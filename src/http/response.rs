@@ -29,8 +29,11 @@ pub const PLAIN: &str = "text/plain; charset=utf-8";
 /// The content type of an invitation, which the page reads.
 pub const JSON: &str = "application/json";
 
+/// The content type of JSON objects, one in each line.
+pub const NDJSON: &str = "application/x-ndjson";
+
 /// Fields of every short response.
-const FIELDS: Fields =
+pub const FIELDS: Fields =
     &[("Server", "roomd"), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")];
 
 impl Response<'_> {

@@ -1,6 +1,5 @@
 //! Decides what a request gets. Pure: a request head in, a [`Route`] out.
 
-use crate::client::session::Endpoint;
 use crate::excerpt::excerpt;
 use crate::http::admin::{self, AdminPath};
 use crate::http::encoding::accepts_gzip;
@@ -10,7 +9,12 @@ use crate::http::origin::{self, OriginPolicy};
 use crate::http::page::{Page, PageRequest};
 use crate::http::refusal::Refusal;
 use crate::http::request::RequestHead;
+use crate::http::rooms::{Redirect, RoomPath};
+use crate::room::name::RoomName;
 use crate::wire;
+
+/// The subprotocol of WebSocket (RFC 6455 section 1.9) by which clients hear names and numbers.
+const ROOMD1: &str = "roomd.1";
 
 /// What is served at an address.
 #[derive(Clone, Copy)]
@@ -21,6 +25,17 @@ pub struct Routes<'a> {
     pub admin: bool,
 }
 
+/// What a WebSocket is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// The echo.
+    Echo,
+    /// A room, by the tutorial's protocol, as this client id.
+    Tutorial { room: RoomName, id: i64 },
+    /// A room, by `roomd.1`.
+    Roomd1 { room: RoomName },
+}
+
 /// What a request gets.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Route {
@@ -28,6 +43,12 @@ pub enum Route {
     Upgrade(Endpoint, Vec<u8>),
     /// The page, or a file that belongs to it.
     Page(PageRequest),
+    /// The page of a room, if there may be one with this name.
+    RoomPage { room: RoomName, page: PageRequest },
+    /// The page is elsewhere.
+    Redirect { redirect: Redirect, head_only: bool },
+    /// The list of rooms.
+    Rooms { head_only: bool },
     /// An invitation to the page with this URL.
     Invite { page_url: String, head_only: bool },
     /// Health or metrics.
@@ -69,15 +90,71 @@ fn find(routes: Routes<'_>, head: &RequestHead<'_>) -> Result<Route, Refusal> {
         }
         return Ok(Route::Invite { page_url: head.query.into(), head_only });
     }
+    if head.path == "/_rooms" {
+        return rooms(policy, head);
+    }
+    if let Some(path) = RoomPath::of(&head.path) {
+        return room(policy, head, &path);
+    }
     if !Page::has(&head.path) {
         return Err(Refusal::not_found("the chat is at /"));
     }
-    Ok(Route::Page(PageRequest {
+    Ok(Route::Page(page(head, &head.path)?))
+}
+
+/// The request for the page, or a file of it, that is at this path.
+fn page(head: &RequestHead<'_>, path: &str) -> Result<PageRequest, Refusal> {
+    Ok(PageRequest {
         head_only: is_head(head)?,
-        path: head.path.to_string(),
+        path: path.into(),
         if_none_match: head.if_none_match.map(Into::into),
         accepts_gzip: accepts_gzip(&head.accept_encoding),
-    }))
+    })
+}
+
+fn rooms(policy: &OriginPolicy, head: &RequestHead<'_>) -> Result<Route, Refusal> {
+    if origin::is_foreign(policy, head) {
+        return Err(Refusal::foreign());
+    }
+    match head.method {
+        "OPTIONS" => Ok(Route::Options),
+        _ => Ok(Route::Rooms { head_only: is_head(head)? }),
+    }
+}
+
+/// What a path of a room gets.
+fn room(
+    policy: &OriginPolicy,
+    head: &RequestHead<'_>,
+    path: &RoomPath<'_>,
+) -> Result<Route, Refusal> {
+    let room = path.name.clone();
+    if path.is_page() {
+        if head.method == "OPTIONS" {
+            let is_foreign = origin::is_foreign(policy, head);
+            return if is_foreign { Err(Refusal::foreign()) } else { Ok(Route::Options) };
+        }
+        let wants_page = head.accept.contains("text/html");
+        if let Some(redirect) = path.redirect().filter(|_| wants_page) {
+            return Ok(Route::Redirect { redirect, head_only: is_head(head)? });
+        }
+        if !wants_page {
+            // A program does not want the page.
+            return Err(Refusal::not_found(
+                "the chat is at /, and programs join a room at /ROOM/ws",
+            ));
+        }
+        return Ok(Route::RoomPage { room, page: page(head, "/")? });
+    }
+    let rest = path.rest.unwrap_or_default().to_ascii_lowercase();
+    let endpoint = match rest.strip_prefix("ws") {
+        Some("") => Ok(Endpoint::Roomd1 { room }),
+        Some(rest) if rest.starts_with('/') && !rest[1..].contains('/') => {
+            client(&rest[1..]).map(|id| Endpoint::Tutorial { room, id })
+        }
+        _ => return Err(Refusal::not_found("the page of a room is at /ROOM")),
+    };
+    websocket(policy, head, endpoint)
 }
 
 /// Whether a request that may be GET or HEAD is HEAD.
@@ -95,10 +172,14 @@ fn endpoint(path: &str) -> Option<Result<Endpoint, Refusal>> {
         "" => return Some(Ok(Endpoint::Echo)),
         rest => rest.strip_prefix('/').filter(|id| !id.contains('/'))?,
     };
-    Some(wire::client_id(id).map(Endpoint::Room).ok_or_else(|| {
+    Some(client(id).map(|id| Endpoint::Tutorial { room: RoomName::lobby(), id }))
+}
+
+fn client(id: &str) -> Result<i64, Refusal> {
+    wire::client_id(id).ok_or_else(|| {
         let id = excerpt(id);
         Refusal::bad_request(format!("the client id '{id}' is not an integer of 64 bits"))
-    }))
+    })
 }
 
 fn websocket(
@@ -118,5 +199,15 @@ fn websocket(
     if head.upgrade.is_none() && head.key.is_none() {
         return Ok(Route::NotUpgraded(Refusal::upgrade_required()));
     }
-    Ok(Route::Upgrade(endpoint, handshake::response(head)?))
+    let protocol = match endpoint {
+        Endpoint::Echo | Endpoint::Tutorial { .. } => None,
+        Endpoint::Roomd1 { .. } => Some(ROOMD1),
+    };
+    let offers = |name| head.protocols.split(',').any(|offered| offered.trim() == name);
+    if protocol.is_some_and(|name| !offers(name)) {
+        let line =
+            "a client of this path offers the subprotocol roomd.1; /ROOM/ws/CLIENT_ID takes others";
+        return Err(Refusal::bad_request(line));
+    }
+    Ok(Route::Upgrade(endpoint, handshake::response(head, protocol)?))
 }

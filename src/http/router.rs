@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::client::session::Session;
+use crate::client::session::{self, Session};
+use crate::client::socket::Socket;
 use crate::config::Limits;
 use crate::http::admin::Admin;
 use crate::http::invite;
@@ -16,11 +17,14 @@ use crate::http::page::Page;
 use crate::http::refusal::Refusal;
 use crate::http::request;
 use crate::http::response::Response;
-use crate::http::route::{Route, Routes, route};
+use crate::http::rooms;
+use crate::http::route::{Endpoint, Route, Routes, route};
 use crate::metrics::Metrics;
 use crate::net::conn::Conn;
 use crate::net::deadline;
 use crate::net::rates::{AddressRates, Rates, Turn};
+use crate::room::name::RoomName;
+use crate::room::rooms::Rooms;
 
 /// What is served at one address, and within which limits.
 pub struct Router {
@@ -40,6 +44,8 @@ pub struct Chat {
     pub policy: OriginPolicy,
     /// The page's files.
     pub page: Page,
+    /// The rooms.
+    pub rooms: Arc<Rooms<Socket>>,
     /// Where the server listens, for invitations.
     pub address: SocketAddr,
     /// How fast one address may join and talk. None: as fast as it can.
@@ -66,9 +72,12 @@ impl Router {
         let head_only = received.starts_with(b"HEAD ");
         match (route, &self.chat, &self.admin) {
             (Route::Upgrade(endpoint, response), ..) => match self.admit(&conn) {
-                Some(Ok(())) => {
-                    return Some(Session::new(conn, endpoint, response, &received[len..]));
-                }
+                Some(Ok(())) => match self.seat(&conn, endpoint) {
+                    Ok(endpoint) => {
+                        return Some(Session::new(conn, endpoint, response, &received[len..]));
+                    }
+                    Err(refusal) => self.refuse(&conn, &refusal, head_only),
+                },
                 Some(Err(refusal)) => self.refuse(&conn, &refusal, head_only),
                 None => {}
             },
@@ -76,6 +85,18 @@ impl Router {
                 Ok(response) => self.answer(&conn, &response),
                 Err(_) => self.refuse(&conn, &Refusal::not_found("the chat is at /"), head_only),
             },
+            (Route::RoomPage { room, page }, Some(chat), _) => match chat.page.response(&page) {
+                Ok(response) if chat.rooms.may_be(&room) => self.answer(&conn, &response),
+                _ => self.refuse(&conn, &Refusal::no_room(&room), head_only),
+            },
+            (Route::Redirect { redirect, head_only }, ..) => {
+                self.answer(&conn, &redirect.response(head_only));
+            }
+            (Route::Rooms { head_only }, Some(chat), _) => {
+                let declared = chat.rooms.declared();
+                let infos = declared.iter().map(|room| &*room.info);
+                self.answer(&conn, &rooms::list(infos, head_only));
+            }
             (Route::Invite { page_url, head_only }, Some(chat), _) => {
                 self.answer(&conn, &invite::response(&page_url, chat.address, head_only));
             }
@@ -96,7 +117,14 @@ impl Router {
             }
             (Route::Refuse(refusal), ..) => self.refuse(&conn, &refusal, head_only),
             // `routes` leaves out the routes to parts that are not there.
-            (Route::Page(_) | Route::Invite { .. } | Route::Admin { .. }, ..) => {}
+            (
+                Route::Page(_)
+                | Route::RoomPage { .. }
+                | Route::Rooms { .. }
+                | Route::Invite { .. }
+                | Route::Admin { .. },
+                ..,
+            ) => {}
         }
         None
     }
@@ -121,6 +149,20 @@ impl Router {
     fn rates_of(&self, conn: &Conn) -> Option<Arc<AddressRates>> {
         let rates = self.chat.as_ref()?.rates.as_ref()?;
         Some(rates.of(conn.slot.address()))
+    }
+
+    /// Takes a seat in the room that a client wants to join.
+    fn seat(&self, conn: &Conn, endpoint: Endpoint) -> Result<session::Endpoint, Refusal> {
+        let seat = |room: &RoomName| {
+            let chat = self.chat.as_ref().ok_or_else(|| Refusal::no_room(room))?;
+            let seat = chat.rooms.seat(room, conn.slot.address(), Instant::now());
+            seat.map_err(|why| Refusal::no_seat(why, room))
+        };
+        Ok(match endpoint {
+            Endpoint::Echo => session::Endpoint::Echo,
+            Endpoint::Tutorial { room, id } => session::Endpoint::Tutorial(seat(&room)?, id),
+            Endpoint::Roomd1 { room } => session::Endpoint::Roomd1(seat(&room)?),
+        })
     }
 
     fn routes(&self) -> Routes<'_> {

@@ -29,7 +29,7 @@ pub struct Metrics {
     echoed: AtomicU64,
     answered_bytes: AtomicU64,
     behind: AtomicU64,
-    hub: HubCounts,
+    hubs: Vec<HubCounts>,
 }
 
 /// The clients of one endpoint: how many have come, and why they have gone.
@@ -57,19 +57,56 @@ pub struct HubCounters {
     pub bytes: u64,
     /// Buffers of frames that were made for everybody.
     pub batches: u64,
+    /// Clients that went on from somewhere in the log, by what they were given.
+    pub resumes: [u64; Resumed::ALL.len()],
+    /// Messages that they surely missed.
+    pub missed: u64,
+    /// Clients that were replaced by one with the same identity.
+    pub fenced: u64,
+    /// Messages that had been said before.
+    pub duplicates: u64,
     /// When the messages of this batch came.
     pub heard: Vec<Instant>,
 }
 
-/// What the hub has counted. It alone writes here, so it stores and need not add, and the line of
-/// the processor's cache that it writes to is not the one that the sessions do.
+/// What a client was given that went on from somewhere in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resumed {
+    /// Everything that it lacked.
+    Complete,
+    /// What was left of it.
+    Partial,
+    /// What there was: nobody knows how much it lacked.
+    Unknown,
+}
+
+impl Resumed {
+    /// Every case, in the order of the discriminants.
+    pub const ALL: &[Resumed] = &[Resumed::Complete, Resumed::Partial, Resumed::Unknown];
+
+    /// The label in the metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Resumed::Complete => "complete",
+            Resumed::Partial => "partial",
+            Resumed::Unknown => "unknown",
+        }
+    }
+}
+
+/// What a hub has counted. It alone writes here, so it stores and need not add, and the line of
+/// the processor's cache that it writes to is not the one that the sessions or other hubs do.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct HubCounts {
+pub struct HubCounts {
     messages: AtomicU64,
     deliveries: AtomicU64,
     bytes: AtomicU64,
     batches: AtomicU64,
+    resumes: [AtomicU64; Resumed::ALL.len()],
+    missed: AtomicU64,
+    fenced: AtomicU64,
+    duplicates: AtomicU64,
     /// How many messages were done within each of [`BOUNDS`], and those beyond.
     took: [AtomicU64; BOUNDS.len() + 1],
     took_nanoseconds: AtomicU64,
@@ -85,8 +122,8 @@ const BOUNDS: [u64; 16] = [
 const TEXT_BYTES: usize = 8 * 1024;
 
 impl Metrics {
-    /// Nothing has happened yet.
-    pub fn new() -> Self {
+    /// Nothing has happened yet, in a server with so many hubs.
+    pub fn new(hubs: usize) -> Self {
         Metrics {
             started: SystemTime::now(),
             stopping: AtomicBool::new(false),
@@ -98,7 +135,7 @@ impl Metrics {
             echoed: AtomicU64::new(0),
             answered_bytes: AtomicU64::new(0),
             behind: AtomicU64::new(0),
-            hub: HubCounts::default(),
+            hubs: std::iter::repeat_with(HubCounts::default).take(hubs).collect(),
         }
     }
 
@@ -138,34 +175,18 @@ impl Metrics {
         self.behind.store(clients as u64, Relaxed);
     }
 
-    /// How many batches the hub has sent: while the number grows, it goes on.
-    pub fn batches(&self) -> u64 {
-        self.hub.batches.load(Relaxed)
+    /// Where each of the hubs counts.
+    pub fn hubs(&self) -> &[HubCounts] {
+        &self.hubs
     }
 
-    /// The hub has sent a batch, and counted. For the hub's thread alone.
-    pub fn hub_counted(&self, tally: &mut HubCounters) {
-        let HubCounts { messages, deliveries, bytes, batches, took, took_nanoseconds } = &self.hub;
-        messages.store(tally.messages, Relaxed);
-        deliveries.store(tally.deliveries, Relaxed);
-        bytes.store(tally.bytes, Relaxed);
-        batches.store(tally.batches, Relaxed);
-        if tally.heard.is_empty() {
-            return;
-        }
-        let now = Instant::now();
-        let mut nanoseconds = took_nanoseconds.load(Relaxed);
-        for heard in tally.heard.drain(..) {
-            let time = now.saturating_duration_since(heard);
-            nanoseconds += time.as_nanos() as u64;
-            let count = &took[bucket(time)];
-            count.store(count.load(Relaxed) + 1, Relaxed);
-        }
-        took_nanoseconds.store(nanoseconds, Relaxed);
+    /// The sum of something that all hubs count.
+    fn of_hubs(&self, count: impl Fn(&HubCounts) -> &AtomicU64) -> u64 {
+        self.hubs.iter().map(|hub| count(hub).load(Relaxed)).sum()
     }
 
     /// All counts in Prometheus' text format, with what others know: how many events wait for the
-    /// hub, and what the system says of the `process`.
+    /// hubs, and what the system says of the `process`.
     pub fn text(&self, queue_depth: usize, process: &Process) -> String {
         let mut text = Exposition::with_capacity(TEXT_BYTES);
         text.gauge("roomd_build_info", "Always 1; the label says which roomd this is.")
@@ -213,29 +234,86 @@ impl Metrics {
     }
 
     fn traffic(&self, text: &mut Exposition, queue_depth: usize) {
-        let HubCounts { messages, deliveries, bytes, batches, took, took_nanoseconds } = &self.hub;
-        let help = "Messages from clients: said in the room, or echoed.";
+        let help = "Messages from clients: said in a room, or echoed.";
         let mut family = text.counter("roomd_messages_received_total", help);
-        for (endpoint, count) in ENDPOINTS.iter().zip([messages, &self.echoed]) {
-            family.sample(&[("endpoint", endpoint)], count.load(Relaxed));
+        let said = self.of_hubs(|hub| &hub.messages);
+        for (endpoint, count) in ENDPOINTS.iter().zip([said, self.echoed.load(Relaxed)]) {
+            family.sample(&[("endpoint", endpoint)], count);
         }
-        let help = "Messages and notices of the room that clients were sent, each for each client.";
-        text.counter("roomd_deliveries_total", help).is(deliveries.load(Relaxed));
+        let help = "Messages and notices of a room that clients were sent, each for each client.";
+        text.counter("roomd_deliveries_total", help).is(self.of_hubs(|hub| &hub.deliveries));
         let help = "Bytes from clients behind their handshakes.";
         text.counter("roomd_received_bytes_total", help).is(self.received_bytes.load(Relaxed));
         let help = "Bytes of messages, notices and answers for clients, sent or waiting.";
         text.counter("roomd_sent_bytes_total", help)
-            .is(bytes.load(Relaxed) + self.answered_bytes.load(Relaxed));
-        let help = "Buffers in which the room's messages were sent to everybody.";
-        text.counter("roomd_batches_total", help).is(batches.load(Relaxed));
-        text.gauge("roomd_hub_queue_depth", "Events that wait for the hub.").is(queue_depth);
+            .is(self.of_hubs(|hub| &hub.bytes) + self.answered_bytes.load(Relaxed));
+        let help = "Buffers in which a room's messages were sent to everybody.";
+        text.counter("roomd_batches_total", help).is(self.of_hubs(|hub| &hub.batches));
+        text.gauge("roomd_hub_queue_depth", "Events that wait for the hubs.").is(queue_depth);
+        let help = "Clients that went on from somewhere in a room's log, and what they were given.";
+        let mut family = text.counter("roomd_resumes_total", help);
+        for result in Resumed::ALL {
+            let count = self.of_hubs(|hub| &hub.resumes[*result as usize]);
+            family.sample(&[("result", result.label())], count);
+        }
+        let help = "Messages that they missed, as far as that is known.";
+        text.counter("roomd_missed_total", help).is(self.of_hubs(|hub| &hub.missed));
+        let help = "Clients that were replaced by a connection with the same identity.";
+        text.counter("roomd_fenced_total", help).is(self.of_hubs(|hub| &hub.fenced));
+        let help = "Messages that were sent again and had been accepted before.";
+        text.counter("roomd_duplicates_total", help).is(self.of_hubs(|hub| &hub.duplicates));
+        let took: [u64; BOUNDS.len() + 1] =
+            std::array::from_fn(|bucket| self.of_hubs(|hub| &hub.took[bucket]));
         text.histogram(
             "roomd_message_seconds",
             "From having a message of the room to having sent it to everybody.",
             BOUNDS.iter().map(|bound| Duration::from_micros(*bound).as_secs_f64()),
-            &took.each_ref().map(|count| count.load(Relaxed)),
-            Duration::from_nanos(took_nanoseconds.load(Relaxed)).as_secs_f64(),
+            &took,
+            Duration::from_nanos(self.of_hubs(|hub| &hub.took_nanoseconds)).as_secs_f64(),
         );
+    }
+}
+
+impl HubCounters {
+    /// A client went on from somewhere, if it has a `result`, and surely missed so many messages.
+    pub fn resumed(&mut self, result: Option<Resumed>, missed: Option<u64>) {
+        if let Some(result) = result {
+            self.resumes[result as usize] += 1;
+        }
+        self.missed += missed.unwrap_or(0);
+    }
+}
+
+impl HubCounts {
+    /// How many batches the hub has sent: while the number grows, it goes on.
+    pub fn batches(&self) -> u64 {
+        self.batches.load(Relaxed)
+    }
+
+    /// The hub has sent its batches, and counted. For its thread alone.
+    pub fn store(&self, tally: &mut HubCounters) {
+        self.messages.store(tally.messages, Relaxed);
+        self.deliveries.store(tally.deliveries, Relaxed);
+        self.bytes.store(tally.bytes, Relaxed);
+        self.batches.store(tally.batches, Relaxed);
+        for (count, resumes) in self.resumes.iter().zip(tally.resumes) {
+            count.store(resumes, Relaxed);
+        }
+        self.missed.store(tally.missed, Relaxed);
+        self.fenced.store(tally.fenced, Relaxed);
+        self.duplicates.store(tally.duplicates, Relaxed);
+        if tally.heard.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut nanoseconds = self.took_nanoseconds.load(Relaxed);
+        for heard in tally.heard.drain(..) {
+            let time = now.saturating_duration_since(heard);
+            nanoseconds += time.as_nanos() as u64;
+            let count = &self.took[bucket(time)];
+            count.store(count.load(Relaxed) + 1, Relaxed);
+        }
+        self.took_nanoseconds.store(nanoseconds, Relaxed);
     }
 }
 

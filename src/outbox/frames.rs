@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::history::chunk::{Chunk, Entry, Kind, Position};
-use crate::history::ring::Ring;
-use crate::wire;
+use crate::history::Log;
+use crate::history::chunk::{Chunk, Position};
+use crate::outbox::encoding::{ENCODINGS, View};
 
 /// Where a reader is in a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,12 +15,14 @@ pub struct Cursor {
     pub torn: usize,
 }
 
-/// Frames of entries that follow each other.
+/// Frames of entries that follow each other. An entry of which clients are not told has an empty one.
 #[derive(Debug, Default)]
 pub struct Frames {
     start: Position,
     bytes: Vec<u8>,
     marks: Vec<Mark>,
+    /// How many are not empty.
+    count: usize,
 }
 
 /// About the length of a short frame.
@@ -46,14 +48,14 @@ impl Frames {
         self.position(self.len())
     }
 
-    /// How many frames they are.
+    /// How many entries they are of.
     pub fn len(&self) -> usize {
         self.marks.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.marks.is_empty()
+    /// How many frames clients are sent.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// All frames.
@@ -68,12 +70,28 @@ impl Frames {
         self.bytes.shrink_to(keep);
         self.marks.clear();
         self.marks.shrink_to(keep / FRAME);
+        self.count = 0;
     }
 
-    /// Adds the frame of the next entry, which ends at `end` of the log.
-    pub fn push(&mut self, entry: &Entry<'_>, end: Position) {
-        encode(&mut self.bytes, entry);
-        self.marks.push(Mark { frames: self.bytes.len(), log: end.bytes });
+    /// Adds the frames of the entries of `chunk` behind those that are here, as `view` shows them.
+    pub fn extend(&mut self, chunk: &Chunk, log: &Log, view: View) {
+        let first = self.len();
+        for (n, entry) in chunk.entries(first).enumerate() {
+            let before = self.bytes.len();
+            view.encode(&mut self.bytes, log, &entry);
+            self.count += usize::from(self.bytes.len() > before);
+            let end = chunk.position(first + n + 1);
+            self.marks.push(Mark { frames: self.bytes.len(), log: end.bytes });
+        }
+    }
+
+    /// How many of the frames before the entry `end` clients are sent, and the bytes of those.
+    pub fn before(&self, end: u64) -> (u64, u64) {
+        let end = (end.saturating_sub(self.start.entry) as usize).min(self.len());
+        let ends = self.marks[..end].iter().map(|mark| mark.frames);
+        let starts = std::iter::once(0).chain(self.marks.iter().map(|mark| mark.frames));
+        let count = ends.zip(starts).filter(|(end, start)| end > start).count();
+        (count as u64, self.frames_end(end) as u64)
     }
 
     /// What a reader at `cursor` lacks of these frames. None if it is elsewhere.
@@ -83,18 +101,23 @@ impl Frames {
 
     /// The same, up to the entry `end`.
     pub fn between(&self, cursor: Cursor, end: u64) -> Option<&[u8]> {
-        let index = |entry: u64| usize::try_from(entry.checked_sub(self.start.entry)?).ok();
-        let before = index(cursor.position.entry).filter(|before| *before <= self.len())?;
-        let end = index(end).map_or(self.len(), |end| end.min(self.len()));
+        let before = self.index(cursor.position.entry).filter(|before| *before <= self.len())?;
+        let end = self.index(end).map_or(self.len(), |end| end.min(self.len()));
         self.bytes.get(self.frames_end(before) + cursor.torn..self.frames_end(end))
     }
 
-    /// Where a reader at `cursor`, who is in these frames, is when it has been sent so many more bytes.
-    pub fn advance(&self, cursor: Cursor, sent: usize) -> Cursor {
+    /// Where a reader at `cursor`, who is in these frames, is when it has been sent so many more bytes
+    /// of those before the entry `end`.
+    pub fn advance(&self, cursor: Cursor, sent: usize, end: u64) -> Cursor {
         let before = (cursor.position.entry - self.start.entry) as usize;
+        let end = self.index(end).map_or(self.len(), |end| end.min(self.len()));
         let at = self.frames_end(before) + cursor.torn + sent;
-        let whole = before + self.marks[before..].partition_point(|mark| mark.frames <= at);
+        let whole = before + self.marks[before..end].partition_point(|mark| mark.frames <= at);
         Cursor { position: self.position(whole), torn: at - self.frames_end(whole) }
+    }
+
+    fn index(&self, entry: u64) -> Option<usize> {
+        usize::try_from(entry.checked_sub(self.start.entry)?).ok()
     }
 
     fn position(&self, frames: usize) -> Position {
@@ -110,13 +133,16 @@ impl Frames {
     }
 }
 
-/// Encodes what readers who are behind lack, and keeps what it encoded last: they are often at the
-/// same place.
+/// Encodes what readers who are behind lack, and keeps what it encoded last for each protocol: they are
+/// often at the same place.
 #[derive(Debug, Default)]
-pub struct Encoder {
-    /// The chunk that `frames` are of, by its ring's address.
-    /// An address names a ring as long as whoever is sent something holds on to it.
-    ring: Option<u64>,
+pub struct Encoder([Encoded; ENCODINGS]);
+
+/// The frames of one chunk.
+#[derive(Debug, Default)]
+struct Encoded {
+    /// The ring that the chunk is of, by its id, and how its entries are seen.
+    of: Option<(u64, View)>,
     frames: Frames,
 }
 
@@ -124,32 +150,25 @@ pub struct Encoder {
 const KEEP: usize = 32 * 1024;
 
 impl Encoder {
-    /// The frames around this `entry` of the ring; none if the ring does not have it. It may have been
+    /// The frames around this `entry` of the log; none if the log does not have it. It may have been
     /// taken from there before: then it is in `chunk`.
     pub fn frames(
         &mut self,
-        ring: &Ring,
+        log: &Log,
         entry: u64,
+        view: View,
         chunk: Option<&Arc<Chunk>>,
     ) -> Option<&Frames> {
-        let is_here = self.ring == Some(ring.id())
-            && (self.frames.start().entry..self.frames.end().entry).contains(&entry);
+        let encoded = &mut self.0[view.encoding as usize];
+        let frames = &mut encoded.frames;
+        let is_here = encoded.of == Some((log.ring.id(), view))
+            && (frames.start().entry..frames.end().entry).contains(&entry);
         if !is_here {
-            let chunk = chunk.cloned().or_else(|| ring.chunk(entry))?;
-            self.ring = Some(ring.id());
-            self.frames.restart(chunk.start(), KEEP);
-            for (n, entry) in chunk.entries(0).enumerate() {
-                self.frames.push(&entry, chunk.position(n + 1));
-            }
+            let chunk = chunk.cloned().or_else(|| log.ring.chunk(entry))?;
+            encoded.of = Some((log.ring.id(), view));
+            frames.restart(chunk.start(), KEEP);
+            frames.extend(&chunk, log, view);
         }
-        Some(&self.frames)
-    }
-}
-
-/// Appends the frame by which clients hear of `entry`.
-fn encode(out: &mut Vec<u8>, entry: &Entry<'_>) {
-    match entry.kind {
-        Kind::Message { .. } => wire::says(out, entry.author, entry.text),
-        Kind::Left => wire::left(out, entry.author),
+        Some(&encoded.frames)
     }
 }

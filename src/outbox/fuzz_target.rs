@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::config::budget::LogBounds;
-use crate::history::chunk::{Chunk, Entry, Kind};
+use crate::history::chunk::{Author, Chunk, Entry, Kind};
 use crate::testing::Choices;
-use crate::wire;
+use crate::wire::cursor::Epoch;
+use crate::wire::{self, tutorial};
 
 /// A socket that takes so many bytes until more are allowed.
 #[derive(Debug, Default)]
@@ -91,7 +92,7 @@ pub const RESPONSE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
 /// A frame for one client alone.
 pub fn answer(n: usize) -> Vec<u8> {
     let mut frame = Vec::new();
-    wire::echo(&mut frame, &format!("{n} {}", "a".repeat(n % 90)));
+    tutorial::echo(&mut frame, &format!("{n} {}", "a".repeat(n % 90)));
     frame
 }
 
@@ -106,7 +107,7 @@ pub struct Talk {
 impl Talk {
     /// A log of `size` bytes, in which nobody waits.
     pub fn new(size: usize) -> Self {
-        let log = Arc::new(Log::new(LogBounds::new(size, 1000), || {}));
+        let log = Arc::new(Log::new(Epoch::from_random(1), LogBounds::new(size, 1000), || {}));
         Talk { log, end: Position::default(), said: Vec::new() }
     }
 
@@ -117,15 +118,14 @@ impl Talk {
     /// Says texts of these lengths at once.
     pub fn say(&mut self, lengths: &[usize]) -> Frames {
         let (mut entries, mut frames) = (Chunk::new(self.end), Frames::default());
-        frames.restart(self.end, 0);
         for len in lengths {
             let seq = entries.end().entry + 1;
             let text = "m".repeat(*len);
-            let entry =
-                Entry { kind: Kind::Message { seq }, at: 1, author: seq as i64, text: &text };
-            entries.push(entry);
-            frames.push(&entry, entries.end());
+            let (kind, author) = (Kind::Message { seq, n: 0 }, Author::number(seq as i64));
+            entries.push(Entry { kind, at: 1, author, text: &text });
         }
+        frames.restart(self.end, 0);
+        frames.extend(&entries, &self.log, View { encoding: Encoding::Tutorial, is_replay: false });
         self.log.append(&entries, 0, None, Instant::now());
         self.end = entries.end();
         self.said.extend_from_slice(frames.bytes());
@@ -154,12 +154,12 @@ pub enum End {
 pub fn run(bytes: &[u8]) -> End {
     let mut choices = Choices::new(bytes);
     let socket = Arc::new(Socket::default());
-    let outbox = Outbox::new(socket.clone(), RESPONSE.to_vec(), BOUNDS);
+    let outbox = Outbox::new(socket.clone(), Encoding::Tutorial, RESPONSE.to_vec(), BOUNDS);
     let (mut talk, mut encoder) = (Talk::new(1 << 20), Encoder::default());
     talk.say(&[3, 5]);
     let is_member = choices.roll(4) > 0;
     if is_member {
-        outbox.enter(&talk.log, talk.end());
+        outbox.enter(&talk.log, talk.end(), talk.end().entry);
         talk.said.clear();
     }
     let said_early = choices.roll(4);
@@ -234,7 +234,10 @@ pub fn run(bytes: &[u8]) -> End {
         assert!(is_idle || !is_open || state.is_watched, "something waits and nobody watches");
         let is_told = socket.watched() > watched_before || state.phase == Phase::Closed;
         assert!(!is_open || !state.is_watched || is_told, "nobody was told");
-        assert!(state.phase == Phase::Open || !state.is_evicted || state.lag.is_none(), "it lags");
+        assert!(
+            state.phase == Phase::Open || state.why.is_none() || state.lag.is_none(),
+            "it lags"
+        );
     }
     socket.allow(1 << 20);
     outbox.flush(Instant::now(), &mut encoder);

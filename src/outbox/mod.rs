@@ -12,6 +12,7 @@
 //! socket takes more. The lock makes each send whole; the hub, the session and the flusher rarely
 //! meet at it.
 
+pub mod encoding;
 pub mod flusher;
 pub mod frames;
 pub mod queue;
@@ -23,9 +24,10 @@ use std::time::{Duration, Instant};
 use crate::history::Log;
 use crate::history::chunk::{Chunk, Position};
 use crate::history::flow::Lag;
+use crate::outbox::encoding::{Encoding, View};
 use crate::outbox::frames::{Cursor, Encoder, Frames};
 use crate::outbox::queue::Queue;
-use crate::reasons::CloseReason;
+use crate::reasons::{CloseReason, LeaveReason};
 use crate::sync::{Mutex, MutexGuard};
 
 /// What an outbox needs of the connection that it writes to.
@@ -60,6 +62,7 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct Outbox<T> {
     transport: T,
+    encoding: Encoding,
     bounds: Bounds,
     state: Mutex<State>,
 }
@@ -78,12 +81,14 @@ struct State {
     /// The room's log, and the client's place among the readers that are behind.
     log: Option<Arc<Log>>,
     lag: Option<Lag>,
+    /// The entries before this one are from before the client came.
+    came: u64,
     /// Where the room ends for a client that is leaving.
     until: u64,
     /// The chunk with the entry whose frame is torn, for a client that has let go of the log.
     torn: Option<Arc<Chunk>>,
-    /// It was closed because it read too slowly.
-    is_evicted: bool,
+    /// Why it was closed, unless its session has done so.
+    why: Option<LeaveReason>,
     /// When the queue has to be empty, or the client gone.
     deadline: Option<Instant>,
     /// Bytes that the client took late: while the number grows, it lives.
@@ -124,10 +129,11 @@ const ROUND: usize = 128 * 1024;
 
 impl<T: Transport> Outbox<T> {
     /// An outbox whose first bytes are the handshake's `response`. They and what is sent after
-    /// them leave with [`Outbox::open`].
-    pub fn new(transport: T, response: Vec<u8>, bounds: Bounds) -> Arc<Self> {
+    /// them leave with [`Outbox::open`]. The client hears of a room by this `encoding`.
+    pub fn new(transport: T, encoding: Encoding, response: Vec<u8>, bounds: Bounds) -> Arc<Self> {
         Arc::new(Outbox {
             transport,
+            encoding,
             bounds,
             state: Mutex::new(State {
                 phase: Phase::Open,
@@ -138,9 +144,10 @@ impl<T: Transport> Outbox<T> {
                 last: None,
                 log: None,
                 lag: None,
+                came: 0,
                 until: 0,
                 torn: None,
-                is_evicted: false,
+                why: None,
                 deadline: None,
                 late: 0,
             }),
@@ -163,12 +170,23 @@ impl<T: Transport> Outbox<T> {
         self.have_watched(state, false);
     }
 
-    /// The client is in the room: it hears what comes at `start` of the log, and after it.
-    pub fn enter(&self, log: &Arc<Log>, start: Position) {
+    /// The protocol by which the client hears of a room.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// The client is in the room from the entry `came` on. It hears what comes at `start` of the log, and
+    /// after it; before it came, messages alone.
+    pub fn enter(self: &Arc<Self>, log: &Arc<Log>, start: Position, came: u64) {
         let mut state = self.lock();
         if state.phase == Phase::Open {
             state.log = Some(log.clone());
             state.cursor = Cursor { position: start, torn: 0 };
+            state.came = came;
+            if start.entry < came {
+                state.lag = Some(log.lag(start));
+                self.have_watched(state, false);
+            }
         }
     }
 
@@ -182,14 +200,19 @@ impl<T: Transport> Outbox<T> {
         if state.lag.is_some() || state.cursor.position.entry >= frames.end().entry {
             return Sent::Taken;
         }
+        let news = frames.behind(state.cursor);
+        if news.is_some_and(<[u8]>::is_empty) {
+            state.cursor = Cursor { position: frames.end(), torn: 0 };
+            return Sent::Taken;
+        }
         // The response to the handshake, or a pong, may be waiting.
-        if let Some(news) = frames.behind(state.cursor).filter(|_| state.queue.is_empty()) {
+        if let Some(news) = news.filter(|_| state.queue.is_empty()) {
             match self.transport.send(news) {
                 Ok(all) if all == news.len() => {
                     state.cursor = Cursor { position: frames.end(), torn: 0 };
                     return Sent::Taken;
                 }
-                Ok(some) => state.cursor = frames.advance(state.cursor, some),
+                Ok(some) => state.cursor = frames.advance(state.cursor, some, u64::MAX),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => {
                     self.end(&mut state);
@@ -270,9 +293,20 @@ impl<T: Transport> Outbox<T> {
         self.end(&mut self.lock());
     }
 
+    /// Closes the client for a `reason` that its session does not know, as [`Outbox::close`] does.
+    pub fn close_for(self: &Arc<Self>, reason: CloseReason) {
+        self.lock().why.get_or_insert(reason.row().2);
+        self.close(&reason.frame());
+    }
+
+    /// Why the client was closed, unless its session has done so.
+    pub fn why(&self) -> Option<LeaveReason> {
+        self.lock().why
+    }
+
     /// Whether the client was closed because it read too slowly.
     pub fn is_evicted(&self) -> bool {
-        self.lock().is_evicted
+        self.why() == Some(LeaveReason::TooSlow)
     }
 
     /// How many bytes this client has taken late: if the number grows, it lives.
@@ -334,13 +368,17 @@ impl<T: Transport> Outbox<T> {
                 self.transport.send(state.queue.next()).inspect(|sent| state.queue.advance(*sent))
             } else if state.lacks_entries() {
                 let Some(encoder) = encoder.as_deref_mut() else { return };
-                match state.news(encoder) {
-                    Some((frames, news)) => self.transport.send(news).inspect(|sent| {
-                        state.cursor = frames.advance(state.cursor, *sent);
-                        if let Some(lag) = &state.lag {
-                            lag.advance(state.cursor.position, *sent);
-                        }
-                    }),
+                match state.news(encoder, self.encoding) {
+                    Some((frames, news, end)) => {
+                        let result =
+                            if news.is_empty() { Ok(0) } else { self.transport.send(news) };
+                        result.inspect(|sent| {
+                            state.cursor = frames.advance(state.cursor, *sent, end);
+                            if let Some(lag) = &state.lag {
+                                lag.advance(state.cursor.position, *sent);
+                            }
+                        })
+                    }
                     // It fell off the log's tail, which flow control is there to prevent.
                     None => Err(io::ErrorKind::NotFound.into()),
                 }
@@ -368,7 +406,7 @@ impl<T: Transport> Outbox<T> {
     /// has a part of; so it lets go of the log.
     fn evict_now(&self, state: &mut State) {
         state.phase = Phase::Closing;
-        state.is_evicted = true;
+        state.why = Some(LeaveReason::TooSlow);
         self.transport.evicted();
         state.deadline = Some(Instant::now() + self.bounds.close_timeout);
         state.queue.keep_torn();
@@ -426,14 +464,21 @@ impl State {
         }
     }
 
-    /// What is to be sent of the room's log next, and the frames that this is a part of; none if the
-    /// log does not have it any more.
-    fn news<'a>(&self, encoder: &'a mut Encoder) -> Option<(&'a Frames, &'a [u8])> {
-        let (log, cursor) = (self.log.as_ref()?, self.cursor);
-        let frames = encoder.frames(&log.ring, cursor.position.entry, self.torn.as_ref())?;
+    /// What is to be sent of the room's log next, up to which entry, and the frames that this is a part
+    /// of; none if the log does not have it any more.
+    fn news<'a>(
+        &self,
+        encoder: &'a mut Encoder,
+        encoding: Encoding,
+    ) -> Option<(&'a Frames, &'a [u8], u64)> {
+        let (log, entry) = (self.log.as_ref()?, self.cursor.position.entry);
+        let is_replay = entry < self.came;
+        let frames =
+            encoder.frames(log, entry, View { encoding, is_replay }, self.torn.as_ref())?;
         // What is in the queue goes as soon as no frame is torn.
-        let end = if self.queue.is_empty() { self.room_end() } else { cursor.position.entry + 1 };
-        Some((frames, frames.between(cursor, end)?))
+        let end = if self.queue.is_empty() { self.room_end() } else { entry + 1 };
+        let end = if is_replay { end.min(self.came) } else { end };
+        Some((frames, frames.between(self.cursor, end)?, end))
     }
 }
 

@@ -77,11 +77,12 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::tutorial;
 
     fn frames(lengths: &[usize]) -> (Vec<u8>, Vec<usize>) {
         let (mut bytes, mut ends) = (Vec::new(), Vec::new());
         for (n, len) in lengths.iter().enumerate() {
-            wire::says(&mut bytes, n as i64, &"z".repeat(*len));
+            tutorial::says(&mut bytes, n as i64, &"z".repeat(*len));
             ends.push(bytes.len());
         }
         (bytes, ends)

@@ -8,8 +8,8 @@ use crate::wire;
 /// An open outbox of a client of the room, whose socket takes `room` bytes.
 fn open(room: usize) -> (Arc<Outbox<Arc<Socket>>>, Arc<Socket>, Talk) {
     let (socket, talk) = (Arc::new(Socket::default()), Talk::new(1 << 20));
-    let outbox = Outbox::new(socket.clone(), RESPONSE.to_vec(), BOUNDS);
-    outbox.enter(&talk.log, talk.end());
+    let outbox = Outbox::new(socket.clone(), Encoding::Tutorial, RESPONSE.to_vec(), BOUNDS);
+    outbox.enter(&talk.log, talk.end(), talk.end().entry);
     socket.allow(RESPONSE.len());
     outbox.open();
     assert_eq!(std::mem::take(&mut *socket.taken.lock().unwrap()), RESPONSE);
@@ -25,8 +25,8 @@ fn flush(outbox: &Outbox<Arc<Socket>>) -> Next {
 fn what_is_said_before_the_response_goes_out_behind_it() {
     let (socket, mut talk) = (Arc::new(Socket::default()), Talk::new(1 << 20));
     socket.allow(10_000);
-    let outbox = Outbox::new(socket.clone(), RESPONSE.to_vec(), BOUNDS);
-    outbox.enter(&talk.log, talk.end());
+    let outbox = Outbox::new(socket.clone(), Encoding::Tutorial, RESPONSE.to_vec(), BOUNDS);
+    outbox.enter(&talk.log, talk.end(), talk.end().entry);
     assert_eq!(outbox.deliver(&talk.say(&[5, 6])), Sent::Taken);
     assert!(socket.taken().is_empty(), "nothing may come before the response");
     outbox.open();
@@ -171,8 +171,8 @@ fn one_who_is_gone_is_noticed_at_the_next_send() {
 #[test]
 fn one_who_falls_off_the_log_is_cut() {
     let (socket, mut talk) = (Arc::new(Socket::default()), Talk::new(8000));
-    let outbox = Outbox::new(socket.clone(), RESPONSE.to_vec(), BOUNDS);
-    outbox.enter(&talk.log, talk.end());
+    let outbox = Outbox::new(socket.clone(), Encoding::Tutorial, RESPONSE.to_vec(), BOUNDS);
+    outbox.enter(&talk.log, talk.end(), talk.end().entry);
     socket.allow(RESPONSE.len() + 5);
     outbox.open();
     for _ in 0..20 {

@@ -1,48 +1,60 @@
-//! The thread that owns the members of the room and their order.
+//! The thread that owns the members of some rooms and their order.
 //!
-//! The hub takes events in the order of its inbox, which is the one order that everybody sees. It
-//! gathers what they say in a batch, each message encoded once, appends it to the room's log, and
-//! sends it to every client as one buffer.
+//! A hub takes events in the order of its inbox, which is the one order that everybody in a room sees.
+//! It gathers what they say in a batch for each room, appends it to the room's log, encodes it once for
+//! each protocol in use, and sends it to every client as one buffer.
 
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::config::{BATCH_BYTES, INBOX};
-use crate::history::Log;
-use crate::metrics::{HubCounters, Metrics};
+use crate::history::chunk;
+use crate::metrics::{HubCounters, HubCounts};
 use crate::outbox::Transport;
 use crate::reasons::CloseReason;
-use crate::room::event::Event;
+use crate::room::event::{Event, Newcomer};
+use crate::room::info::{RoomId, RoomInfo};
 use crate::room::room::Room;
 
-/// The hub of one room.
+/// The hub of some rooms.
 #[derive(Debug)]
 pub struct Hub<T> {
-    room: Room<T>,
+    /// In the order of their ids.
+    rooms: Vec<Room<T>>,
+    /// Bytes of messages that wait to be sent.
+    pending: usize,
     tally: HubCounters,
     is_stopping: bool,
 }
 
 impl<T: Transport> Hub<T> {
-    /// An empty room with this log.
-    pub fn new(log: Arc<Log>) -> Self {
-        Hub { room: Room::new(log), tally: HubCounters::default(), is_stopping: false }
+    /// A hub without rooms. Each is there from the first who joins it.
+    pub fn new() -> Self {
+        Hub { rooms: Vec::new(), pending: 0, tally: HubCounters::default(), is_stopping: false }
     }
 
-    /// Serves the room until every sender of events is gone, and says what it counts.
-    pub fn run(mut self, inbox: &Receiver<Event<T>>, metrics: &Metrics) {
-        while let Ok(event) = inbox.recv() {
-            self.handle(event);
+    /// Serves the rooms until every sender of events is gone, and says what it counts.
+    pub fn run(mut self, inbox: &Receiver<Event<T>>, counts: &HubCounts) {
+        loop {
+            let next = match self.rooms.iter().filter_map(Room::due).min() {
+                Some(due) => inbox.recv_deadline(due),
+                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match next {
+                Ok(event) => self.handle(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
             // What has come meanwhile goes out together; nothing waits for company, and not for
             // those either who go on talking after they have left.
             let mut meanwhile = inbox.try_iter().take(INBOX);
-            while self.room.pending() < BATCH_BYTES {
+            while self.pending < BATCH_BYTES {
                 let Some(event) = meanwhile.next() else { break };
                 self.handle(event);
             }
             self.flush();
-            metrics.hub_counted(&mut self.tally);
+            counts.store(&mut self.tally);
         }
     }
 
@@ -52,29 +64,81 @@ impl<T: Transport> Hub<T> {
             Event::Join { outbox, .. } if self.is_stopping => {
                 outbox.close(&CloseReason::Stopping.frame());
             }
-            Event::Join { conn, id, outbox } => self.room.join(conn, id, outbox),
-            Event::Broadcast { conn, text, at, received, credit } => {
-                if self.room.say(conn, at, &text, credit) {
-                    self.tally.messages += 1;
-                    self.tally.heard.push(received);
+            Event::Join { room, conn, who, outbox, at } => {
+                let place = self.place_of(room);
+                let room = &mut self.rooms[place];
+                match who {
+                    Newcomer::Number(id) => room.join(conn, id, outbox, at),
+                    Newcomer::Person(hello) => {
+                        room.welcome(conn, &hello, outbox, at, &mut self.tally);
+                    }
                 }
             }
-            Event::Leave { conn, farewell } => {
-                self.room.leave(conn, farewell.as_deref(), &mut self.tally);
+            Event::Broadcast { room, conn, text, n, at, credit } => {
+                let Some(place) = self.find(room) else { return };
+                if self.rooms[place].say(conn, &text, n, at, credit, &mut self.tally) {
+                    self.pending += chunk::cost(text.len());
+                    self.tally.messages += 1;
+                    self.tally.heard.push(at.received);
+                }
+            }
+            Event::Rename { room, conn, name, at } => {
+                if let Some(place) = self.find(room) {
+                    self.rooms[place].rename(conn, &name, at);
+                }
+            }
+            Event::UseUp { room, conn, n } => {
+                if let Some(place) = self.find(room) {
+                    self.rooms[place].use_up(conn, n);
+                }
+            }
+            Event::Leave { room, conn, farewell } => {
+                if let Some(place) = self.find(room) {
+                    self.rooms[place].leave(conn, &farewell, &mut self.tally);
+                }
+            }
+            Event::Drop { room } => {
+                if let Some(place) = self.find(room) {
+                    self.rooms.remove(place);
+                }
             }
             Event::Question { done } => drop(done),
             Event::Shutdown { done } => {
                 self.is_stopping = true;
-                self.room.close(&CloseReason::Stopping.frame(), &mut self.tally);
+                for room in &mut self.rooms {
+                    room.close(&CloseReason::Stopping.frame(), &mut self.tally);
+                }
                 drop(done);
             }
         }
     }
 
-    /// Sends the batch to everybody.
+    /// Sends the batches to everybody.
     pub fn flush(&mut self) {
-        // One huge message must not hold its memory for good.
-        self.room.flush(2 * BATCH_BYTES, &mut self.tally);
+        for room in &mut self.rooms {
+            // One huge message must not hold its memory for good.
+            room.flush(2 * BATCH_BYTES, &mut self.tally);
+        }
+        self.pending = 0;
+    }
+
+    fn find(&self, id: RoomId) -> Option<usize> {
+        self.rooms.binary_search_by_key(&id, |room| room.info().id).ok()
+    }
+
+    /// Where this room is; it is made if it is not there yet.
+    fn place_of(&mut self, info: Arc<RoomInfo>) -> usize {
+        let found = self.rooms.binary_search_by_key(&info.id, |room| room.info().id);
+        found.unwrap_or_else(|place| {
+            self.rooms.insert(place, Room::new(info));
+            place
+        })
+    }
+}
+
+impl<T: Transport> Default for Hub<T> {
+    fn default() -> Self {
+        Hub::new()
     }
 }
 

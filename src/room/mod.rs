@@ -2,7 +2,17 @@
 
 pub mod batch;
 pub mod event;
+pub mod handle;
+pub mod hello;
 pub mod hub;
+pub mod identity;
+pub mod info;
+pub mod name;
+pub mod names;
+pub mod participants;
+pub mod presence;
 pub mod probe;
+pub mod resume;
 #[allow(clippy::module_inception, reason = "a room is what this folder is about")]
 pub mod room;
+pub mod rooms;

@@ -1,4 +1,4 @@
-//! Whether the hub lives. One that is busy is not stuck.
+//! Whether the hubs live. One that is busy is not stuck.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, TrySendError, bounded};
 
-use crate::metrics::Metrics;
+use crate::metrics::{HubCounts, Metrics};
 use crate::room::event::Event;
 
-/// Asks a hub whether it lives.
+/// Asks hubs whether they live.
 pub struct Probe<T> {
-    /// Its inbox.
-    pub inbox: Sender<Event<T>>,
-    /// What it counts.
+    /// Their inboxes.
+    pub inboxes: Vec<Sender<Event<T>>>,
+    /// What they count, in the same order.
     pub metrics: Arc<Metrics>,
 }
 
@@ -21,35 +21,45 @@ pub struct Probe<T> {
 const STEP: Duration = Duration::from_millis(20);
 
 impl<T> Probe<T> {
-    /// Whether the hub answers a question within `patience`, or sends batches meanwhile. The question
+    /// Whether each hub answers a question within `patience`, or sends batches meanwhile. The question
     /// does not wait in line for a place in the inbox: while that is full, the batches say how it is.
     pub fn is_alive(&self, patience: Duration) -> bool {
         let until = Instant::now() + patience;
-        let before = self.metrics.batches();
-        let (done, answered) = bounded(0);
-        let mut question = Some(Event::Question { done });
-        loop {
-            question = match question.map(|question| self.inbox.try_send(question)) {
-                None | Some(Ok(())) => None,
-                Some(Err(TrySendError::Full(question))) => Some(question),
-                Some(Err(TrySendError::Disconnected(_))) => return false,
-            };
-            // It is answered when the hub drops it.
-            let is_answered =
-                answered.recv_timeout(STEP) == Err::<Infallible, _>(RecvTimeoutError::Disconnected);
-            if is_answered || self.metrics.batches() != before {
-                return true;
-            }
-            if Instant::now() >= until {
-                return false;
-            }
+        let mut hubs = self.inboxes.iter().zip(self.metrics.hubs());
+        hubs.all(|(inbox, counts)| is_hub_alive(inbox, counts, until))
+    }
+
+    /// How many events wait.
+    pub fn queue_depth(&self) -> usize {
+        self.inboxes.iter().map(Sender::len).sum()
+    }
+}
+
+fn is_hub_alive<T>(inbox: &Sender<Event<T>>, counts: &HubCounts, until: Instant) -> bool {
+    let before = counts.batches();
+    let (done, answered) = bounded(0);
+    let mut question = Some(Event::Question { done });
+    loop {
+        question = match question.map(|question| inbox.try_send(question)) {
+            None | Some(Ok(())) => None,
+            Some(Err(TrySendError::Full(question))) => Some(question),
+            Some(Err(TrySendError::Disconnected(_))) => return false,
+        };
+        // It is answered when the hub drops it.
+        let is_answered =
+            answered.recv_timeout(STEP) == Err::<Infallible, _>(RecvTimeoutError::Disconnected);
+        if is_answered || counts.batches() != before {
+            return true;
+        }
+        if Instant::now() >= until {
+            return false;
         }
     }
 }
 
 impl<T> Clone for Probe<T> {
     fn clone(&self) -> Self {
-        Probe { inbox: self.inbox.clone(), metrics: self.metrics.clone() }
+        Probe { inboxes: self.inboxes.clone(), metrics: self.metrics.clone() }
     }
 }
 
@@ -65,7 +75,7 @@ mod tests {
 
     fn probe(events: usize) -> (Probe<()>, crossbeam_channel::Receiver<Event<()>>) {
         let (inbox, events) = bounded(events);
-        (Probe { inbox, metrics: Arc::new(Metrics::new()) }, events)
+        (Probe { inboxes: vec![inbox], metrics: Arc::new(Metrics::new(1)) }, events)
     }
 
     #[test]
@@ -94,7 +104,7 @@ mod tests {
             let mut batches = 0;
             while !asking.is_finished() {
                 batches += 1;
-                metrics.hub_counted(&mut HubCounters { batches, ..HubCounters::default() });
+                metrics.hubs()[0].store(&mut HubCounters { batches, ..HubCounters::default() });
                 thread::yield_now();
             }
             assert!(asking.join().expect("an answer"));

@@ -2,24 +2,42 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-use crate::history::Log;
-use crate::history::chunk::{Entry, Kind, Position};
+use crate::history::chunk::{Author, Entry, Kind, Position};
 use crate::history::flow::Credit;
 use crate::metrics::HubCounters;
 use crate::net::slots::ConnId;
-use crate::outbox::frames::{Cursor, Frames};
+use crate::outbox::encoding::{ENCODINGS, Encoding};
 use crate::outbox::{Outbox, Sent, Transport};
+use crate::reasons::CloseReason;
 use crate::room::batch::Batch;
+use crate::room::event::{Farewell, Moment};
+use crate::room::hello::Hello;
+use crate::room::info::RoomInfo;
+use crate::room::participants::{Key, Participants};
+use crate::room::presence::{News, Presence};
+use crate::room::resume::{self, Kept, Since};
+use crate::wire;
+use crate::wire::cursor::Cursor;
+use crate::wire::roomd1::{self, Code};
+use crate::wire::tag::{By, Tag};
 
 /// A room.
 #[derive(Debug)]
 pub struct Room<T> {
-    log: Arc<Log>,
+    info: Arc<RoomInfo>,
     /// In one piece of memory, since every batch goes to all of them.
     members: Vec<Member<T>>,
     /// Where in `members` each one is.
     places: HashMap<ConnId, usize>,
+    /// The members with a name, by what the room remembers of them.
+    present: HashMap<Key, ConnId>,
+    participants: Participants,
+    presence: Presence,
+    /// How many members hear the room by each protocol.
+    hearers: [usize; ENCODINGS],
     batch: Batch,
     /// The number of the last message.
     seq: u64,
@@ -30,90 +48,251 @@ pub struct Room<T> {
 #[derive(Debug)]
 struct Member<T> {
     outbox: Arc<Outbox<T>>,
-    id: i64,
     conn: ConnId,
     /// It hears the entries from this position on.
     since: Position,
+    /// The protocol by which it hears. None: it only publishes.
+    hears: Option<Encoding>,
+    who: Who,
+}
+
+/// How a member is known.
+#[derive(Debug)]
+enum Who {
+    /// By its client id alone.
+    Number(i64),
+    Person(Box<Person>),
+}
+
+#[derive(Debug)]
+struct Person {
+    key: Key,
+    tag: Tag,
+    num: i64,
+    name: Arc<str>,
 }
 
 impl<T: Transport> Room<T> {
-    /// An empty room with this log.
-    pub fn new(log: Arc<Log>) -> Self {
-        let (batch, members, places) = (Batch::default(), Vec::new(), HashMap::new());
-        Room { log, members, places, batch, seq: 0, now: 0 }
+    /// An empty room.
+    pub fn new(info: Arc<RoomInfo>) -> Self {
+        let batch = Batch::new(info.log.ring.end());
+        Room {
+            members: Vec::new(),
+            places: HashMap::new(),
+            present: HashMap::new(),
+            participants: Participants::default(),
+            presence: Presence::new(info.presence),
+            hearers: [0; ENCODINGS],
+            batch,
+            seq: info.log.ring.head(),
+            now: 0,
+            info,
+        }
     }
 
-    /// Bytes that wait to be sent.
-    pub fn pending(&self) -> usize {
-        self.batch.frames().bytes().len()
+    /// What others know of it.
+    pub fn info(&self) -> &RoomInfo {
+        &self.info
     }
 
-    /// A client comes. It hears every later entry.
-    pub fn join(&mut self, conn: ConnId, id: i64, outbox: Arc<Outbox<T>>) {
+    /// Bytes of tutorial frames that wait to be sent.
+    #[cfg(any(test, fuzzing))]
+    pub fn pending(&mut self) -> usize {
+        self.batch.encode(&self.info.log, Encoding::Tutorial);
+        self.batch.frames(Encoding::Tutorial).bytes().len()
+    }
+
+    /// When it has to be flushed although nothing happens.
+    pub fn due(&self) -> Option<Instant> {
+        self.presence.due()
+    }
+
+    /// A client of the tutorial's protocol comes. It hears every later entry.
+    pub fn join(&mut self, conn: ConnId, id: i64, outbox: Arc<Outbox<T>>, at: Moment) {
+        self.now = at.at;
+        let encoding = outbox.encoding();
+        self.add(conn, Who::Number(id), outbox, Some(encoding));
+        self.say_came(conn);
         let since = self.batch.end();
-        outbox.enter(&self.log, since);
-        self.places.insert(conn, self.members.len());
-        self.members.push(Member { outbox, id, conn, since });
-        self.log.flow.set_members(self.members.len());
+        self.enter(conn, since, since);
     }
 
-    /// A client says something. False if it is not here: one that was closed for being slow may go on
-    /// talking, but has left.
-    pub fn say(&mut self, conn: ConnId, at: u64, text: &str, credit: Credit) -> bool {
+    /// A client of `roomd.1` comes. It is told how things are, then given what it lacks of the history,
+    /// and hears every later entry. One that is here with the same identity is replaced.
+    pub fn welcome(
+        &mut self,
+        conn: ConnId,
+        hello: &Hello,
+        outbox: Arc<Outbox<T>>,
+        at: Moment,
+        tally: &mut HubCounters,
+    ) {
+        self.now = at.at;
+        let identity = &hello.identity;
+        let before = self.participants.find(identity).and_then(|key| self.present.remove(&key));
+        let before = before.and_then(|conn| self.replace(conn, tally));
+        let welcome = self.participants.come(identity, hello.name.as_deref(), at.received);
+        let (key, name) = (welcome.key, welcome.name);
+        let person = Person { key, tag: identity.tag, num: identity.num, name: name.clone() };
+        self.present.insert(key, conn);
+        let hears = hello.hear.then(|| outbox.encoding());
+        self.add(conn, Who::Person(Box::new(person)), outbox, hears);
+        match before {
+            None => self.say_came(conn),
+            Some(old) if old != name => self.say_renamed(conn),
+            Some(_) => {}
+        }
+        // What is in the batch is a part of the history by now.
+        self.batch.append(&self.info.log);
+        let (end, log) = (self.batch.end(), self.info.log.clone());
+        let resume = resume::resume(
+            &Kept { epoch: log.epoch, head: self.seq, first: log.ring.first(self.now), past: &[] },
+            Since::parse(hello.since.as_deref().filter(|_| hello.hear)),
+            if hello.hear { hello.history.into() } else { 0 },
+        );
+        if hello.hear {
+            tally.resumed(resume.result, resume.missed);
+        }
+        let count = self.members.len() as u64;
+        let mut list = Vec::new();
+        let who = (hello.who && self.presence.is_small()).then(|| {
+            self.list(&mut list);
+            String::from_utf8_lossy(&list)
+        });
+        let mut frames = Vec::new();
+        let answer = roomd1::Welcome {
+            room: self.info.name.as_str(),
+            title: self.info.title.as_deref(),
+            cursor: Cursor { epoch: log.epoch, seq: resume.start - 1 },
+            head: self.seq,
+            missed: resume.missed,
+            you: identity.tag,
+            name: &name,
+            n: welcome.n,
+            now: self.now,
+            max: self.info.max_message,
+            count,
+            who: who.as_deref(),
+        };
+        wire::text_of(&mut frames, |out| roomd1::hello(out, &answer));
+        if let Some(why) = welcome.rejected {
+            wire::text_of(&mut frames, |out| roomd1::err(out, Code::Name, None, why));
+        }
+        let Some(place) = self.places.get(&conn) else { return };
+        // If it is gone already, the next batch finds that out.
+        let _ = self.members[*place].outbox.send(&frames);
+        let start = log.ring.find(resume.start).filter(|_| resume.start <= self.seq);
+        self.enter(conn, start.unwrap_or(end), end);
+    }
+
+    /// A client says something, which it gave the number `n`, or 0. False if it is not heard: one that was
+    /// closed may go on talking, but has left; and what was heard is not repeated.
+    pub fn say(
+        &mut self,
+        conn: ConnId,
+        text: &str,
+        n: u64,
+        at: Moment,
+        credit: Credit,
+        tally: &mut HubCounters,
+    ) -> bool {
         let Some(place) = self.places.get(&conn) else { return false };
-        let author = self.members[*place].id;
-        (self.seq, self.now) = (self.seq + 1, at);
-        let kind = Kind::Message { seq: self.seq };
-        self.batch.push(Entry { kind, at, author, text }, Some(credit));
+        let member = &self.members[*place];
+        if let Who::Person(person) = &member.who {
+            if n > 0 && !self.participants.accept(person.key, n) {
+                tally.duplicates += 1;
+                member.acknowledge(n, None);
+                return false;
+            }
+        }
+        (self.seq, self.now) = (self.seq + 1, at.at);
+        let kind = Kind::Message { seq: self.seq, n };
+        self.batch.push(Entry { kind, at: at.at, author: member.author(), text }, Some(credit));
+        if n > 0 && member.hears.is_none() {
+            member.acknowledge(n, Some(self.seq));
+        }
         true
     }
 
-    /// A client goes. It hears what was said before, its own last words too, and then its `farewell`;
-    /// without one, its connection is cut.
-    pub fn leave(&mut self, conn: ConnId, farewell: Option<&[u8]>, tally: &mut HubCounters) {
+    /// A client used a number for what was no message.
+    pub fn use_up(&mut self, conn: ConnId, n: u64) {
+        if let Some(Who::Person(person)) = self.who(conn) {
+            self.participants.accept(person.key, n);
+        }
+    }
+
+    /// A client wants another name.
+    pub fn rename(&mut self, conn: ConnId, wish: &str, at: Moment) {
+        let Some(place) = self.places.get(&conn) else { return };
+        let member = &mut self.members[*place];
+        let Who::Person(person) = &mut member.who else { return };
+        match self.participants.rename(person.key, wish, at.received) {
+            Ok(name) if name == person.name => {}
+            Ok(name) => {
+                person.name = name;
+                self.now = at.at;
+                self.say_renamed(conn);
+            }
+            Err(why) => {
+                let mut frame = Vec::new();
+                wire::text_of(&mut frame, |out| roomd1::err(out, Code::Name, None, why));
+                let _ = member.outbox.send(&frame);
+            }
+        }
+    }
+
+    /// A client goes. It hears what was said before, its own last words too, and then its farewell.
+    pub fn leave(&mut self, conn: ConnId, farewell: &Farewell, tally: &mut HubCounters) {
         let Some(member) = self.remove(conn) else { return };
-        match farewell {
-            Some(frame) => {
-                self.batch.append(&self.log);
-                let frames = self.batch.frames();
-                if !frames.is_empty() && member.outbox.deliver(frames) == Sent::Taken {
-                    let (missed, missed_bytes) = member.missed(frames);
-                    tally.deliveries += frames.len() as u64 - missed;
-                    tally.bytes += frames.bytes().len() as u64 - missed_bytes;
-                }
-                member.outbox.close(frame);
+        match &farewell.frames {
+            Some(frames) => {
+                self.hear_out(&member, tally);
+                member.outbox.close(frames);
             }
             None => member.outbox.cut(),
         }
-        self.say_left(&member);
+        self.say_left(&member, farewell.is_lost);
     }
 
     /// Sends the batch to everybody.
     pub fn flush(&mut self, keep: usize, tally: &mut HubCounters) {
+        self.say_count();
         // Those who turn out to be gone make for another batch, and each goes only once.
-        while !self.batch.frames().is_empty() {
-            self.batch.append(&self.log);
-            let frames = self.batch.frames();
+        while !self.batch.is_empty() {
+            self.batch.append(&self.info.log);
             let mut gone = Vec::new();
+            for encoding in Encoding::ALL {
+                if self.hearers[encoding as usize] > 0 {
+                    self.batch.encode(&self.info.log, encoding);
+                }
+            }
             // Counted are the exceptions: nearly everybody stays and gets the whole batch.
+            let mut stayed = self.hearers.map(|hearers| hearers as u64);
             let (mut missed, mut missed_bytes) = (0, 0);
             for member in &self.members {
+                let Some(encoding) = member.hears else { continue };
+                let frames = self.batch.frames(encoding);
                 if member.outbox.deliver(frames) == Sent::Refused {
                     gone.push(member.conn);
+                    stayed[encoding as usize] -= 1;
                 } else if member.since > frames.start() {
-                    let (frames, bytes) = member.missed(frames);
-                    missed += frames;
+                    let (count, bytes) = frames.before(member.since.entry);
+                    missed += count;
                     missed_bytes += bytes;
                 }
             }
-            let stayed = (self.members.len() - gone.len()) as u64;
-            tally.deliveries += frames.len() as u64 * stayed - missed;
-            tally.bytes += frames.bytes().len() as u64 * stayed - missed_bytes;
+            for encoding in Encoding::ALL {
+                let (frames, stayed) = (self.batch.frames(encoding), stayed[encoding as usize]);
+                tally.deliveries += frames.count() as u64 * stayed;
+                tally.bytes += frames.bytes().len() as u64 * stayed;
+            }
+            tally.deliveries -= missed;
+            tally.bytes -= missed_bytes;
             tally.batches += 1;
             self.batch.restart(keep);
             for conn in gone {
                 if let Some(member) = self.remove(conn) {
-                    self.say_left(&member);
+                    self.say_left(&member, true);
                 }
             }
         }
@@ -126,8 +305,33 @@ impl<T: Transport> Room<T> {
         for member in std::mem::take(&mut self.members) {
             member.outbox.close(frame);
         }
-        self.log.flow.set_members(0);
-        self.log.flow.open();
+        self.hearers = [0; ENCODINGS];
+        self.count();
+        self.info.log.flow.open();
+    }
+
+    fn who(&self, conn: ConnId) -> Option<&Who> {
+        self.places.get(&conn).map(|place| &self.members[*place].who)
+    }
+
+    fn add(&mut self, conn: ConnId, who: Who, outbox: Arc<Outbox<T>>, hears: Option<Encoding>) {
+        self.places.insert(conn, self.members.len());
+        let since = self.batch.end();
+        self.members.push(Member { outbox, conn, since, hears, who });
+        if let Some(encoding) = hears {
+            self.hearers[encoding as usize] += 1;
+        }
+        self.count();
+    }
+
+    /// Lets a member that was added hear the log from `start` on; what is before `came` is history.
+    fn enter(&mut self, conn: ConnId, start: Position, came: Position) {
+        let Some(place) = self.places.get(&conn) else { return };
+        let member = &mut self.members[*place];
+        member.since = came;
+        if member.hears.is_some() {
+            member.outbox.enter(&self.info.log, start, came.entry);
+        }
     }
 
     fn remove(&mut self, conn: ConnId) -> Option<Member<T>> {
@@ -136,22 +340,128 @@ impl<T: Transport> Room<T> {
         if let Some(moved) = self.members.get(place) {
             self.places.insert(moved.conn, place);
         }
-        self.log.flow.set_members(self.members.len());
+        if let Some(encoding) = member.hears {
+            self.hearers[encoding as usize] -= 1;
+        }
+        if let Who::Person(person) = &member.who {
+            if self.present.get(&person.key) == Some(&conn) {
+                self.present.remove(&person.key);
+            }
+            self.participants.go(person.key, Instant::now());
+        }
+        self.count();
         Some(member)
     }
 
-    fn say_left(&mut self, member: &Member<T>) {
-        let entry = Entry { kind: Kind::Left, at: self.now, author: member.id, text: "" };
-        self.batch.push(entry, None);
+    /// Removes a member whose identity joins again; its name.
+    fn replace(&mut self, conn: ConnId, tally: &mut HubCounters) -> Option<Arc<str>> {
+        let member = self.remove(conn)?;
+        tally.fenced += 1;
+        self.hear_out(&member, tally);
+        member.outbox.close_for(CloseReason::Replaced);
+        match member.who {
+            Who::Person(person) => Some(person.name),
+            Who::Number(_) => None,
+        }
+    }
+
+    /// Sends a member that was removed what was said so far.
+    fn hear_out(&mut self, member: &Member<T>, tally: &mut HubCounters) {
+        self.batch.append(&self.info.log);
+        if let Some(encoding) = member.hears.filter(|_| !self.batch.is_empty()) {
+            self.batch.encode(&self.info.log, encoding);
+            let news = self.batch.frames(encoding);
+            if member.outbox.deliver(news) == Sent::Taken {
+                let (missed, missed_bytes) = news.before(member.since.entry);
+                tally.deliveries += news.count() as u64 - missed;
+                tally.bytes += news.bytes().len() as u64 - missed_bytes;
+            }
+        }
+    }
+
+    /// Says how many there are to whom it concerns.
+    fn count(&self) {
+        self.info.log.flow.set_members(self.hearers.iter().sum());
+        self.info.members.store(self.members.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Whether somebody hears who comes and goes.
+    fn has_witnesses(&self) -> bool {
+        self.hearers[Encoding::Roomd1 as usize] > 0
+    }
+
+    fn say_came(&mut self, conn: ConnId) {
+        let count = self.members.len() as u64;
+        if self.presence.came(count) == News::Name && self.has_witnesses() {
+            self.notice(conn, Kind::Joined { count });
+        }
+    }
+
+    fn say_renamed(&mut self, conn: ConnId) {
+        if self.has_witnesses() {
+            self.notice(conn, Kind::Renamed);
+        }
+    }
+
+    fn say_left(&mut self, member: &Member<T>, is_lost: bool) {
+        let count = self.members.len() as u64;
+        let news = self.presence.left(count);
+        let kind = Kind::Left { count, is_lost, is_told: news == News::Name };
+        self.batch.push(Entry { kind, at: self.now, author: member.author(), text: "" }, None);
+        if news == News::Members && self.has_witnesses() {
+            let mut list = Vec::new();
+            self.list(&mut list);
+            let text = &String::from_utf8_lossy(&list);
+            let (kind, author) = (Kind::Members { count }, Author::default());
+            self.batch.push(Entry { kind, at: self.now, author, text }, None);
+        }
+    }
+
+    /// Tells a large room how many its members are, if that has changed.
+    fn say_count(&mut self) {
+        if self.presence.due().is_some() && self.presence.tell(Instant::now()) {
+            let kind = Kind::Counted { count: self.members.len() as u64 };
+            if self.has_witnesses() {
+                let author = Author::default();
+                self.batch.push(Entry { kind, at: self.now, author, text: "" }, None);
+            }
+        }
+    }
+
+    /// Appends a notice of what this member did.
+    fn notice(&mut self, conn: ConnId, kind: Kind) {
+        if let Some(place) = self.places.get(&conn) {
+            let author = self.members[*place].author();
+            self.batch.push(Entry { kind, at: self.now, author, text: "" }, None);
+        }
+    }
+
+    /// Appends who is here, as JSON.
+    fn list(&self, out: &mut Vec<u8>) {
+        let members = self.members.iter().map(|member| (member.by(), member.author().name));
+        roomd1::members(out, members);
     }
 }
 
-impl<T> Member<T> {
-    /// How many of these frames, and bytes of them, were said before it came.
-    fn missed(&self, frames: &Frames) -> (u64, u64) {
-        let entries = self.since.entry.saturating_sub(frames.start().entry);
-        let news = frames.behind(Cursor { position: self.since, torn: 0 });
-        let bytes = frames.bytes().len() - news.map_or(frames.bytes().len(), <[u8]>::len);
-        (entries.min(frames.len() as u64), bytes as u64)
+impl<T: Transport> Member<T> {
+    fn author(&self) -> Author<'_> {
+        match &self.who {
+            Who::Number(id) => Author::number(*id),
+            Who::Person(person) => {
+                Author { num: person.num, tag: Some(person.tag), name: &person.name }
+            }
+        }
+    }
+
+    fn by(&self) -> By {
+        self.author().by()
+    }
+
+    /// Tells it that its message `n` was accepted, now as number `seq`, or before.
+    fn acknowledge(&self, n: u64, seq: Option<u64>) {
+        let mut frame = Vec::new();
+        wire::text_of(&mut frame, |out| roomd1::ack(out, n, seq));
+        // If it is gone already, the next batch finds that out.
+        let _ = self.outbox.send(&frame);
     }
 }

@@ -63,6 +63,7 @@ impl Server {
     /// As those of [`Server::bind`], or when a socket cannot be used.
     pub fn on(passed: Passed, mut config: Config) -> Result<Server, ServerError> {
         config.check().map_err(ServerError::Settings)?;
+        config.limits.declared_rooms = config.declared_rooms();
         let system = SystemLimits::raised();
         system.check().map_err(ServerError::System)?;
         let memory = system.cap_memory(&mut config.limits, host_memory::memory());

@@ -1,15 +1,20 @@
 //! Starts the threads, the ones that others rely on first.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::num::NonZero;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread;
 
 use crossbeam_channel::{Sender, bounded};
 
 use crate::client::permits::Permits;
 use crate::client::session::{Context, Session};
 use crate::client::socket::Socket;
-use crate::config::budget::Capacity;
-use crate::config::{ADMIN_PLACES, AdminListen, INBOX};
+use crate::config::budget::{Budget, Capacity};
+use crate::config::{ADMIN_PLACES, AdminListen, Config, HUBS, INBOX};
+use crate::excerpt::excerpt;
 use crate::history::Log;
 use crate::http::admin::Admin;
 use crate::http::origin::OriginPolicy;
@@ -22,34 +27,46 @@ use crate::net::rates::Rates;
 use crate::net::slots::Slots;
 use crate::net::threads::{Quota, Threads};
 use crate::outbox::flusher::{Flusher, Wake};
+use crate::room::event::{Event, Moment};
+use crate::room::handle::RoomHandle;
 use crate::room::hub::Hub;
+use crate::room::identity::{self, Secret};
+use crate::room::info::RoomInfo;
+use crate::room::name::RoomName;
 use crate::room::probe::Probe;
+use crate::room::rooms::{Rooms, Settings};
 use crate::server::acceptor::Acceptor;
 use crate::server::stop::Running;
 use crate::server::systemd::ServiceManager;
 use crate::server::thread::{ServerThread, cannot_start};
 use crate::server::{Server, ServerError, StopReason, watchdog};
+use crate::wire::cursor::Epoch;
 
 /// Starts a server that listens.
 pub fn start(server: Server) -> Result<Running, ServerError> {
     let Server { room, admin: admin_socket, config, budget, system, manager, stop: (stop, _) } =
         server;
-    let limits = config.limits;
+    let limits = config.limits.clone();
     let (capacity, buffers) = (budget.capacity, budget.buffers);
     let bound = system.bound_of(&budget, &limits);
     if let Some(wanted) = limits.max_clients.filter(|wanted| *wanted > capacity.clients) {
         log::warn!("only {} clients of --max-clients {wanted} fit {bound}", capacity.clients);
     }
-    let metrics = Arc::new(Metrics::new());
+    let hubs = thread::available_parallelism().map_or(1, NonZero::get).min(HUBS);
+    let metrics = Arc::new(Metrics::new(hubs));
     let (flusher, flush) =
         Flusher::new(metrics.clone()).map_err(|error| cannot_start("flusher", &error))?;
     let flusher_thread = ServerThread::spawn("flusher", &stop, flush)?;
-    let waker = flusher.waker().clone();
-    let log = Arc::new(Log::new(budget.log, move || waker.wake()));
-    flusher.watch_room(&log);
-    let (inbox, events) = bounded(INBOX);
-    let (hub, counts) = (Hub::new(log.clone()), metrics.clone());
-    let hub_thread = ServerThread::spawn("hub", &stop, move || hub.run(&events, &counts))?;
+    let mut inboxes = Vec::new();
+    let mut hub_threads = Vec::new();
+    for n in 0..hubs {
+        let (inbox, events) = bounded(INBOX);
+        let counts = metrics.clone();
+        let run = move || Hub::new().run(&events, &counts.hubs()[n]);
+        hub_threads.push(ServerThread::spawn("hub", &stop, run)?);
+        inboxes.push(inbox);
+    }
+    let rooms = make_rooms(&config, &budget, &flusher, inboxes.clone())?;
     let (overload, refuse) =
         Overload::new(metrics.clone()).map_err(|error| cannot_start("overload", &error))?;
     let overload_thread = ServerThread::spawn("overload", &stop, refuse)?;
@@ -58,13 +75,12 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
     let context = Arc::new(Context {
         limits: limits.clone(),
         echo: config.echo,
-        inbox: inbox.clone(),
-        log: log.clone(),
+        secret: Secret::random().map_err(|error| cannot_start("secret", &error))?,
         flusher,
         piece: buffers.piece(),
         permits: Permits::new(budget.slots),
     });
-    let probe = Probe { inbox: inbox.clone(), metrics: metrics.clone() };
+    let probe = Probe { inboxes: inboxes.clone(), metrics: metrics.clone() };
     let admin = Arc::new(Admin { hub: probe.clone() });
     let policy = OriginPolicy::new(&config.allow_origin, &config.allow_host);
     let page = Page::new(limits.max_message);
@@ -73,7 +89,13 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
     let router = Router {
         limits: limits.clone(),
         metrics: metrics.clone(),
-        chat: Some(Chat { policy, page, address, rates: Rates::new(limits.rate) }),
+        chat: Some(Chat {
+            policy,
+            page,
+            address,
+            rooms: rooms.clone(),
+            rates: Rates::new(limits.rate),
+        }),
         admin: is_admin_here.then(|| admin.clone()),
     };
     let requests = request_threads(router, context, &quota);
@@ -115,12 +137,12 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
     };
     drop(probe);
     // The watchdog has a sender of the hub's inbox, so it ends first.
-    let threads = watchdog.into_iter().chain([hub_thread, flusher_thread, overload_thread]);
+    let threads = watchdog.into_iter().chain(hub_threads).chain([flusher_thread, overload_thread]);
     Ok(Running {
         room: room_acceptor,
         admin: admin_acceptor,
-        inbox,
-        log,
+        inboxes,
+        rooms,
         metrics,
         manager,
         stop_watchdog,
@@ -128,6 +150,59 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
         all_ended,
         stop_timeout: limits.stop_timeout,
     })
+}
+
+/// The rooms of the server, spread over its hubs.
+fn make_rooms(
+    config: &Config,
+    budget: &Budget,
+    flusher: &Flusher<Socket>,
+    inboxes: Vec<Sender<Event<Socket>>>,
+) -> Result<Arc<Rooms<Socket>>, ServerError> {
+    let mut declared = BTreeMap::new();
+    for (name, title) in &config.rooms {
+        let name = RoomName::parse(name).ok_or_else(|| ServerError::Settings(no_name(name)))?;
+        declared.insert(name, title.clone());
+    }
+    let settings = Settings { most: budget.rooms, is_open: config.rooms_open, declared };
+    let (log, other_log) = (budget.log, budget.other_log);
+    let always: Vec<RoomName> = settings.declared.keys().cloned().collect();
+    let (max_message, presence) = (config.limits.max_message, config.limits.presence);
+    let flusher = flusher.clone();
+    Ok(Rooms::new(settings, move |id, name, title| {
+        let bounds = if name.is_lobby() || always.contains(name) { log } else { other_log };
+        let waker = flusher.waker().clone();
+        let log = Arc::new(Log::new(epoch(), bounds, move || waker.wake()));
+        flusher.watch_room(&log);
+        let info = RoomInfo {
+            id,
+            name: name.clone(),
+            title: title.map(Into::into),
+            log,
+            max_message,
+            presence,
+            members: AtomicU64::new(0),
+        };
+        let inbox = inboxes[id as usize % inboxes.len()].clone();
+        RoomHandle { info: Arc::new(info), inbox }
+    }))
+}
+
+fn no_name(name: &str) -> String {
+    format!(
+        "--room {}: a room's name has up to 64 of a-z, 0-9, - and _, begins with a letter or a digit, and \
+         is none of ws, echo, invite, healthz, metrics and assets",
+        excerpt(name)
+    )
+}
+
+/// A new name for a log. Without random bytes, one of the time.
+fn epoch() -> Epoch {
+    let mut bits = [0; 8];
+    match identity::random(&mut bits) {
+        Ok(()) => Epoch::from_random(u64::from_ne_bytes(bits)),
+        Err(_) => Epoch::from_random(Moment::now().at),
+    }
 }
 
 /// The threads that read the requests of the room's address, and those of its clients.

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use crate::client::session::Inbox;
-use crate::history::Log;
+use crate::client::socket::Socket;
 use crate::metrics::Metrics;
 use crate::room::event::Event;
+use crate::room::rooms::Rooms;
 use crate::server::ServerError;
 use crate::server::acceptor::Acceptor;
 use crate::server::systemd::ServiceManager;
@@ -25,8 +25,8 @@ const LAST_STEP: Duration = Duration::from_millis(1500);
 pub struct Running {
     pub room: Acceptor,
     pub admin: Option<Acceptor>,
-    pub inbox: Inbox,
-    pub log: Arc<Log>,
+    pub inboxes: Vec<Sender<Event<Socket>>>,
+    pub rooms: Arc<Rooms<Socket>>,
     pub metrics: Arc<Metrics>,
     pub manager: Option<Arc<ServiceManager>>,
     /// Dropping it ends the watchdog.
@@ -55,14 +55,19 @@ impl Running {
         if let Some(manager) = &self.manager {
             manager.stopping(status);
         }
-        // The hub gets to this behind all messages so far, which still go out.
-        let (done, room_is_told) = bounded(0);
-        let _ = self.inbox.send_timeout(Event::Shutdown { done }, STEP);
-        drop(self.inbox);
-        let _ = room_is_told.recv_timeout(STEP);
-        // The hub has done so, unless it hangs.
-        self.log.flow.open();
-        drop(self.log);
+        // The hubs get to this behind all messages so far, which still go out.
+        let (done, rooms_are_told) = bounded(0);
+        let deadline = Instant::now() + STEP;
+        for inbox in self.inboxes {
+            let _ = inbox.send_deadline(Event::Shutdown { done: done.clone() }, deadline);
+        }
+        drop(done);
+        let _ = rooms_are_told.recv_deadline(deadline + STEP);
+        // The hubs have done so, unless they hang.
+        for room in self.rooms.all() {
+            room.info.log.flow.open();
+        }
+        drop(self.rooms);
         slots.stop();
         if slots.wait_until_empty(self.stop_timeout) > 0 {
             slots.cut();

@@ -64,7 +64,7 @@ mod tests {
         let (control, commands) = control::pair().expect("sockets");
         let prober = control.prober();
         let (inbox, events) = bounded::<Event<()>>(1);
-        let hub = Probe { inbox, metrics: Arc::new(Metrics::new()) };
+        let hub = Probe { inboxes: vec![inbox], metrics: Arc::new(Metrics::new(1)) };
         let accepts = |patience| {
             thread::scope(|scope| {
                 // A server that is full closes a probe.
@@ -88,7 +88,7 @@ mod tests {
         notices.set_nonblocking(true).expect("no waiting");
         let (control, _commands) = control::pair().expect("sockets");
         let (inbox, _events) = bounded::<Event<()>>(1);
-        let hub = Probe { inbox, metrics: Arc::new(Metrics::new()) };
+        let hub = Probe { inboxes: vec![inbox], metrics: Arc::new(Metrics::new(1)) };
         let (stop, stopped) = bounded(0);
         drop(stop);
         // With this interval it would never come back.

@@ -3,6 +3,12 @@
 //! Pure functions only. Reading frames is tungstenite's work; writing them is done here, because
 //! the hub wants many whole frames in one buffer and each of them encoded once.
 
+pub mod cursor;
+pub mod json;
+pub mod roomd1;
+pub mod tag;
+pub mod tutorial;
+
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::reasons::CloseReason;
@@ -18,21 +24,6 @@ const TEXT: u8 = 0x1;
 const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 
-/// Appends the frame by which everybody in the room hears `text` from client `id`.
-pub fn says(out: &mut Vec<u8>, id: i64, text: &str) {
-    text_frame(out, &format!("Client #{id} says: "), text);
-}
-
-/// Appends the frame by which everybody in the room hears that client `id` is gone.
-pub fn left(out: &mut Vec<u8>, id: i64) {
-    text_frame(out, &format!("Client #{id} left the chat"), "");
-}
-
-/// Appends the frame that answers `text` on the echo endpoint.
-pub fn echo(out: &mut Vec<u8>, text: &str) {
-    text_frame(out, "Message text was: ", text);
-}
-
 /// Appends a frame with `text` as it is.
 pub fn text(out: &mut Vec<u8>, text: &str) {
     text_frame(out, "", text);
@@ -42,6 +33,32 @@ pub fn text(out: &mut Vec<u8>, text: &str) {
 pub fn binary(out: &mut Vec<u8>, data: &[u8]) {
     header(out, BINARY, data.len());
     out.extend_from_slice(data);
+}
+
+/// Appends a frame with the text that `write` appends, which is UTF-8; nothing if that is nothing.
+pub fn text_of(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    // Most texts need a header of two or four bytes; a longer one is moved once.
+    out.extend_from_slice(&[0; SHORT_HEADER]);
+    write(out);
+    let text = start + SHORT_HEADER;
+    let len = out.len() - text;
+    if len == 0 {
+        return out.truncate(start);
+    }
+    if len < 126 {
+        out.copy_within(text.., start + 2);
+        out.truncate(start + 2 + len);
+        out[start + 1] = len as u8;
+    } else if let Ok(len) = u16::try_from(len) {
+        out[start + 1] = 126;
+        out[start + 2..text].copy_from_slice(&len.to_be_bytes());
+    } else {
+        out.splice(text..text, [0; HEADER_MAX - SHORT_HEADER]);
+        out[start + 1] = 127;
+        out[start + 2..start + HEADER_MAX].copy_from_slice(&(len as u64).to_be_bytes());
+    }
+    out[start] = FINAL | TEXT;
 }
 
 fn text_frame(out: &mut Vec<u8>, prefix: &str, text: &str) {
@@ -64,6 +81,9 @@ pub fn close(code: CloseCode, reason: &str) -> Vec<u8> {
     out.extend_from_slice(reason.as_bytes());
     out
 }
+
+/// The length of the header of a frame of 126 to 65,535 bytes.
+const SHORT_HEADER: usize = 4;
 
 /// Appends the header of an unmasked, unfragmented frame.
 fn header(out: &mut Vec<u8>, opcode: u8, len: usize) {
@@ -119,6 +139,7 @@ impl CloseReason {
 
 #[cfg(test)]
 mod tests {
+    use super::tutorial::{echo, left, says};
     use super::*;
     use crate::config::FRAMING;
     use std::io::Cursor;
@@ -160,6 +181,18 @@ mod tests {
             let mut out = Vec::new();
             echo(&mut out, &text);
             assert_eq!(read(out), [Message::text(format!("Message text was: {text}"))]);
+        }
+    }
+
+    #[test]
+    fn a_frame_of_a_text_that_is_written_in_place() {
+        for len in [0, 1, 125, 126, 65_535, 65_536, 70_000] {
+            let text = "é".repeat(len / 2) + &"x".repeat(len % 2);
+            let mut out = vec![7; 3];
+            text_of(&mut out, |out| out.extend_from_slice(text.as_bytes()));
+            let expected: &[Message] = if len == 0 { &[] } else { &[Message::text(text)] };
+            assert_eq!(read(out.split_off(3)), expected, "{len}");
+            assert_eq!(out, [7; 3]);
         }
     }
 

@@ -191,7 +191,7 @@ fn options_is_for_the_server_and_its_page() {
         ("/echo", 405, Some("GET, HEAD")),
         ("/ws", 405, Some("GET")),
         ("/ws/1", 405, Some("GET")),
-        ("/nothing", 404, None),
+        ("/no.room", 404, None),
     ] {
         let response = server.ask(get(target, "").replacen("GET", "OPTIONS", 1));
         response.refuses(status, "");

@@ -42,7 +42,7 @@ struct Heard {
 fn listen(sent: &[u8], echo: Echo, piece: &mut dyn FnMut() -> usize) -> Heard {
     let limits = Limits { max_message: MAX_MESSAGE, rate: 0, ..Limits::default() };
     let line = Line::new(sent, piece);
-    let mut client = Client::new(line, &limits);
+    let mut client = Client::new(line, &limits, limits.max_message);
     let mut messages = Vec::new();
     let end = client.read_all(|line, message| {
         let result = line.answer(|out| answer_echo(echo, &message, out));

@@ -10,7 +10,7 @@ fn messages_pings_and_pongs_are_counted() {
     for opcode in [0x81, 0x89, 0x8a] {
         let sent = [opcode, 0x80, 0, 0, 0, 0].repeat(102);
         let mut all = || usize::MAX;
-        let mut client = Client::new(Line::new(&sent, &mut all), &limits);
+        let mut client = Client::new(Line::new(&sent, &mut all), &limits, limits.max_message);
         let end = client.read_all(|_, _| Ok(()));
         assert!(matches!(end, End::Lost(_)), "{end}");
         // One second for the first that is not of the burst, two for the next, and so on.

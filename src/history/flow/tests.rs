@@ -1,6 +1,7 @@
 use std::thread;
 
 use super::*;
+use crate::wire::cursor::Epoch;
 
 const LONGEST: usize = 64 * 1024;
 const SIZE: usize = 1 << 20;
@@ -15,7 +16,7 @@ struct Room {
 
 impl Room {
     fn new(members: usize) -> Self {
-        let log = Arc::new(Log::new(LogBounds::new(SIZE, LONGEST), || {}));
+        let log = Arc::new(Log::new(Epoch::from_random(1), LogBounds::new(SIZE, LONGEST), || {}));
         log.flow.set_members(members);
         Room { start: log.flow.started, log, end: 0, now: Duration::ZERO }
     }

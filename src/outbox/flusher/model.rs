@@ -14,12 +14,14 @@ use shuttle::thread;
 
 use super::*;
 use crate::config::budget::LogBounds;
-use crate::history::chunk::{self, Chunk, Entry, Kind, Position};
+use crate::history::chunk::{self, Author, Chunk, Entry, Kind, Position};
 use crate::history::flow::{Credit, Turn};
+use crate::outbox::encoding::{Encoding, View};
 use crate::outbox::frames::Frames;
 use crate::outbox::{Bounds, Sent};
 use crate::reasons::CloseReason;
-use crate::wire;
+use crate::wire::cursor::Epoch;
+use crate::wire::{self, tutorial};
 
 /// What all threads of one run share: the socket and what the flusher sleeps in. One lock, since
 /// shuttle looks at what happens between two of its locks anyway.
@@ -180,12 +182,13 @@ impl Room {
     fn say(&mut self, client: &Client, len: usize, credit: Option<Credit>) -> Sent {
         self.said += 1;
         let (mut entries, mut frames) = (Chunk::new(self.end), Frames::default());
-        frames.restart(self.end, 0);
         let text = "m".repeat(len);
-        let kind = Kind::Message { seq: self.said as u64 };
-        let entry = Entry { kind, at: 1, author: self.said as i64, text: &text };
+        let kind = Kind::Message { seq: self.said as u64, n: 0 };
+        let entry = Entry { kind, at: 1, author: Author::number(self.said as i64), text: &text };
         entries.push(entry);
-        frames.push(&entry, entries.end());
+        frames.restart(self.end, 0);
+        let view = View { encoding: Encoding::Tutorial, is_replay: false };
+        frames.extend(&entries, &self.log, view);
         self.log.append(&entries, 0, credit, Instant::now());
         self.end = entries.end();
         client.deliver(&frames)
@@ -195,13 +198,13 @@ impl Room {
 /// The frame of the message with this number.
 fn message(n: usize, len: usize) -> Vec<u8> {
     let mut frame = Vec::new();
-    wire::says(&mut frame, n as i64, &"m".repeat(len));
+    tutorial::says(&mut frame, n as i64, &"m".repeat(len));
     frame
 }
 
 fn answer(n: usize) -> Vec<u8> {
     let mut frame = Vec::new();
-    wire::echo(&mut frame, &format!("{n}"));
+    tutorial::echo(&mut frame, &format!("{n}"));
     frame
 }
 
@@ -216,19 +219,19 @@ fn run_client(
     let world = Arc::new(World::default());
     let (flusher, orders) = Flusher::woken_by(Arc::new(Alarm(world.clone())));
     let bed = Bed(world.clone());
-    let flusher_thread = thread::spawn(move || run(&orders, &bed, &Metrics::new()));
+    let flusher_thread = thread::spawn(move || run(&orders, &bed, &Metrics::new(1)));
     let waker = Arc::downgrade(flusher.waker());
     let wake = move || {
         if let Some(waker) = waker.upgrade() {
             waker.wake();
         }
     };
-    let log = Arc::new(Log::new(LogBounds::new(size, 10), wake));
+    let log = Arc::new(Log::new(Epoch::from_random(1), LogBounds::new(size, 10), wake));
     log.flow.set_members(4);
     flusher.watch_room(&log);
     let socket = Arc::new(Socket { world: world.clone(), flusher });
-    let outbox = Outbox::new(socket, RESPONSE.to_vec(), bounds);
-    outbox.enter(&log, Position::default());
+    let outbox = Outbox::new(socket, Encoding::Tutorial, RESPONSE.to_vec(), bounds);
+    outbox.enter(&log, Position::default(), 0);
     let peer_world = world.clone();
     let peer = thread::spawn(move || {
         for bytes in room {

@@ -1,21 +1,24 @@
 //! Event sequences against what a room is: whatever happens, everybody has the same order.
 
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-
-use tungstenite::Utf8Bytes;
 
 use super::*;
 use crate::config::budget::LogBounds;
+use crate::history::Log;
 use crate::history::chunk;
 use crate::net::slots::ConnId;
 use crate::outbox::Outbox;
+use crate::outbox::encoding::Encoding;
 #[cfg(test)]
 use crate::outbox::frames::Encoder;
 use crate::outbox::fuzz_target::{BOUNDS, RESPONSE, Socket};
+use crate::room::event::{Farewell, Moment};
+use crate::room::name::RoomName;
 use crate::testing::Choices;
 use crate::wire;
+use crate::wire::cursor::Epoch;
 
 /// A client whose socket takes everything, or breaks rather than take more than some bytes.
 #[derive(Clone, Debug)]
@@ -49,7 +52,7 @@ impl Guest {
     }
 
     fn over(socket: Arc<Socket>) -> Self {
-        let outbox = Outbox::new(socket.clone(), RESPONSE.to_vec(), BOUNDS);
+        let outbox = Outbox::new(socket.clone(), Encoding::Tutorial, RESPONSE.to_vec(), BOUNDS);
         outbox.open();
         Guest { outbox, socket }
     }
@@ -74,24 +77,62 @@ impl Guest {
     }
 }
 
-/// A log in which nobody waits.
-pub fn log() -> Arc<Log> {
-    Arc::new(Log::new(LogBounds::new(1 << 20, 1000), || {}))
+/// When everything happens.
+pub fn moment() -> Moment {
+    Moment { at: 1, received: Instant::now() }
 }
 
-pub fn join(conn: ConnId, id: i64, guest: &Guest) -> Event<Arc<Socket>> {
-    Event::Join { conn, id, outbox: guest.outbox.clone() }
+/// A room in which nobody waits.
+pub fn room() -> Arc<RoomInfo> {
+    room_within(LogBounds::new(1 << 20, 1000))
 }
 
-pub fn say(log: &Arc<Log>, conn: ConnId, text: &str) -> Event<Arc<Socket>> {
+/// A room with a log within these bounds.
+pub fn room_within(bounds: LogBounds) -> Arc<RoomInfo> {
+    room_like(1, RoomName::lobby(), None, bounds)
+}
+
+/// A room with this name and title.
+#[cfg(test)]
+pub fn room_named(id: RoomId, name: RoomName, title: Option<&str>) -> Arc<RoomInfo> {
+    room_like(id, name, title, LogBounds::new(1 << 20, 1000))
+}
+
+/// Puts a message into the log of a room.
+#[cfg(test)]
+pub fn note(room: &RoomInfo) {
+    let mut entries = chunk::Chunk::new(room.log.ring.end());
+    let (kind, author) = (chunk::Kind::Message { seq: 1, n: 0 }, chunk::Author::number(1));
+    entries.push(chunk::Entry { kind, at: 1, author, text: "x" });
+    room.log.append(&entries, 0, None, Instant::now());
+}
+
+fn room_like(id: RoomId, name: RoomName, title: Option<&str>, bounds: LogBounds) -> Arc<RoomInfo> {
+    Arc::new(RoomInfo {
+        id,
+        name,
+        title: title.map(Into::into),
+        log: Arc::new(Log::new(Epoch::from_random(1), bounds, || {})),
+        max_message: 1000,
+        presence: 4,
+        members: AtomicU64::new(0),
+    })
+}
+
+pub fn join(room: &Arc<RoomInfo>, conn: ConnId, id: i64, guest: &Guest) -> Event<Arc<Socket>> {
+    let (room, outbox) = (room.clone(), guest.outbox.clone());
+    Event::Join { room, conn, who: Newcomer::Number(id), outbox, at: moment() }
+}
+
+pub fn say(room: &RoomInfo, conn: ConnId, text: &str) -> Event<Arc<Socket>> {
     let turn = &mut Default::default();
-    let credit = log.credit(chunk::cost(text.len()), turn, || true).expect("credit");
-    let (text, received) = (Utf8Bytes::from(text), Instant::now());
-    Event::Broadcast { conn, text, at: 1, received, credit }
+    let credit = room.log.credit(chunk::cost(text.len()), turn, || true).expect("credit");
+    Event::Broadcast { room: room.id, conn, text: text.into(), n: 0, at: moment(), credit }
 }
 
 pub fn go(conn: ConnId, farewell: Option<&[u8]>) -> Event<Arc<Socket>> {
-    Event::Leave { conn, farewell: farewell.map(<[u8]>::to_vec) }
+    let farewell = Farewell { frames: farewell.map(<[u8]>::to_vec), is_lost: false };
+    Event::Leave { room: 1, conn, farewell }
 }
 
 /// One client of a run.
@@ -112,21 +153,21 @@ struct Visitor {
 /// Gives how many messages were said, and how many guests joined.
 pub fn run(bytes: &[u8]) -> (usize, usize) {
     let mut choices = Choices::new(bytes);
-    let (log, witness) = (log(), Guest::new());
-    let mut hub = Hub::new(log.clone());
-    hub.handle(join(0, 0, &witness));
+    let (room, witness) = (room(), Guest::new());
+    let mut hub = Hub::new();
+    hub.handle(join(&room, 0, 0, &witness));
     let mut visitors: Vec<Visitor> = Vec::new();
     let (mut said, mut stopped, mut end) = (0, false, 0);
     while !choices.are_over() {
         // A stop is the last thing that is said.
-        let at = if stopped { end } else { witness.taken() + hub.room.pending() };
+        let at = if stopped { end } else { witness.taken() + hub.rooms[0].pending() };
         match choices.roll(11) {
             0 | 1 => {
                 let has_bound = choices.roll(4) == 0;
                 let guest =
                     if has_bound { Guest::with_room(choices.roll(3000)) } else { Guest::new() };
                 let id = visitors.len() as i64 + 1;
-                hub.handle(join(id as ConnId, id, &guest));
+                hub.handle(join(&room, id as ConnId, id, &guest));
                 visitors.push(Visitor { id, guest, has_bound, joined_at: at, left_at: None });
             }
             2 => {
@@ -147,7 +188,7 @@ pub fn run(bytes: &[u8]) -> (usize, usize) {
             _ => {
                 let conn = choices.roll(visitors.len().max(1)) + 1;
                 said += 1;
-                hub.handle(say(&log, conn as ConnId, &"m".repeat(choices.roll(200))));
+                hub.handle(say(&room, conn as ConnId, &"m".repeat(choices.roll(200))));
             }
         }
     }
@@ -155,7 +196,7 @@ pub fn run(bytes: &[u8]) -> (usize, usize) {
     let order = told(&witness);
     check(&order, &visitors, stopped);
     check_counts(&hub.tally, visitors.iter().map(|visitor| &visitor.guest).chain([&witness]));
-    assert_eq!(log.flow.in_flight(), 0, "credit is lost");
+    assert_eq!(room.log.flow.in_flight(), 0, "credit is lost");
     (said, visitors.len())
 }
 

@@ -1,9 +1,10 @@
-use super::fuzz_target::{self, Guest, go, join, log, say};
+use super::fuzz_target::{self, Guest, go, join, room, room_within, say};
 use super::*;
 use crate::config::budget::LogBounds;
+use crate::metrics::Metrics;
 use crate::net::slots::ConnId;
 use crate::testing::Rng;
-use crate::wire;
+use crate::wire::tutorial;
 
 /// A close frame.
 const BYE: &[u8] = &[0x88, 2, 3, 232];
@@ -13,8 +14,8 @@ fn frames(lines: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
     for line in lines {
         match (line.strip_suffix(" left"), line.split_once(": ")) {
-            (Some(id), _) => wire::left(&mut out, id.parse().unwrap()),
-            (_, Some((id, text))) => wire::says(&mut out, id.parse().unwrap(), text),
+            (Some(id), _) => tutorial::left(&mut out, id.parse().unwrap()),
+            (_, Some((id, text))) => tutorial::says(&mut out, id.parse().unwrap(), text),
             _ => panic!("{line}"),
         }
     }
@@ -23,9 +24,11 @@ fn frames(lines: &[&str]) -> Vec<u8> {
 
 #[test]
 fn everybody_hears_what_is_said_the_sender_too() {
-    let (log, a, b) = (log(), Guest::new(), Guest::new());
-    let mut hub = Hub::new(log.clone());
-    for event in [join(1, 7, &a), join(2, 8, &b), say(&log, 1, "hello"), say(&log, 2, "")] {
+    let (room, a, b) = (room(), Guest::new(), Guest::new());
+    let mut hub = Hub::new();
+    for event in
+        [join(&room, 1, 7, &a), join(&room, 2, 8, &b), say(&room, 1, "hello"), say(&room, 2, "")]
+    {
         hub.handle(event);
     }
     assert!(a.got().is_empty(), "a batch goes out with the flush");
@@ -36,9 +39,14 @@ fn everybody_hears_what_is_said_the_sender_too() {
 
 #[test]
 fn who_joins_within_a_batch_hears_the_rest_of_it() {
-    let (log, a, b) = (log(), Guest::new(), Guest::new());
-    let mut hub = Hub::new(log.clone());
-    for event in [join(1, 1, &a), say(&log, 1, "before"), join(2, 2, &b), say(&log, 1, "after")] {
+    let (room, a, b) = (room(), Guest::new(), Guest::new());
+    let mut hub = Hub::new();
+    for event in [
+        join(&room, 1, 1, &a),
+        say(&room, 1, "before"),
+        join(&room, 2, 2, &b),
+        say(&room, 1, "after"),
+    ] {
         hub.handle(event);
     }
     hub.flush();
@@ -47,11 +55,15 @@ fn who_joins_within_a_batch_hears_the_rest_of_it() {
 
 #[test]
 fn who_leaves_hears_its_own_last_words_and_then_the_farewell() {
-    let (log, a, b) = (log(), Guest::new(), Guest::new());
-    let mut hub = Hub::new(log.clone());
-    for event in
-        [join(1, 1, &a), join(2, 2, &b), say(&log, 2, "bye"), go(2, Some(BYE)), say(&log, 1, "so")]
-    {
+    let (room, a, b) = (room(), Guest::new(), Guest::new());
+    let mut hub = Hub::new();
+    for event in [
+        join(&room, 1, 1, &a),
+        join(&room, 2, 2, &b),
+        say(&room, 2, "bye"),
+        go(2, Some(BYE)),
+        say(&room, 1, "so"),
+    ] {
         hub.handle(event);
     }
     hub.flush();
@@ -62,11 +74,15 @@ fn who_leaves_hears_its_own_last_words_and_then_the_farewell() {
 
 #[test]
 fn who_vanishes_is_cut_and_its_twin_stays() {
-    let (log, a, b) = (log(), Guest::new(), Guest::new());
-    let mut hub = Hub::new(log.clone());
-    for event in
-        [join(1, 5, &a), join(2, 5, &b), go(1, None), go(1, None), say(&log, 2, "still here")]
-    {
+    let (room, a, b) = (room(), Guest::new(), Guest::new());
+    let mut hub = Hub::new();
+    for event in [
+        join(&room, 1, 5, &a),
+        join(&room, 2, 5, &b),
+        go(1, None),
+        go(1, None),
+        say(&room, 2, "still here"),
+    ] {
         hub.handle(event);
     }
     hub.flush();
@@ -77,13 +93,13 @@ fn who_vanishes_is_cut_and_its_twin_stays() {
 
 #[test]
 fn one_that_is_gone_has_left_once_whatever_it_does_after() {
-    let (log, a, slow) = (log(), Guest::new(), Guest::with_room(0));
-    let mut hub = Hub::new(log.clone());
-    for event in [join(1, 1, &a), join(2, 2, &slow), say(&log, 1, "x")] {
+    let (room, a, slow) = (room(), Guest::new(), Guest::with_room(0));
+    let mut hub = Hub::new();
+    for event in [join(&room, 1, 1, &a), join(&room, 2, 2, &slow), say(&room, 1, "x")] {
         hub.handle(event);
     }
     hub.flush();
-    for event in [say(&log, 2, "not heard"), go(2, Some(BYE)), say(&log, 1, "y")] {
+    for event in [say(&room, 2, "not heard"), go(2, Some(BYE)), say(&room, 1, "y")] {
         hub.handle(event);
     }
     hub.flush();
@@ -94,16 +110,16 @@ fn one_that_is_gone_has_left_once_whatever_it_does_after() {
 /// Those who are told that somebody left may turn out to be gone themselves.
 #[test]
 fn those_that_are_gone_fall_like_dominoes() {
-    let (log, a) = (log(), Guest::new());
-    let mut hub = Hub::new(log.clone());
-    hub.handle(join(0, 0, &a));
+    let (room, a) = (room(), Guest::new());
+    let mut hub = Hub::new();
+    hub.handle(join(&room, 0, 0, &a));
     let message = frames(&["0: x"]).len();
     let notice = frames(&["1 left"]).len();
     for n in 1..9 {
-        let room = if n == 1 { 0 } else { message + notice * (n - 2) };
-        hub.handle(join(n as ConnId, n as i64, &Guest::with_room(room)));
+        let most = if n == 1 { 0 } else { message + notice * (n - 2) };
+        hub.handle(join(&room, n as ConnId, n as i64, &Guest::with_room(most)));
     }
-    hub.handle(say(&log, 0, "x"));
+    hub.handle(say(&room, 0, "x"));
     hub.flush();
     let expected: Vec<_> = (1..9).map(|n| format!("{n} left")).collect();
     let mut lines = vec!["0: x"];
@@ -113,13 +129,17 @@ fn those_that_are_gone_fall_like_dominoes() {
 
 #[test]
 fn a_stop_closes_everybody_behind_what_was_said() {
-    let (log, a, late) = (log(), Guest::new(), Guest::new());
-    let mut hub = Hub::new(log.clone());
+    let (room, a, late) = (room(), Guest::new(), Guest::new());
+    let mut hub = Hub::new();
     let (done, is_done) = crossbeam_channel::bounded(0);
     let shutdown = Event::Shutdown { done };
-    for event in
-        [join(1, 1, &a), say(&log, 1, "last"), shutdown, say(&log, 1, "x"), join(2, 2, &late)]
-    {
+    for event in [
+        join(&room, 1, 1, &a),
+        say(&room, 1, "last"),
+        shutdown,
+        say(&room, 1, "x"),
+        join(&room, 2, 2, &late),
+    ] {
         hub.handle(event);
     }
     hub.handle(go(1, None));
@@ -134,11 +154,11 @@ fn a_stop_closes_everybody_behind_what_was_said() {
 #[test]
 fn the_hub_ends_when_nobody_can_speak_to_it() {
     let (sender, inbox) = crossbeam_channel::bounded(8);
-    let (log, a) = (log(), Guest::new());
-    sender.send(join(1, 1, &a)).unwrap();
-    sender.send(say(&log, 1, "x")).unwrap();
+    let (room, a) = (room(), Guest::new());
+    sender.send(join(&room, 1, 1, &a)).unwrap();
+    sender.send(say(&room, 1, "x")).unwrap();
     drop(sender);
-    Hub::new(log).run(&inbox, &Metrics::new());
+    Hub::new().run(&inbox, &Metrics::new(1).hubs()[0]);
     assert_eq!(a.got(), frames(&["1: x"]));
 }
 
@@ -155,18 +175,18 @@ fn random_events_keep_one_order_for_everybody() {
 /// later may fall behind at its first entry.
 #[test]
 fn nothing_of_a_batch_is_forgotten_before_everybody_was_sent_it() {
-    let bounds = LogBounds { size: 64 << 10, keep: 8 << 10, lag: 48 << 10, in_flight: 16 << 10 };
-    let log = Arc::new(Log::new(bounds, || {}));
-    let mut hub = Hub::new(log.clone());
+    let (bounds, size) = (LogBounds::new(64 << 10, 1000), 64 << 10);
+    let room = room_within(LogBounds { size, keep: 8 << 10, lag: 48 << 10, ..bounds });
+    let mut hub = Hub::new();
     let (slow, leaver) = (Guest::slow(), Guest::new());
-    hub.handle(join(1, 1, &slow));
-    hub.handle(join(2, 2, &leaver));
+    hub.handle(join(&room, 1, 1, &slow));
+    hub.handle(join(&room, 2, 2, &leaver));
     // Each has a chunk to itself.
     let texts = [1, 2, 3].map(|n| n.to_string().repeat(3000));
-    hub.handle(say(&log, 2, &texts[0]));
-    hub.handle(say(&log, 1, &texts[1]));
+    hub.handle(say(&room, 2, &texts[0]));
+    hub.handle(say(&room, 1, &texts[1]));
     hub.handle(go(2, Some(BYE)));
-    hub.handle(say(&log, 1, &texts[2]));
+    hub.handle(say(&room, 1, &texts[2]));
     hub.flush();
     assert!(slow.got().is_empty());
     slow.takes_all();

@@ -1,0 +1,37 @@
+//! What everybody may know of a room: its hub, the sessions in it, and who lists the rooms.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::history::Log;
+use crate::room::name::RoomName;
+
+/// Names a room for as long as the server runs; never used twice, even if a room of the same name comes
+/// again.
+pub type RoomId = u32;
+
+/// A room, as seen from outside.
+#[derive(Debug)]
+pub struct RoomInfo {
+    /// Names this incarnation of it.
+    pub id: RoomId,
+    /// Its name in paths.
+    pub name: RoomName,
+    /// What people call it.
+    pub title: Option<String>,
+    /// Its log, which decides when something may be said.
+    pub log: Arc<Log>,
+    /// The longest message, in bytes.
+    pub max_message: usize,
+    /// Up to so many members hear who comes and goes.
+    pub presence: usize,
+    /// How many members it has, as its hub counts them.
+    pub members: AtomicU64,
+}
+
+impl RoomInfo {
+    /// How many members it has.
+    pub fn count(&self) -> u64 {
+        self.members.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,343 @@
+//! What a room remembers of those who are or were here: their names, and which of their messages were
+//! accepted.
+//!
+//! Those who are here are bounded by the clients. Of those who have gone, the ones who went last are
+//! remembered, as far as [`ABSENT`] bytes go.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::room::identity::Identity;
+use crate::room::names;
+use crate::wire::tag::Tag;
+
+/// Everybody whom a room remembers.
+#[derive(Debug, Default)]
+pub struct Participants {
+    /// By key; those that are free are none.
+    records: Vec<Option<Record>>,
+    free: Vec<u32>,
+    by_mac: HashMap<[u8; 32], Key>,
+    /// By what the name is compared by.
+    by_name: HashMap<String, Key>,
+    /// Those who have gone, the first of them first. One who came again is left in here, and passed over.
+    gone: VecDeque<(Key, Instant)>,
+    /// Bytes that the absent take.
+    absent: usize,
+}
+
+/// Names somebody who is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key(u32);
+
+#[derive(Debug)]
+struct Record {
+    mac: [u8; 32],
+    tag: Tag,
+    name: Arc<str>,
+    /// The greatest number of a message that was accepted.
+    n: u64,
+    /// When it went, if it is not here.
+    gone: Option<Instant>,
+    /// When its renames so far would have come, each [`RENAME`] after the one before.
+    renamed: Instant,
+}
+
+/// What a room has for somebody who comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// From now on, until it goes.
+    pub key: Key,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The greatest number of its messages that was accepted; none if the room does not remember it.
+    pub n: Option<u64>,
+    /// Why it does not have the name that it wanted, if that is no name.
+    pub rejected: Option<&'static str>,
+}
+
+/// Memory for those who have gone, in bytes.
+pub const ABSENT: usize = 16 * 1024;
+
+/// How long a name is kept for one who has gone.
+const KEPT: Duration = Duration::from_secs(600);
+
+/// How long a name is kept at least, but for the first few.
+const RENAME: Duration = Duration::from_secs(10);
+const RENAMES: u32 = 5;
+
+/// How many of one name there are before the next one is given its tag.
+const SAME_NAMES: u32 = 99;
+
+/// What a record and its places in the tables take beside its name.
+const RECORD: usize = size_of::<Record>() + 2 * 48 + 40;
+
+impl Participants {
+    /// Whom this identity is known as, be it here or not.
+    pub fn find(&self, identity: &Identity) -> Option<Key> {
+        self.by_mac.get(&identity.mac).copied()
+    }
+
+    /// Somebody comes, who wants this name. One who is here already comes again.
+    pub fn come(&mut self, identity: &Identity, wish: Option<&str>, now: Instant) -> Welcome {
+        let known = self.find(identity);
+        let n = known.and_then(|key| self.record(key)).map(|record| record.n);
+        let key = known.unwrap_or_else(|| self.add(identity, now));
+        if let Some(record) = self.record_mut(key) {
+            if record.gone.take().is_some() {
+                let size = record.size();
+                self.absent -= size;
+            }
+        }
+        let (wish, rejected) = match wish.map(names::check) {
+            Some(Ok(name)) => (Some(name), None),
+            Some(Err(why)) => (Some(identity.tag.to_string()), Some(why)),
+            None => (None, None),
+        };
+        let wish = wish.or_else(|| self.record(key).map(|record| record.name.to_string()));
+        let name = self.give(key, &wish.unwrap_or_default(), now);
+        Welcome { key, name, n, rejected }
+    }
+
+    /// Somebody who is here wants another name: the one that it gets.
+    ///
+    /// # Errors
+    /// Why it keeps its name.
+    pub fn rename(&mut self, key: Key, wish: &str, now: Instant) -> Result<Arc<str>, &'static str> {
+        let name = names::check(wish)?;
+        let record = self.record_mut(key).ok_or("you are not here")?;
+        let renamed = record.renamed.max(now) + RENAME;
+        if renamed > now + RENAME * RENAMES {
+            return Err("a name may be changed every ten seconds");
+        }
+        record.renamed = renamed;
+        Ok(self.give(key, &name, now))
+    }
+
+    /// Whether a message of somebody who is here is new, by the number `n` that it gave it.
+    pub fn accept(&mut self, key: Key, n: u64) -> bool {
+        let Some(record) = self.record_mut(key) else { return false };
+        let is_new = n > record.n;
+        record.n = record.n.max(n);
+        is_new
+    }
+
+    /// Somebody goes.
+    pub fn go(&mut self, key: Key, now: Instant) {
+        let Some(record) = self.record_mut(key).filter(|record| record.gone.is_none()) else {
+            return;
+        };
+        record.gone = Some(now);
+        self.absent += record.size();
+        self.gone.push_back((key, now));
+        while self.absent > ABSENT {
+            let Some((key, when)) = self.gone.pop_front() else { return };
+            self.forget(key, when);
+        }
+    }
+
+    /// Gives a name, or the next one to it that is free, or the tag.
+    fn give(&mut self, key: Key, name: &str, now: Instant) -> Arc<str> {
+        let free = self.free_name(name, Some(key), now);
+        let Some(record) = self.records.get_mut(key.0 as usize).and_then(Option::as_mut) else {
+            return name.into();
+        };
+        let name = free.unwrap_or_else(|| record.tag.as_str().into());
+        if self.by_name.get(&names::fold(&record.name)) == Some(&key) {
+            self.by_name.remove(&names::fold(&record.name));
+        }
+        record.name = name.clone();
+        self.by_name.insert(names::fold(&name), key);
+        name
+    }
+
+    fn free_name(&self, name: &str, of: Option<Key>, now: Instant) -> Option<Arc<str>> {
+        let is_free = |name: &str| match self.by_name.get(&names::fold(name)) {
+            Some(owner) if Some(*owner) == of => true,
+            Some(owner) => self
+                .record(*owner)
+                .and_then(|record| record.gone)
+                .is_some_and(|gone| now.saturating_duration_since(gone) >= KEPT),
+            None => true,
+        };
+        let numbered = (2..=SAME_NAMES).map(|n| names::numbered(name, n));
+        let mut names = std::iter::once(name.to_owned()).chain(numbered);
+        names.find(|name| is_free(name)).map(Arc::from)
+    }
+
+    fn add(&mut self, identity: &Identity, now: Instant) -> Key {
+        let Identity { mac, tag, .. } = *identity;
+        let name = tag.as_str().into();
+        let record = Some(Record { mac, tag, name, n: 0, gone: None, renamed: now });
+        let key = match self.free.pop() {
+            Some(key) => {
+                self.records[key as usize] = record;
+                Key(key)
+            }
+            None => {
+                self.records.push(record);
+                Key(self.records.len() as u32 - 1)
+            }
+        };
+        self.by_mac.insert(mac, key);
+        key
+    }
+
+    /// Forgets somebody who went at this time and has not come again.
+    fn forget(&mut self, key: Key, when: Instant) {
+        let Some(record) = self.record(key).filter(|record| record.gone == Some(when)) else {
+            return;
+        };
+        let (size, mac, name) = (record.size(), record.mac, names::fold(&record.name));
+        self.absent -= size;
+        self.by_mac.remove(&mac);
+        if self.by_name.get(&name) == Some(&key) {
+            self.by_name.remove(&name);
+        }
+        self.records[key.0 as usize] = None;
+        self.free.push(key.0);
+    }
+
+    fn record(&self, key: Key) -> Option<&Record> {
+        self.records.get(key.0 as usize)?.as_ref()
+    }
+
+    fn record_mut(&mut self, key: Key) -> Option<&mut Record> {
+        self.records.get_mut(key.0 as usize)?.as_mut()
+    }
+}
+
+impl Record {
+    /// Bytes that it takes. The name of one who has gone stays as it is.
+    fn size(&self) -> usize {
+        RECORD + 2 * self.name.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::NAME_BYTES;
+    use crate::testing::Rng;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn identity(n: u8) -> Identity {
+        let tag = Tag([b'a' + n % 26, b'a' + n / 26, b'c', b'd', b'e', b'f', b'g', b'h']);
+        Identity { mac: [n; 32], tag, num: n.into() }
+    }
+
+    fn name(participants: &mut Participants, n: u8, wish: &str, now: Instant) -> String {
+        participants.come(&identity(n), Some(wish), now).name.to_string()
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_numbered() {
+        let (mut all, now) = (Participants::default(), Instant::now());
+        assert_eq!(name(&mut all, 1, "Ana", now), "Ana");
+        assert_eq!(name(&mut all, 2, " a na", now), "a na·2");
+        assert_eq!(name(&mut all, 3, "ANA", now), "ANA·3");
+        assert_eq!(name(&mut all, 1, "Ana", now), "Ana", "it is one's own");
+        let rejected = all.come(&identity(4), Some("\u{202e}"), now);
+        assert!(rejected.rejected.is_some() && *rejected.name == *identity(4).tag.as_str());
+        assert_eq!(all.come(&identity(5), None, now).name.as_ref(), identity(5).tag.as_str());
+        for n in 6..=102 {
+            name(&mut all, n, "ana", now);
+        }
+        assert_eq!(name(&mut all, 103, "ana", now), identity(103).tag.as_str());
+    }
+
+    #[test]
+    fn a_name_is_kept_for_ten_minutes() {
+        let (mut all, now) = (Participants::default(), Instant::now());
+        let ana = all.come(&identity(1), Some("Ana"), now).key;
+        all.go(ana, now);
+        assert_eq!(name(&mut all, 2, "ana", now + 9 * MINUTE), "ana·2");
+        assert_eq!(all.come(&identity(1), None, now + 9 * MINUTE).name.as_ref(), "Ana");
+        all.go(ana, now + 9 * MINUTE);
+        assert_eq!(name(&mut all, 3, "ana", now + 19 * MINUTE), "ana");
+        assert_eq!(name(&mut all, 1, "Ana", now + 20 * MINUTE), "Ana·3");
+    }
+
+    #[test]
+    fn five_renames_are_free() {
+        let (mut all, now) = (Participants::default(), Instant::now());
+        let key = all.come(&identity(1), Some("Ana"), now).key;
+        for n in 0..5 {
+            assert!(all.rename(key, &format!("Ana {n}"), now).is_ok());
+        }
+        assert!(all.rename(key, "Bea", now + RENAME / 2).is_err());
+        assert_eq!(all.rename(key, "Bea", now + RENAME).as_deref(), Ok("Bea"));
+        assert!(all.rename(key, "Cleo", now + RENAME).is_err());
+        assert!(all.rename(key, "#", now + MINUTE).is_err());
+        assert_eq!(name(&mut all, 2, "Ana 4", now), "Ana 4", "it was given back");
+    }
+
+    #[test]
+    fn a_message_is_accepted_once() {
+        let (mut all, now) = (Participants::default(), Instant::now());
+        let welcome = all.come(&identity(1), None, now);
+        assert_eq!(welcome.n, None, "never seen");
+        let accepted = [1, 2, 2, 1, 7, 5, 8].map(|n| all.accept(welcome.key, n));
+        assert_eq!(accepted, [true, true, false, false, true, false, true]);
+        all.go(welcome.key, now);
+        assert_eq!(all.come(&identity(1), None, now).n, Some(8));
+        let silent = all.come(&identity(2), None, now).key;
+        all.go(silent, now);
+        assert_eq!(all.come(&identity(2), None, now).n, Some(0));
+    }
+
+    /// Whatever they do, no two who are here have the same name, each finds its greatest number unless the
+    /// room has forgotten it, and those who have gone take no more than they may.
+    #[test]
+    fn random_visits() {
+        for seed in 0..8 {
+            let (mut dice, mut all, mut now) =
+                (Rng::new(seed), Participants::default(), Instant::now());
+            let mut here: HashMap<u8, (Key, String)> = HashMap::new();
+            let mut numbers: HashMap<u8, u64> = HashMap::new();
+            for _ in 0..2000 {
+                now += Duration::from_secs(dice.roll(20) as u64);
+                let n = dice.roll(200) as u8;
+                let wish = "n".repeat(1 + dice.roll(2)) + &"é".repeat(dice.roll(31));
+                match (dice.roll(4), here.get(&n).cloned()) {
+                    (0, Some((key, _))) => {
+                        all.go(key, now);
+                        here.remove(&n);
+                    }
+                    (1, Some((key, _))) => {
+                        if let Ok(name) = all.rename(key, &wish, now) {
+                            here.insert(n, (key, name.to_string()));
+                        }
+                    }
+                    (_, Some((key, _))) => {
+                        let number = dice.roll(30) as u64;
+                        let before = numbers.entry(n).or_default();
+                        assert_eq!(all.accept(key, number), number > *before, "seed {seed}");
+                        *before = number.max(*before);
+                    }
+                    (_, None) => {
+                        let wish = (dice.roll(3) > 0).then_some(&*wish);
+                        let welcome = all.come(&identity(n), wish, now);
+                        match welcome.n {
+                            Some(accepted) => assert_eq!(numbers.get(&n), Some(&accepted)),
+                            None => drop(numbers.insert(n, 0)),
+                        }
+                        numbers.entry(n).or_default();
+                        let name = welcome.name.to_string();
+                        assert!(name.len() <= NAME_BYTES);
+                        here.insert(n, (welcome.key, name));
+                    }
+                }
+                let mut names: Vec<_> = here.values().map(|(_, name)| names::fold(name)).collect();
+                names.sort_unstable();
+                names.dedup();
+                assert_eq!(names.len(), here.len(), "seed {seed}: two have one name");
+                assert!(all.absent <= ABSENT);
+                let gone = all.records.iter().flatten().filter(|record| record.gone.is_some());
+                assert_eq!(gone.map(Record::size).sum::<usize>(), all.absent);
+            }
+        }
+    }
+}

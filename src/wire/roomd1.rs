@@ -1,0 +1,593 @@
+//! The objects of the protocol `roomd.1`: what a client sends, read, and what it is sent, written. Each
+//! is the text of one WebSocket frame.
+
+use std::borrow::Cow;
+use std::io::Write;
+
+use crate::wire::cursor::Cursor;
+use crate::wire::json::{self, MAX_NUMBER, Malformed, Value};
+use crate::wire::tag::{By, Tag};
+
+/// What a client sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// The first frame: who it is, and what it wants to hear.
+    Hello(Box<Hello>),
+    /// A message.
+    Msg {
+        /// What is said.
+        text: String,
+        /// The number that the client gave it.
+        n: Option<u64>,
+    },
+    /// It wants this name.
+    Name(String),
+    /// It wants a pong.
+    Ping {
+        /// What the pong repeats, at most [`PING_BYTES`].
+        x: Option<String>,
+    },
+}
+
+/// How a client wants to join.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Its secret, from which its tag follows.
+    pub me: Option<[u8; 16]>,
+    /// The name that it wants.
+    pub name: Option<String>,
+    /// The cursor from which it goes on.
+    pub since: Option<String>,
+    /// So many messages at most, if it does not go on from somewhere.
+    pub history: u32,
+    /// Whether it wants to know who is here.
+    pub who: bool,
+    /// Whether it hears the room.
+    pub hear: bool,
+}
+
+/// What is wrong with what a client sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// For programs.
+    pub code: Code,
+    /// The number of the message that it is about.
+    pub n: Option<u64>,
+    /// For people.
+    pub text: Cow<'static, str>,
+}
+
+/// The code of a [`Fault`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// This is malformed.
+    Bad,
+    /// There is no such type.
+    Unknown,
+    /// The text is too long.
+    Long,
+    /// The name cannot be had.
+    Name,
+}
+
+/// The answer to a client's hello.
+#[derive(Clone, Copy, Debug)]
+pub struct Welcome<'a> {
+    /// The room's name.
+    pub room: &'a str,
+    /// What people call it.
+    pub title: Option<&'a str>,
+    /// The position before what follows.
+    pub cursor: Cursor,
+    /// The number of the last message.
+    pub head: u64,
+    /// How many messages it missed, if that is known.
+    pub missed: Option<u64>,
+    /// Its tag.
+    pub you: Tag,
+    /// Its name.
+    pub name: &'a str,
+    /// The greatest number of its messages that was accepted, if the server remembers.
+    pub n: Option<u64>,
+    /// The server's clock, in milliseconds since 1970.
+    pub now: u64,
+    /// Bytes of the longest message.
+    pub max: usize,
+    /// How many are here.
+    pub count: u64,
+    /// Who is here, as [`members`] writes it.
+    pub who: Option<&'a str>,
+}
+
+/// Bytes that a pong repeats, at most.
+pub const PING_BYTES: usize = 32;
+
+/// Messages that a hello may ask for.
+const MOST_HISTORY: u64 = 1000;
+/// Messages for a hello that asks for none.
+const HISTORY: u32 = 50;
+
+/// The members of an object that some type has. Others are ignored.
+#[derive(Default)]
+struct Members {
+    t: Option<Value>,
+    me: Option<Value>,
+    name: Option<Value>,
+    since: Option<Value>,
+    history: Option<Value>,
+    who: Option<Value>,
+    hear: Option<Value>,
+    text: Option<Value>,
+    n: Option<Value>,
+    x: Option<Value>,
+}
+
+impl Command {
+    /// Reads what a client sent, whose texts have up to `max` bytes.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str, max: usize) -> Result<Command, Fault> {
+        let mut members = Members::default();
+        let read = json::read(text, |key, value| {
+            let member = match key {
+                "t" => &mut members.t,
+                "me" => &mut members.me,
+                "name" => &mut members.name,
+                "since" => &mut members.since,
+                "history" => &mut members.history,
+                "who" => &mut members.who,
+                "hear" => &mut members.hear,
+                "text" => &mut members.text,
+                "n" => &mut members.n,
+                "x" => &mut members.x,
+                _ => return Ok(()),
+            };
+            // Two readers of the same text should not take it differently.
+            if member.replace(value).is_some() { Err(Malformed) } else { Ok(()) }
+        });
+        read.map_err(|Malformed| Fault::bad("a frame is one JSON object, each member of it once"))?;
+        match members.t.take() {
+            Some(Value::Text(t)) => match &*t {
+                "msg" => members.message(max),
+                "hello" => members.hello().map(|hello| Command::Hello(Box::new(hello))),
+                "name" => {
+                    let name = string(members.name, "name")?;
+                    name.map(Command::Name).ok_or_else(|| Fault::bad("'name' is missing"))
+                }
+                "ping" => {
+                    let x = string(members.x, "x")?;
+                    if x.as_ref().is_some_and(|x| x.len() > PING_BYTES) {
+                        return Err(Fault::bad("'x' has at most 32 bytes"));
+                    }
+                    Ok(Command::Ping { x })
+                }
+                _ => Err(Fault::new(Code::Unknown, "there is no such 't'")),
+            },
+            _ => Err(Fault::bad("'t' says what a frame is for, as a string")),
+        }
+    }
+}
+
+impl Members {
+    fn message(self, max: usize) -> Result<Command, Fault> {
+        let n = match number(self.n, MAX_NUMBER, "'n' is a number from 1 on")? {
+            Some(0) => return Err(Fault::bad("'n' is a number from 1 on")),
+            n => n,
+        };
+        let text = string(self.text, "text")?.ok_or_else(|| Fault::bad("'text' is missing"))?;
+        if text.len() > max {
+            let words = format!("a text has at most {max} bytes");
+            return Err(Fault { code: Code::Long, n, text: words.into() });
+        }
+        Ok(Command::Msg { text, n })
+    }
+
+    fn hello(self) -> Result<Hello, Fault> {
+        let me = string(self.me, "me")?;
+        let me = me.map(|me| secret(&me).ok_or_else(|| Fault::bad(ME))).transpose()?;
+        let words = "'history' is a number up to 1000";
+        let history = number(self.history, MOST_HISTORY, words)?;
+        Ok(Hello {
+            me,
+            name: string(self.name, "name")?,
+            since: string(self.since, "since")?,
+            history: history.map_or(HISTORY, |history| history as u32),
+            who: flag(self.who, "who")?,
+            hear: flag(self.hear, "hear")?,
+        })
+    }
+}
+
+const ME: &str = "'me' is 16 bytes in base64url: 22 characters";
+
+fn string(value: Option<Value>, name: &str) -> Result<Option<String>, Fault> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Text(text)) => Ok(Some(text)),
+        Some(_) => Err(Fault::new(Code::Bad, format!("'{name}' is a string"))),
+    }
+}
+
+fn number(value: Option<Value>, most: u64, words: &'static str) -> Result<Option<u64>, Fault> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Number(number)) if number <= most => Ok(Some(number)),
+        Some(_) => Err(Fault::bad(words)),
+    }
+}
+
+fn flag(value: Option<Value>, name: &str) -> Result<bool, Fault> {
+    match value {
+        None | Some(Value::Null) => Ok(true),
+        Some(Value::Bool(flag)) => Ok(flag),
+        Some(_) => Err(Fault::new(Code::Bad, format!("'{name}' is true or false"))),
+    }
+}
+
+/// 16 bytes in base64url (RFC 4648 section 5), without signs to fill up.
+fn secret(text: &str) -> Option<[u8; 16]> {
+    let digits = text.as_bytes();
+    if digits.len() != 22 {
+        return None;
+    }
+    let (mut bytes, mut bits, mut len) = ([0; 16], 0u32, 0);
+    for (n, digit) in digits.iter().enumerate() {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'-' => 62,
+            b'_' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        if n % 4 != 0 {
+            bytes[len] = (bits >> (6 - 2 * (n % 4))) as u8;
+            len += 1;
+            if len == 16 {
+                break;
+            }
+        }
+    }
+    // The last digit has four bits to spare.
+    (bits & 0xf == 0).then_some(bytes)
+}
+
+impl Fault {
+    /// What is malformed.
+    pub fn bad(text: &'static str) -> Self {
+        Fault::new(Code::Bad, text)
+    }
+
+    fn new(code: Code, text: impl Into<Cow<'static, str>>) -> Self {
+        Fault { code, n: None, text: text.into() }
+    }
+}
+
+impl Code {
+    /// As it is sent.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::Bad => "bad",
+            Code::Unknown => "unknown",
+            Code::Long => "long",
+            Code::Name => "name",
+        }
+    }
+}
+
+/// An object that is being written.
+struct Object<'a>(&'a mut Vec<u8>);
+
+impl<'a> Object<'a> {
+    fn new(out: &'a mut Vec<u8>, t: &str) -> Self {
+        out.extend_from_slice(b"{\"t\":\"");
+        out.extend_from_slice(t.as_bytes());
+        out.push(b'"');
+        Object(out)
+    }
+
+    fn key(&mut self, key: &str) -> &mut Vec<u8> {
+        self.0.extend_from_slice(b",\"");
+        self.0.extend_from_slice(key.as_bytes());
+        self.0.extend_from_slice(b"\":");
+        self.0
+    }
+
+    fn text(&mut self, key: &str, text: &str) -> &mut Self {
+        json::write(self.key(key), text);
+        self
+    }
+
+    /// A value that needs no escapes.
+    fn plain(&mut self, key: &str, value: impl std::fmt::Display) -> &mut Self {
+        // Writing to memory does not fail.
+        let _ = write!(self.key(key), "\"{value}\"");
+        self
+    }
+
+    fn number(&mut self, key: &str, number: u64) -> &mut Self {
+        let _ = write!(self.key(key), "{number}");
+        self
+    }
+
+    fn number_or_null(&mut self, key: &str, number: Option<u64>) -> &mut Self {
+        match number {
+            Some(number) => self.number(key, number),
+            None => self.raw(key, "null"),
+        }
+    }
+
+    fn number_if(&mut self, key: &str, number: Option<u64>) -> &mut Self {
+        match number {
+            Some(number) => self.number(key, number),
+            None => self,
+        }
+    }
+
+    fn raw(&mut self, key: &str, json: &str) -> &mut Self {
+        self.key(key).extend_from_slice(json.as_bytes());
+        self
+    }
+
+    fn by(&mut self, by: By, name: &str) -> &mut Self {
+        self.plain("by", by);
+        match by {
+            By::Tag(_) => self.text("name", name),
+            By::Number(_) => self.plain("name", by),
+        }
+    }
+
+    fn end(&mut self) {
+        self.0.push(b'}');
+    }
+}
+
+/// Appends the answer to a hello.
+pub fn hello(out: &mut Vec<u8>, welcome: &Welcome<'_>) {
+    let Welcome { room, title, cursor, head, missed, you, name, n, now, max, count, who } =
+        *welcome;
+    let mut object = Object::new(out, "hello");
+    object.text("room", room);
+    if let Some(title) = title {
+        object.text("title", title);
+    }
+    object.plain("cursor", cursor).number("head", head).number_or_null("missed", missed);
+    object.plain("you", you).text("name", name).number_or_null("n", n).number("now", now);
+    object.number("max", max as u64).number("count", count);
+    if let Some(who) = who {
+        object.raw("who", who);
+    }
+    object.end();
+}
+
+/// Appends a message.
+pub fn msg(out: &mut Vec<u8>, seq: u64, at: u64, by: By, name: &str, text: &str, n: Option<u64>) {
+    let mut object = Object::new(out, "msg");
+    object.number("seq", seq).number("at", at).by(by, name).text("text", text);
+    object.number_if("n", n).end();
+}
+
+/// Appends that somebody came, and how many are here now.
+pub fn join(out: &mut Vec<u8>, by: By, name: &str, count: u64) {
+    Object::new(out, "join").by(by, name).number("count", count).end();
+}
+
+/// Appends that somebody left, maybe without a goodbye, and how many are here now.
+pub fn leave(out: &mut Vec<u8>, by: By, count: u64, is_lost: bool) {
+    let mut object = Object::new(out, "leave");
+    object.plain("by", by).number("count", count);
+    if is_lost {
+        object.raw("lost", "true");
+    }
+    object.end();
+}
+
+/// Appends how many are here.
+pub fn count(out: &mut Vec<u8>, count: u64) {
+    Object::new(out, "count").number("count", count).end();
+}
+
+/// Appends how many are here, and who, as [`members`] writes it.
+pub fn who(out: &mut Vec<u8>, count: u64, list: &str) {
+    Object::new(out, "who").number("count", count).raw("who", list).end();
+}
+
+/// Appends a list of members, each with its name.
+pub fn members<'a>(out: &mut Vec<u8>, members: impl Iterator<Item = (By, &'a str)>) {
+    out.push(b'[');
+    for (n, (by, name)) in members.enumerate() {
+        let comma = if n > 0 { "," } else { "" };
+        let _ = write!(out, "{comma}[\"{by}\",");
+        match by {
+            By::Tag(_) => json::write(out, name),
+            By::Number(_) => drop(write!(out, "\"{by}\"")),
+        }
+        out.push(b']');
+    }
+    out.push(b']');
+}
+
+/// Appends a room of the list of rooms.
+pub fn listed(out: &mut Vec<u8>, name: &str, title: Option<&str>, count: u64) {
+    out.extend_from_slice(b"{\"name\":");
+    json::write(out, name);
+    let mut object = Object(out);
+    if let Some(title) = title {
+        object.text("title", title);
+    }
+    object.number("count", count).end();
+}
+
+/// Appends that somebody has this name from now on.
+pub fn name(out: &mut Vec<u8>, by: By, name: &str) {
+    Object::new(out, "name").by(by, name).end();
+}
+
+/// Appends that a client's message was accepted, as this number of the room if it is told.
+pub fn ack(out: &mut Vec<u8>, n: u64, seq: Option<u64>) {
+    Object::new(out, "ack").number("n", n).number_if("seq", seq).end();
+}
+
+/// Appends what was wrong.
+pub fn err(out: &mut Vec<u8>, code: Code, n: Option<u64>, text: &str) {
+    let mut object = Object::new(out, "err");
+    object.plain("code", code.as_str()).number_if("n", n).text("text", text).end();
+}
+
+/// Appends the answer to a ping.
+pub fn pong(out: &mut Vec<u8>, x: Option<&str>) {
+    let mut object = Object::new(out, "pong");
+    if let Some(x) = x {
+        object.text("x", x);
+    }
+    object.end();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::cursor::Epoch;
+
+    fn command(text: &str) -> Result<Command, (Code, Option<u64>)> {
+        Command::parse(text, 10).map_err(|fault| (fault.code, fault.n))
+    }
+
+    #[test]
+    fn what_clients_send() {
+        let plain = Hello { me: None, name: None, since: None, history: 50, who: true, hear: true };
+        assert_eq!(command(r#"{"t":"hello"}"#), Ok(Command::Hello(Box::new(plain.clone()))));
+        let all = r#"{"t":"hello","me":"AAECAwQFBgcICQoLDA0ODw","name":"Ana","since":"x.1",
+            "history":0,"who":false,"hear":false,"more":{"a":[1]}}"#;
+        let hello = Hello {
+            me: Some(std::array::from_fn(|n| n as u8)),
+            name: Some("Ana".into()),
+            since: Some("x.1".into()),
+            history: 0,
+            who: false,
+            hear: false,
+        };
+        assert_eq!(command(all), Ok(Command::Hello(Box::new(hello))));
+        let msg = |text: &str, n| Ok(Command::Msg { text: text.into(), n });
+        assert_eq!(command(r#"{"text":"a\u00e9","t":"msg"}"#), msg("aé", None));
+        assert_eq!(
+            command(r#"{"t":"msg","text":"","n":9007199254740991}"#),
+            msg("", Some(MAX_NUMBER))
+        );
+        assert_eq!(command(r#"{"t":"name","name":"B"}"#), Ok(Command::Name("B".into())));
+        assert_eq!(command(r#"{"t":"ping"}"#), Ok(Command::Ping { x: None }));
+        let x = "x".repeat(PING_BYTES);
+        assert_eq!(
+            command(&format!(r#"{{"t":"ping","x":"{x}"}}"#)),
+            Ok(Command::Ping { x: Some(x) })
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_has_a_code() {
+        for bad in [
+            "",
+            "x",
+            "[]",
+            "{}",
+            r#"{"t":1}"#,
+            r#"{"t":"msg"}"#,
+            r#"{"t":"msg","text":1}"#,
+            r#"{"t":"msg","text":"a","text":"b"}"#,
+            r#"{"t":"msg","text":"a","n":0}"#,
+            r#"{"t":"msg","text":"a","n":1.5}"#,
+            r#"{"t":"msg","text":"a","n":"1"}"#,
+            r#"{"t":"msg","text":"a","n":9007199254740992}"#,
+            r#"{"t":"name"}"#,
+            r#"{"t":"hello","me":"short"}"#,
+            r#"{"t":"hello","me":"AAECAwQFBgcICQoLDA0OD1"}"#,
+            r#"{"t":"hello","me":"AAECAwQFBgcICQoLDA0O+w"}"#,
+            r#"{"t":"hello","history":1001}"#,
+            r#"{"t":"hello","who":1}"#,
+            r#"{"t":"hello","since":5}"#,
+            r#"{"t":"ping","x":"123456789012345678901234567890123"}"#,
+            r#"{"t":"msg","text":"\ud800"}"#,
+        ] {
+            assert_eq!(command(bad), Err((Code::Bad, None)), "{bad}");
+        }
+        assert_eq!(command(r#"{"t":"dance"}"#), Err((Code::Unknown, None)));
+        // Ten bytes are not too long, however they are written.
+        let escaped = r#"{"t":"msg","text":"\u00e9\u00e9\u00e9\u00e9\u00e9","n":4}"#;
+        assert!(command(escaped).is_ok());
+        assert_eq!(command(r#"{"t":"msg","text":"éééééa","n":4}"#), Err((Code::Long, Some(4))));
+    }
+
+    #[test]
+    fn what_clients_are_sent() {
+        let by = By::Tag(Tag(*b"k3f9x2ab"));
+        let cursor = Cursor { epoch: Epoch::from_random(35), seq: 4 };
+        let mut list = Vec::new();
+        members(&mut list, [(by, "Ana \"A\""), (By::Number(-7), "")].into_iter());
+        let list = String::from_utf8(list).expect("text");
+        assert_eq!(list, r##"[["k3f9x2ab","Ana \"A\""],["#-7","#-7"]]"##);
+        let welcome = Welcome {
+            room: "lab",
+            title: None,
+            cursor,
+            head: 9,
+            missed: Some(0),
+            you: Tag(*b"k3f9x2ab"),
+            name: "Ana",
+            n: None,
+            now: 5,
+            max: 65_536,
+            count: 2,
+            who: Some(&list),
+        };
+        let text = |write: &dyn Fn(&mut Vec<u8>)| {
+            let mut out = Vec::new();
+            write(&mut out);
+            serde_json::from_slice::<serde_json::Value>(&out).expect("JSON");
+            String::from_utf8(out).expect("text")
+        };
+        let said = text(&|out| hello(out, &welcome));
+        assert!(said.starts_with(r#"{"t":"hello","room":"lab","cursor":""#), "{said}");
+        assert!(said.contains(
+            r#".4","head":9,"missed":0,"you":"k3f9x2ab","name":"Ana","n":null,"now":5,"#
+        ));
+        assert!(said.ends_with(&format!(r#""max":65536,"count":2,"who":{list}}}"#)), "{said}");
+        let said = text(&|out| {
+            hello(out, &Welcome { title: Some("L"), missed: None, who: None, ..welcome })
+        });
+        assert!(said.contains(r#""title":"L""#) && said.contains(r#""missed":null"#), "{said}");
+        assert!(said.ends_with(r#""count":2}"#), "{said}");
+        for (said, expected) in [
+            (
+                text(&|out| msg(out, 3, 4, by, "Ana", "a\u{1}\n", Some(5))),
+                "{\"t\":\"msg\",\"seq\":3,\"at\":4,\"by\":\"k3f9x2ab\",\"name\":\"Ana\",\"text\":\"a\u{fffd}\\n\",\"n\":5}",
+            ),
+            (
+                text(&|out| msg(out, 3, 4, By::Number(42), "", "", None)),
+                r##"{"t":"msg","seq":3,"at":4,"by":"#42","name":"#42","text":""}"##,
+            ),
+            (
+                text(&|out| join(out, by, "Ana", 2)),
+                r#"{"t":"join","by":"k3f9x2ab","name":"Ana","count":2}"#,
+            ),
+            (text(&|out| leave(out, by, 1, false)), r#"{"t":"leave","by":"k3f9x2ab","count":1}"#),
+            (
+                text(&|out| leave(out, by, 1, true)),
+                r#"{"t":"leave","by":"k3f9x2ab","count":1,"lost":true}"#,
+            ),
+            (text(&|out| count(out, 101)), r#"{"t":"count","count":101}"#),
+            (text(&|out| who(out, 1, "[]")), r#"{"t":"who","count":1,"who":[]}"#),
+            (text(&|out| name(out, by, "B")), r#"{"t":"name","by":"k3f9x2ab","name":"B"}"#),
+            (text(&|out| ack(out, 7, None)), r#"{"t":"ack","n":7}"#),
+            (text(&|out| ack(out, 7, Some(8))), r#"{"t":"ack","n":7,"seq":8}"#),
+            (
+                text(&|out| err(out, Code::Long, Some(2), "x")),
+                r#"{"t":"err","code":"long","n":2,"text":"x"}"#,
+            ),
+            (text(&|out| pong(out, None)), r#"{"t":"pong"}"#),
+            (text(&|out| pong(out, Some("\""))), r#"{"t":"pong","x":"\""}"#),
+        ] {
+            assert_eq!(said, expected);
+        }
+    }
+}
