@@ -7,7 +7,7 @@ DESTDIR ?=
 ARGS ?=
 
 FUZZ_SECONDS ?= 900
-FUZZ_TARGETS ?= head session hub outbox
+FUZZ_TARGETS ?= head json session hub outbox
 SOAK_SECONDS ?= 300
 SEED ?= 1
 ARM_SECONDS ?= 60

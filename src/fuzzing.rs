@@ -3,6 +3,7 @@
 
 pub use crate::client::session::fuzz_target::run as session;
 pub use crate::http::fuzz_target::run as head;
+pub use crate::wire::fuzz_target::run as json;
 
 /// Events in the room.
 pub fn hub(bytes: &[u8]) {
@@ -78,6 +79,11 @@ mod tests {
     #[test]
     fn heads() {
         try_out("head", head);
+    }
+
+    #[test]
+    fn objects() {
+        try_out("json", json);
     }
 
     #[test]

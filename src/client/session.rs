@@ -196,7 +196,7 @@ impl fmt::Display for Endpoint {
             Endpoint::Echo => f.write_str("of the echo"),
             Endpoint::Tutorial(seat, id) if seat.info.name.is_lobby() => write!(f, "#{id}"),
             Endpoint::Tutorial(seat, id) => write!(f, "#{id} in {}", seat.info.name),
-            Endpoint::Roomd1(seat) => write!(f, "in {}", seat.info.name),
+            Endpoint::Roomd1(seat) => write!(f, "of roomd.1 in {}", seat.info.name),
         }
     }
 }

@@ -46,8 +46,8 @@ enum Value {
     /// Between the first two, which are included.
     Number(usize, usize, fn(&mut Config, usize)),
     Bytes(usize, usize, fn(&mut Config, usize)),
-    /// Bytes with a unit.
-    Size(fn(&mut Config) -> &mut Option<usize>),
+    /// Bytes with a unit, so many at least.
+    Size(usize, fn(&mut Config) -> &mut Option<usize>),
     Seconds(fn(&mut Config) -> &mut Duration),
     /// A time that may be long.
     Age(fn(&mut Config) -> &mut Duration),
@@ -84,7 +84,7 @@ const FLAGS: &[Flag] = &[
     Flag {
         name: "max-memory",
         default: "a quarter of the memory, at most 256M unless --max-clients needs more",
-        takes: Size(|config| &mut config.limits.max_memory),
+        takes: Size(1 << 20, |config| &mut config.limits.max_memory),
         help: "what clients can make the server hold in all; how many there may be follows from it",
     },
     Flag {
@@ -138,7 +138,7 @@ const FLAGS: &[Flag] = &[
     Flag {
         name: "history-size",
         default: "half of a room's log",
-        takes: Size(|config| &mut config.limits.history_size),
+        takes: Size(4 << 10, |config| &mut config.limits.history_size),
         help: "bytes of these, at most half of a room's log",
     },
     Flag {
@@ -272,7 +272,7 @@ impl Value {
             Address(_) | AdminAddress(_) => "ADDRESS:PORT",
             Number(..) => "N",
             Bytes(..) => "BYTES",
-            Size(_) => "SIZE",
+            Size(..) => "SIZE",
             Seconds(_) => "SECONDS",
             Age(_) => "TIME",
             Room(_) => "NAME[=TITLE]",
@@ -292,7 +292,7 @@ impl Value {
             Number(least, most, set) | Bytes(least, most, set) => {
                 number(text, *least, *most).map(|value| set(config, value))
             }
-            Size(of) => size(text).map(|value| *of(config) = Some(value)),
+            Size(least, of) => size(text, *least).map(|value| *of(config) = Some(value)),
             Seconds(of) => seconds(text).map(|value| *of(config) = value),
             Age(of) => age(text).map(|value| *of(config) = value),
             Room(of) => room(text).map(|value| of(config).push(value)),
@@ -311,7 +311,10 @@ impl Value {
             AdminAddress(_) => "ADDRESS:PORT, such as 127.0.0.1:9000, or off".into(),
             Number(least, most, _) => format!("a number from {least} to {most}"),
             Bytes(least, most, _) => format!("bytes, from {least} to {most}"),
-            Size(_) => "a size from 1M to 64G, such as 8M or 8192K".into(),
+            Size(least, _) if *least < 1 << 20 => {
+                format!("a size from {}K to 64G, such as 8M or 8192K", least >> 10)
+            }
+            Size(..) => "a size from 1M to 64G, such as 8M or 8192K".into(),
             Seconds(_) => "a time from 1ms to 3600s, such as 25, 2.5 or 500ms".into(),
             Age(_) => "a time from 1s to 366d, such as 90s, 10m, 12h or 7d".into(),
             Room(_) => "a room's name of a-z, 0-9, - and _, such as lab or lab=The lab".into(),
@@ -345,7 +348,7 @@ fn number(text: &str, least: usize, most: usize) -> Option<usize> {
 }
 
 /// Bytes, such as `8000000`, `8000K` or `8M`, where K and M are 1024 and 1024² bytes.
-fn size(text: &str) -> Option<usize> {
+fn size(text: &str, least: usize) -> Option<usize> {
     let (digits, unit) = match text.char_indices().last()? {
         (at, 'k' | 'K') => (&text[..at], 1 << 10),
         (at, 'm' | 'M') => (&text[..at], 1 << 20),
@@ -353,7 +356,7 @@ fn size(text: &str) -> Option<usize> {
         _ => (text, 1),
     };
     let bytes = digits.parse::<u64>().ok()?.checked_mul(unit)?;
-    (1 << 20..=64 << 30).contains(&bytes).then(|| usize::try_from(bytes).ok())?
+    (least as u64..=64 << 30).contains(&bytes).then(|| usize::try_from(bytes).ok())?
 }
 
 /// A time such as `25`, `0.5`, `25s` or `500ms`. A deadline of an hour is long enough for
@@ -561,11 +564,11 @@ mod tests {
 
     #[test]
     fn sizes_may_have_a_unit() {
-        assert_eq!(size("2000000"), Some(2_000_000));
-        assert_eq!(size("2048K"), Some(2 << 20));
-        assert_eq!(size("8m"), Some(8 << 20));
+        assert_eq!(size("2000000", 1 << 20), Some(2_000_000));
+        assert_eq!(size("2048K", 1 << 20), Some(2 << 20));
+        assert_eq!(size("8m", 1 << 20), Some(8 << 20));
         for wrong in ["", "M", "-8M", "8.5M", "+", "99999999999999999999G", "8é"] {
-            assert!(size(wrong).is_none(), "{wrong}");
+            assert!(size(wrong, 1).is_none(), "{wrong}");
         }
     }
 

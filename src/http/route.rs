@@ -134,7 +134,7 @@ fn room(
             let is_foreign = origin::is_foreign(policy, head);
             return if is_foreign { Err(Refusal::foreign()) } else { Ok(Route::Options) };
         }
-        let wants_page = head.accept.contains("text/html");
+        let wants_page = head.accept.contains("text/html") || head.method == "HEAD";
         if let Some(redirect) = path.redirect().filter(|_| wants_page) {
             return Ok(Route::Redirect { redirect, head_only: is_head(head)? });
         }

@@ -293,10 +293,17 @@ impl<T: Transport> Outbox<T> {
         self.end(&mut self.lock());
     }
 
-    /// Closes the client for a `reason` that its session does not know, as [`Outbox::close`] does.
+    /// Closes the client for a `reason` that its session does not know, as [`Outbox::close`] does. Its
+    /// session waits for it, so the flusher sees to its end.
     pub fn close_for(self: &Arc<Self>, reason: CloseReason) {
         self.lock().why.get_or_insert(reason.row().2);
         self.close(&reason.frame());
+        let mut state = self.lock();
+        if state.phase == Phase::Closing && !state.is_watched {
+            state.is_watched = true;
+            drop(state);
+            T::watch(self);
+        }
     }
 
     /// Why the client was closed, unless its session has done so.

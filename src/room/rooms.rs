@@ -31,7 +31,7 @@ pub struct Settings {
     pub most: usize,
     /// Whether others than those that are declared may be made.
     pub is_open: bool,
-    /// Those that are always there, with what people call them, and the lobby in any case.
+    /// Those that are always there and listed, with what people call them. The lobby is always there, too.
     pub declared: BTreeMap<RoomName, Option<String>>,
 }
 
@@ -76,13 +76,13 @@ const MAKERS: usize = 1024;
 impl<T> Rooms<T> {
     /// The rooms that are always there, and others as they are needed. `make` makes each.
     pub fn new(
-        mut settings: Settings,
+        settings: Settings,
         make: impl Fn(RoomId, &RoomName, Option<&str>) -> RoomHandle<T> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        settings.declared.entry(RoomName::lobby()).or_default();
         let state = State { rooms: HashMap::new(), last_id: 0, makers: HashMap::new() };
         let rooms = Rooms { settings, make: Box::new(make), state: Mutex::new(state) };
-        for name in rooms.settings.declared.keys() {
+        rooms.make(&mut rooms.lock(), &RoomName::lobby(), Instant::now());
+        for name in rooms.settings.declared.keys().filter(|name| !name.is_lobby()) {
             rooms.make(&mut rooms.lock(), name, Instant::now());
         }
         Arc::new(rooms)
@@ -131,10 +131,14 @@ impl<T> Rooms<T> {
 
     /// Whether there is, or may be, a room with this name.
     pub fn may_be(&self, name: &RoomName) -> bool {
-        self.settings.is_open || self.settings.declared.contains_key(name)
+        self.settings.is_open || self.is_permanent(name)
     }
 
-    /// The rooms that are always there, in the order of their names.
+    fn is_permanent(&self, name: &RoomName) -> bool {
+        name.is_lobby() || self.settings.declared.contains_key(name)
+    }
+
+    /// The rooms that were declared, in the order of their names.
     pub fn declared(&self) -> Vec<Arc<RoomHandle<T>>> {
         self.settings.declared.keys().filter_map(|name| self.find(name)).collect()
     }
@@ -153,9 +157,8 @@ impl<T> Rooms<T> {
 
     /// The room to drop if a place is needed.
     fn longest_empty(&self, state: &State<T>) -> Option<RoomName> {
-        let rooms = state.rooms.iter().filter(|(name, place)| {
-            place.seats == 0 && !self.settings.declared.contains_key(*name)
-        });
+        let rooms =
+            state.rooms.iter().filter(|(name, place)| place.seats == 0 && !self.is_permanent(name));
         rooms.min_by_key(|(_, place)| place.empty_since).map(|(name, _)| name.clone())
     }
 
@@ -165,9 +168,8 @@ impl<T> Rooms<T> {
         let Some(place) = state.rooms.get_mut(name) else { return };
         place.seats -= 1;
         place.empty_since = Instant::now();
-        let is_dropped = place.seats == 0
-            && !self.settings.declared.contains_key(name)
-            && place.room.info.log.ring.head() == 0;
+        let is_dropped =
+            place.seats == 0 && !self.is_permanent(name) && place.room.info.log.ring.head() == 0;
         let dropped = is_dropped.then(|| state.rooms.remove(name));
         drop(state);
         drop(dropped);
@@ -258,7 +260,7 @@ mod tests {
         assert_eq!(again.info.id, 4, "another incarnation");
         drop(rooms.seat(&name("lab"), None, now));
         let declared: Vec<_> = rooms.declared().iter().map(|room| room.info.name.clone()).collect();
-        assert_eq!(declared, [name("lab"), name("lobby")]);
+        assert_eq!(declared, [name("lab")]);
         assert_eq!(rooms.declared()[0].info.title.as_deref(), Some("The lab"));
     }
 

@@ -137,6 +137,8 @@ impl CloseReason {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_target;
 #[cfg(test)]
 mod tests {
     use super::tutorial::{echo, left, says};

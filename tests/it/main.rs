@@ -21,6 +21,30 @@ mod gzip;
 /// The room: who hears what, in which order.
 mod chat;
 
+/// `roomd.1`, frame by frame.
+mod roomd1;
+
+/// Tags, names and the fence.
+mod identity;
+
+/// Joins, leaves and counts.
+mod presence;
+
+/// Rooms by path.
+mod rooms;
+
+/// Cursors, and what was missed.
+mod resume;
+
+/// People whose connections are cut all the time: each text arrives once.
+mod cuts;
+
+/// What metrics and the log tell of named clients.
+mod telling;
+
+/// What a room keeps, and slow readers of it.
+mod history;
+
 mod echo;
 
 /// What a client is closed for, with which code, and how the connection ends.

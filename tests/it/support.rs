@@ -3,5 +3,6 @@
 pub use crate::kit::frame::*;
 pub use crate::kit::peer::*;
 pub use crate::kit::program::*;
+pub use crate::kit::roomd1::*;
 pub use crate::kit::server::*;
 pub use crate::kit::{PATIENCE, eventually};

@@ -10,6 +10,7 @@ pub mod frame;
 pub mod peer;
 pub mod proc;
 pub mod program;
+pub mod roomd1;
 pub mod server;
 
 /// How long anything may take that is expected. Far more than it needs, since the machine may be

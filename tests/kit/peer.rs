@@ -104,10 +104,17 @@ impl Peer {
 
     /// The client that this is when the handshake that was sent is answered well.
     #[track_caller]
-    pub fn upgraded(mut self) -> Client {
+    pub fn upgraded(self) -> Client {
+        self.upgraded_to(None)
+    }
+
+    /// The same, where the answer selects this subprotocol, or none.
+    #[track_caller]
+    pub fn upgraded_to(mut self, protocol: Option<&str>) -> Client {
         let head = self.head(deadline());
         assert!(head.starts_with("HTTP/1.1 101 "), "no WebSocket: {head}");
         assert_eq!(field(&head, "Sec-WebSocket-Accept"), Some(ACCEPT), "{head}");
+        assert_eq!(field(&head, "Sec-WebSocket-Protocol"), protocol, "{head}");
         Client { peer: self }
     }
 
@@ -150,7 +157,7 @@ impl Peer {
 
     /// Whether the response head, which is not taken, begins with this.
     #[track_caller]
-    fn head_begins_with(&mut self, start: &str) -> bool {
+    pub fn head_begins_with(&mut self, start: &str) -> bool {
         let deadline = deadline();
         while self.received.len() < start.len() {
             assert!(self.fill("a response", deadline), "the connection ended without a response");
