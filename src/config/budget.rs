@@ -262,7 +262,7 @@ impl Budget {
 
     /// Messages on their way to the room, and the frames that are made of them.
     fn in_flight(&self) -> usize {
-        self.log.in_flight + 5 * (ENTRY + self.max_message)
+        self.log.in_flight + 4 * (ENTRY + self.max_message)
     }
 
     /// The logs of all rooms.
