@@ -24,14 +24,14 @@ fn no_refusal_of_head_has_a_body() {
     let long = "x".repeat(9000);
     for address in [server.address(), admin] {
         is_bare(&Peer::ask(address, "HEAD / HTTP/1.1\r\nHost: local"), 408);
-        is_bare(&Peer::ask(address, "HEAD /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"), 404);
+        is_bare(&Peer::ask(address, "HEAD /no.thing HTTP/1.1\r\nHost: localhost\r\n\r\n"), 404);
         is_bare(&Peer::ask(address, "HEAD / HTTP/1.1\r\n\r\n"), 400);
         is_bare(&Peer::ask(address, "HEAD nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"), 400);
         is_bare(&Peer::ask(address, "HEAD / HTTP/9.9\r\nHost: localhost\r\n\r\n"), 400);
         is_bare(&Peer::ask(address, "HEAD / HTTP/1.1\nHost: localhost\n\n"), 400);
         is_bare(&Peer::ask(address, format!("HEAD / HTTP/1.1\r\nX: {long}\r\n")), 431);
         // A method of its own that only begins like this one has a body.
-        Peer::ask(address, "HEADER /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n").refuses(404, "");
+        Peer::ask(address, "HEADER /no.thing HTTP/1.1\r\nHost: localhost\r\n\r\n").refuses(404, "");
         Peer::ask(address, "HEA").refuses(408, "");
     }
     let other = UPGRADE.replace("13", "8");

@@ -115,7 +115,7 @@ fn a_refusal_of_head_has_no_body() {
         (400, "/%", "localhost", ""),
         (403, "/", "evil.example", ""),
         (403, "/ws", "localhost", &format!("{UPGRADE}Origin: null\r\n")),
-        (404, "/nothing", "localhost", ""),
+        (404, "/no.thing", "localhost", ""),
         (405, "/ws", "localhost", UPGRADE),
         (431, &*long, "localhost", ""),
     ] {
@@ -130,7 +130,7 @@ fn a_refusal_of_head_has_no_body() {
         }
     }
     let mut peer = Peer::connect(admin);
-    peer.send("HEAD /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    peer.send("HEAD /no.thing HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let response = peer.response();
     assert_eq!((response.status, &*response.body), (404, &b""[..]));
 }
