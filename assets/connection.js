@@ -31,7 +31,7 @@ export function connect(address, onState, onText) {
 	let ran = performance.now();
 
 	const become = (next) => onState((state = { ...next, heard }));
-	const isConnected = () => state.name === 'connected' && socket?.readyState === WebSocket.OPEN;
+	const isConnected = () => state?.name === 'connected' && socket?.readyState === WebSocket.OPEN;
 
 	// Lets go at once: a half-dead socket takes minutes to close.
 	function leave() {
