@@ -13,8 +13,8 @@ use rustix::net::sockopt;
 use serde_json::{Value, json};
 
 use crate::kit::dice::Dice;
-use crate::kit::frame::take;
-use crate::support::{CLOSE, OFFER, PATIENCE, PING, PONG, Program, TEXT, UPGRADE, frame, get, me};
+use crate::kit::link::Link;
+use crate::support::{Program, me};
 
 const PEOPLE: u64 = 6;
 const EACH: u64 = 80;
@@ -90,7 +90,7 @@ impl Person {
 
     /// Whether it has heard everything before the connection ended.
     fn one_connection(&mut self, address: SocketAddr) -> io::Result<bool> {
-        let mut socket = Socket::open(address)?;
+        let mut socket = Link::open(address, "lobby")?;
         let mut hello =
             json!({"t": "hello", "me": me(self.number), "name": format!("p{}", self.number)});
         match &self.cursor {
@@ -151,75 +151,6 @@ impl Person {
         self.cursor = Some(format!("{}.{seq}", epoch.expect("a cursor").0));
         if object["by"] == *you {
             self.unproven.retain(|(n, _)| object["n"] != *n);
-        }
-    }
-}
-
-/// A WebSocket whose errors are an ordinary thing.
-struct Socket {
-    stream: TcpStream,
-    received: Vec<u8>,
-}
-
-impl Socket {
-    fn open(address: SocketAddr) -> io::Result<Self> {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(get("/lobby/ws", &format!("{UPGRADE}{OFFER}")).as_bytes())?;
-        let mut socket = Socket { stream, received: Vec::new() };
-        loop {
-            let head = socket.received.windows(4).position(|bytes| bytes == b"\r\n\r\n");
-            if let Some(at) = head {
-                assert!(socket.received.starts_with(b"HTTP/1.1 101 "));
-                socket.received.drain(..at + 4);
-                return Ok(socket);
-            }
-            socket.fill()?;
-        }
-    }
-
-    fn send(&mut self, object: &Value) -> io::Result<()> {
-        self.stream.write_all(&frame(TEXT, object.to_string()))
-    }
-
-    /// The next object, or why there is none.
-    fn object(&mut self) -> io::Result<Value> {
-        loop {
-            let mut rest = &self.received[..];
-            let Some((first, payload)) = take(&mut rest).expect("whole frames") else {
-                self.fill()?;
-                continue;
-            };
-            let payload = payload.to_vec();
-            let len = self.received.len() - rest.len();
-            self.received.drain(..len);
-            match first {
-                TEXT => return Ok(serde_json::from_slice(&payload).expect("JSON")),
-                PING => self.stream.write_all(&frame(PONG, payload))?,
-                CLOSE => {
-                    // Going away, lost, slow: it comes back. Another code would be its own fault.
-                    let code = u16::from_be_bytes([payload[0], payload[1]]);
-                    assert!([1001, 1011, 1012, 1013].contains(&code), "closed with {code}");
-                    return Err(ErrorKind::ConnectionAborted.into());
-                }
-                _ => panic!("an unexpected frame: {first:#x}"),
-            }
-        }
-    }
-
-    fn fill(&mut self) -> io::Result<()> {
-        let mut chunk = [0; 4096];
-        match self.stream.read(&mut chunk) {
-            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-            Ok(read) => {
-                self.received.extend_from_slice(&chunk[..read]);
-                Ok(())
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                panic!("nothing comes for {PATIENCE:?}")
-            }
-            Err(error) => Err(error),
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     BINARY, Client, Frame, MAX_MESSAGE, Member, OFFER, PING, PONG, Peer, Program, TEXT, UNMASKED,
-    UPGRADE, close, frame, get, header, is_tag, knock, left, me, message, says,
+    UPGRADE, check, close, frame, get, header, is_tag, knock, left, me, message, says,
 };
 
 /// The program without the limit on the rate.
@@ -60,6 +60,19 @@ fn a_handshake_without_the_offer_is_told_about_it() {
         let response = program.ask(get("/lobby/ws", &format!("{UPGRADE}{offer}")));
         response.refuses(400, "roomd.1");
     }
+}
+
+/// The session in the document is made of the objects that it describes.
+#[test]
+fn the_documented_session_is_well_formed() {
+    let document = include_str!("../../docs/protocol.md");
+    let objects = |start: &str| -> Vec<Value> {
+        let lines = document.lines().filter_map(|line| line.strip_prefix(start));
+        lines.map(|line| serde_json::from_str(line).expect(line)).collect()
+    };
+    let (from_client, from_server) = (objects("> ").len(), objects("< "));
+    from_server.iter().for_each(check);
+    assert!(from_client > 0 && !from_server.is_empty());
 }
 
 /// The endpoints of the tutorial select none, and speak the tutorial's frames.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 pub mod dice;
 pub mod frame;
+pub mod link;
 pub mod peer;
 pub mod proc;
 pub mod program;

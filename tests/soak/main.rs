@@ -10,6 +10,7 @@ mod kit;
 
 mod guest;
 mod life;
+mod named;
 mod order;
 mod program;
 
@@ -23,11 +24,14 @@ use std::time::{Duration, Instant};
 use guest::Guest;
 use kit::dice::Dice;
 use life::{Kind, Life};
+use named::Named;
 use order::Order;
 use program::Program;
 
 /// Those who come and go, at any time.
 const CROWD: u64 = 120;
+/// Those with names, who lose their connections and resume.
+const NAMED: u64 = 8;
 /// Those who hear everything.
 const WITNESSES: usize = 4;
 /// A round ends with everybody gone, so that what is left behind shows.
@@ -70,11 +74,14 @@ fn nobody_who_stays_misses_anything() {
     let used = program.usage();
     let line = format!(
         "soak: seed {seed}, {rounds} rounds of {play:?}: {} clients said {} messages, {} lines \
-         were heard; {}; {} threads, {} descriptors, {} kB (at first {}, at most {})\n",
+         were heard; {}; {} named connections heard {} and missed {}; {} threads, {} descriptors, {} kB (at first {}, at most {})\n",
         sum.lives.iter().map(|life| life.1).sum::<usize>(),
         sum.messages,
         sum.heard,
         sum.lives.iter().map(|(kind, n)| format!("{n} {kind}")).collect::<Vec<_>>().join(", "),
+        sum.resumed,
+        sum.numbered,
+        sum.missed,
         used.threads,
         used.descriptors,
         used.resident_kb,
@@ -96,6 +103,10 @@ struct Sum {
     evicted: usize,
     told: usize,
     lives: std::collections::BTreeMap<&'static str, usize>,
+    /// Connections of those with names, what they heard, and what was gone when they came back.
+    resumed: usize,
+    numbered: usize,
+    missed: u64,
 }
 
 fn play_round(program: &Program, seed: u64, play: Duration, sum: &mut Sum) -> Order {
@@ -129,8 +140,24 @@ fn play_round(program: &Program, seed: u64, play: Duration, sum: &mut Sum) -> Or
             })
         })
         .collect();
+    let named: Vec<_> = (0..NAMED)
+        .map(|n| {
+            let mut dice = Dice::new(seed ^ (CROWD + n));
+            // Nobody of another round.
+            let person = Named::new((seed >> 32) * NAMED + n);
+            thread::spawn(move || person.live(address, &mut dice, until))
+        })
+        .collect();
     let lives: Vec<Life> =
         crowd.into_iter().flat_map(|one| one.join().expect("it behaves as it should")).collect();
+
+    let named: Vec<Named> = named.into_iter().map(|one| one.join().expect("a person")).collect();
+    named::agree(&named);
+    for person in named {
+        sum.resumed += person.connections;
+        sum.numbered += person.heard.len();
+        sum.missed += person.missed;
+    }
 
     // All who were in the room have left it; then the curtain falls.
     let joined = lives.iter().filter(|life| life.guest.is_some()).count();

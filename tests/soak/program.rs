@@ -17,6 +17,8 @@ const FLAGS: &[&str] = &[
     "--listen=127.0.0.1:0",
     "--log-level=warn",
     "--max-message=8192",
+    // Whoever comes back is given all that the log has.
+    "--history=100000",
     "--ping-interval=2",
     "--ping-timeout=2",
     "--head-timeout=1",
