@@ -11,6 +11,7 @@ pub mod name;
 pub mod names;
 pub mod participants;
 pub mod presence;
+pub mod idempotency;
 pub mod probe;
 pub mod resume;
 #[allow(clippy::module_inception, reason = "a room is what this folder is about")]

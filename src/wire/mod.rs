@@ -8,6 +8,7 @@ pub mod json;
 pub mod roomd1;
 pub mod tag;
 pub mod tutorial;
+pub mod stream;
 
 use tungstenite::protocol::frame::coding::CloseCode;
 
