@@ -54,18 +54,34 @@ table! {
     Method: "method", 405;
     /// The request head did not arrive in time.
     HeadTimeout: "head_timeout", 408;
+    /// The body did not arrive in time.
+    BodyTimeout: "body_timeout", 408;
+    /// A body without a length.
+    LengthRequired: "length_required", 411;
+    /// The body is longer than a message may be.
+    BodyTooLarge: "body_too_large", 413;
+    /// Something else is expected than 100.
+    Expectation: "expectation", 417;
+    /// The key stands for another message.
+    KeyConflict: "key_conflict", 422;
     /// A plain request to a WebSocket path.
     NoUpgrade: "no_upgrade", 426;
     /// Another version of WebSocket.
     Version: "version", 426;
     /// The address joins too often.
     TooManyJoins: "too_many_joins", 429;
+    /// The address publishes too often.
+    TooManyMessages: "too_many_messages", 429;
     /// The request head is too large.
     HeadTooLarge: "head_too_large", 431;
     /// The address has made too many rooms.
     NewRooms: "new_rooms", 429;
     /// There are as many rooms as there may be.
     RoomsFull: "rooms_full", 503;
+    /// The room waits for its readers.
+    RoomWaits: "room_waits", 503;
+    /// The hub did not answer.
+    NoAnswer: "no_answer", 503;
     /// All connection slots are taken.
     Full: "full", 503;
     /// The address has as many slots as one address may.

@@ -7,13 +7,16 @@
 //! the short answers.
 //! [`overload`] answers the connections for which there is no slot or no thread.
 
+pub mod accept;
 pub mod admin;
+pub mod body;
 pub mod encoding;
 pub mod handshake;
 pub mod invite;
 pub mod origin;
 pub mod overload;
 pub mod page;
+pub mod query;
 pub mod refusal;
 pub mod request;
 pub mod response;

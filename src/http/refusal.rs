@@ -91,6 +91,53 @@ impl Refusal {
         Self::new(RefusalReason::HeadTimeout, &[], "the request head took too long")
     }
 
+    /// The body did not arrive in time.
+    pub fn body_too_slow() -> Self {
+        Self::new(RefusalReason::BodyTimeout, &[], "the body took too long")
+    }
+
+    /// A body without an announced length.
+    pub fn length_required() -> Self {
+        let line = "a message is sent with its Content-Length, and not in chunks";
+        Self::new(RefusalReason::LengthRequired, &[], line)
+    }
+
+    /// The text is longer than a message may be.
+    pub fn too_long(max: usize) -> Self {
+        Self::new(RefusalReason::BodyTooLarge, &[], format!("a message has at most {max} bytes"))
+    }
+
+    /// The client expects something else than 100.
+    pub fn expectation() -> Self {
+        let line = "nothing can be expected here but 100-continue";
+        Self::new(RefusalReason::Expectation, &[], line)
+    }
+
+    /// The key stands for another message.
+    pub fn key_conflict() -> Self {
+        let line = "this Idempotency-Key was used for another text";
+        Self::new(RefusalReason::KeyConflict, &[], line)
+    }
+
+    /// The address publishes too often.
+    pub fn too_many_messages() -> Self {
+        let line = "your address publishes too often; try again in a while";
+        Self::new(RefusalReason::TooManyMessages, &[("Retry-After", "1")], line)
+    }
+
+    /// The room waited for its readers for too long, so the message was not published.
+    pub fn room_waits() -> Self {
+        let line = "the room waits for its readers, and the message was not published";
+        Self::unavailable(RefusalReason::RoomWaits, line)
+    }
+
+    /// The hub has not answered, so nobody knows whether the message was published.
+    pub fn no_answer() -> Self {
+        let line = "the room does not answer, and the message may have been published: \
+                    with the same Idempotency-Key it will not be published twice";
+        Self::unavailable(RefusalReason::NoAnswer, line)
+    }
+
     /// A plain request for a WebSocket's path.
     pub fn upgrade_required() -> Self {
         let fields = &[("Upgrade", "websocket")];
@@ -155,6 +202,11 @@ impl Refusal {
         let status = reason.status();
         let body = format!("{line}\n");
         Response { status, fields, content_type: PLAIN, body: body.as_bytes() }.bytes(head_only)
+    }
+
+    /// Whether it says that the server cannot serve at the moment.
+    pub fn is_unavailable(&self) -> bool {
+        self.reason.status() == 503
     }
 
     /// Logs that `peer` got it, for an operator who looks for the reason.

@@ -52,6 +52,14 @@ pub struct RequestHead<'a> {
     pub key: Option<&'a str>,
     /// Whether a body is announced.
     pub has_body: bool,
+    /// `Content-Length`: digits alone.
+    pub content_length: Option<&'a str>,
+    /// `Expect`: what the client waits for before it sends the body.
+    pub expect: Option<&'a str>,
+    /// `Idempotency-Key`: names a request that may be sent again.
+    pub idempotency_key: Option<&'a str>,
+    /// `Last-Event-ID`: the last that an EventSource was sent.
+    pub last_event_id: Option<&'a str>,
 }
 
 /// Reads a request head into `received`, and what `read` gets together with it. Returns what `take`
@@ -146,6 +154,9 @@ fn read_fields<'a>(request: &httparse::Request<'_, 'a>) -> Result<RequestHead<'a
             "sec-websocket-key" => once(&mut head.key)?,
             "content-length" => once(&mut length)?,
             "transfer-encoding" => once(&mut coding)?,
+            "expect" => once(&mut head.expect)?,
+            "idempotency-key" => once(&mut head.idempotency_key)?,
+            "last-event-id" => once(&mut head.last_event_id)?,
             // Merely wishes: what is not text is none.
             "accept-encoding" => add(&mut head.accept_encoding, field.value),
             "accept" => add(&mut head.accept, field.value),
@@ -165,6 +176,7 @@ fn read_fields<'a>(request: &httparse::Request<'_, 'a>) -> Result<RequestHead<'a
         return Err(Refusal::bad_request("there is no Host field"));
     }
     head.host = authority.or(host).unwrap_or_default();
+    head.content_length = length;
     head.has_body = coding.is_some() || length.is_some_and(|length| length != "0");
     if coding.is_some() && (length.is_some() || !head.is_http_1_1) {
         return Err(Refusal::bad_request("the length of the body is told in two ways"));

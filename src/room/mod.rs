@@ -5,13 +5,13 @@ pub mod event;
 pub mod handle;
 pub mod hello;
 pub mod hub;
+pub mod idempotency;
 pub mod identity;
 pub mod info;
 pub mod name;
 pub mod names;
 pub mod participants;
 pub mod presence;
-pub mod idempotency;
 pub mod probe;
 pub mod resume;
 #[allow(clippy::module_inception, reason = "a room is what this folder is about")]

@@ -6,9 +6,9 @@
 pub mod cursor;
 pub mod json;
 pub mod roomd1;
+pub mod stream;
 pub mod tag;
 pub mod tutorial;
-pub mod stream;
 
 use tungstenite::protocol::frame::coding::CloseCode;
 
