@@ -1,5 +1,6 @@
 //! One WebSocket client, reading: from the accepted handshake to the end of its session.
 
+pub mod follower;
 pub mod member;
 pub mod permits;
 pub mod reader;
@@ -7,3 +8,24 @@ pub mod roomd1;
 pub mod session;
 pub mod socket;
 pub mod stream;
+
+use crate::client::follower::Follower;
+use crate::client::session::{Context, Session};
+
+/// A connection that stays: its request was accepted, and has no response yet.
+pub enum Guest {
+    /// By WebSocket.
+    Session(Session),
+    /// A stream over HTTP.
+    Follower(Follower),
+}
+
+impl Guest {
+    /// Serves it until it is gone.
+    pub fn run(self, context: &Context) {
+        match self {
+            Guest::Session(session) => session.run(context),
+            Guest::Follower(follower) => follower.run(context),
+        }
+    }
+}

@@ -101,6 +101,8 @@ pub struct Limits {
     pub ping_timeout: Duration,
     /// How long a request head may take in all.
     pub head_timeout: Duration,
+    /// How long a body may take in all, once its head has arrived.
+    pub body_timeout: Duration,
     /// How long what is for one client alone may wait.
     pub catch_up: Duration,
     /// How long a peer has to take a last word (a close frame, a refusal) and to close.
@@ -159,6 +161,7 @@ impl Default for Limits {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(20),
             catch_up: Duration::from_secs(30),
             close_timeout: Duration::from_secs(3),
             // A service manager is told that a stop takes less than five seconds.
@@ -188,6 +191,20 @@ pub const HEAD_FIELDS: usize = 64;
 
 /// How long the list of this host's own IPv6 networks is good, by which addresses are counted.
 pub const OWN_NETWORKS_AGE: Duration = Duration::from_secs(5);
+
+/// How long a request that publishes waits for the readers of its room.
+pub const CREDIT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it then waits for the number of its message.
+pub const HUB_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a request that publishes waits because its address does so too often; one that would have to
+/// wait longer gets 429.
+pub const PUBLISH_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Streams over HTTP from one address. A browser opens six to one host at most; a page that opens more in
+/// many tabs should not take all the slots of its address.
+pub const STREAMS_PER_IP: usize = 16;
 
 /// A page's URL, as it comes in a link and its code: long enough for a name and a path, short
 /// enough for a code that a camera reads from a screen and that is no larger than the page's files.

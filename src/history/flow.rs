@@ -9,8 +9,9 @@
 //! ago. [`Flow::look`] finds the readers to evict: those that take next to nothing while the room waits
 //! for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -57,6 +58,8 @@ struct State {
     waiting: BTreeMap<(u64, u64), Arc<Waiter>>,
     /// Numbers those who wait.
     last_waiter: u64,
+    /// The next turns of those who say one thing at a time, where these are ahead of the others'.
+    once: HashMap<IpAddr, u64>,
     /// The turn of whoever got credit last.
     turn: u64,
     /// The room ends: nobody waits any more.
@@ -294,6 +297,21 @@ impl State {
             (is_concerned && has_had_time && reader.taken.sum(now, steps) < least).then_some(id)
         })
         .collect()
+    }
+}
+
+impl Flow {
+    /// The turn of somebody who says `bytes` from this `address` and has no turn of its own, since it comes
+    /// for one message at a time. All at one address share a turn, or they would always be first.
+    pub fn turn_of(&self, address: IpAddr, bytes: usize) -> Turn {
+        let mut state = self.lock();
+        let now = state.turn;
+        // Whoever has not said more than others is as good as new.
+        state.once.retain(|_, turn| *turn > now);
+        let next = state.once.entry(address).or_insert(now);
+        let turn = Turn(*next);
+        *next += bytes as u64;
+        turn
     }
 }
 

@@ -88,6 +88,18 @@ impl Ring {
         first.map_or(state.head + 1, |(_, number)| number)
     }
 
+    /// The number of the first message since this time, in milliseconds since 1970.
+    pub fn first_since(&self, at: u64) -> Option<u64> {
+        let state = self.lock();
+        let found = state.chunks.iter().find_map(|chunk| chunk.find(|_, said| said >= at));
+        found.map(|(_, number)| number)
+    }
+
+    /// When the last entry that is kept was appended, in milliseconds since 1970; 0 if none is.
+    pub fn last_at(&self) -> u64 {
+        self.lock().chunks.back().map_or(0, |chunk| chunk.last_at())
+    }
+
     /// Appends the entries of `batch` from the `first` on, which follow on those that are here.
     pub fn append(&self, batch: &Chunk, first: usize) {
         let mut state = self.lock();

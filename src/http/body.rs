@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_text_is_what_was_sent_without_one_line_end() {
-        let text = |body: &[u8]| super::text(body.to_vec(), 4);
+        let text = |body: &[u8]| text(body.to_vec(), 4);
         assert_eq!(text(b"ab").unwrap(), "ab");
         assert_eq!(text(b"ab\n\n").unwrap(), "ab\n");
         assert_eq!(text(b"a\r\n").unwrap(), "a\r");

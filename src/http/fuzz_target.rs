@@ -15,9 +15,9 @@ use crate::testing::Rng;
 pub fn run(sent: &[u8]) {
     let policy = OriginPolicy::new(&[], &[]);
     for routes in [
-        Routes { chat: Some(&policy), admin: true },
-        Routes { chat: Some(&policy), admin: false },
-        Routes { chat: None, admin: true },
+        Routes { chat: Some(&policy), admin: true, max_message: 1000 },
+        Routes { chat: Some(&policy), admin: false, max_message: 1000 },
+        Routes { chat: None, admin: true, max_message: 1000 },
     ] {
         let whole = judge(routes, sent, || CHUNK);
         let mut dice = Rng::new(sent.len() as u64);
@@ -96,7 +96,7 @@ fn check(route: &Route, routes: Routes<'_>) {
             assert!(redirect.location.starts_with("./") || redirect.location.starts_with("../"));
             assert!(redirect.location.len() <= 3 + 64);
         }
-        Route::Options | Route::Rooms { .. } => {}
+        Route::Options { .. } | Route::Rooms { .. } | Route::Publish(_) | Route::Follow(_) => {}
         Route::NotUpgraded(refusal) | Route::Refuse(refusal) => {
             let response = String::from_utf8(refusal.response(false)).unwrap();
             let (head, line) = response.split_once("\r\n\r\n").unwrap();

@@ -31,11 +31,12 @@ impl OriginPolicy {
 
     /// Whether a page of this `origin` may connect to this `host`.
     pub fn allows_origin(&self, origin: &str, host: &str) -> bool {
-        is_same(origin, host)
-            || self
-                .origins
-                .iter()
-                .any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+        is_same(origin, host) || self.lists(origin)
+    }
+
+    /// Whether pages of this `origin` are allowed by a flag, and so may read the responses.
+    pub fn lists(&self, origin: &str) -> bool {
+        self.origins.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
     }
 
     /// Whether the server answers to this `host`: no name that somebody else can point here.

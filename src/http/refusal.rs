@@ -86,6 +86,13 @@ impl Refusal {
         Self::new(RefusalReason::Method, allowed, "this path takes another method, see Allow")
     }
 
+    /// Messages are not published at the page's path.
+    pub fn not_published_here() -> Self {
+        let line =
+            "this is the page; a message is published with POST to /lobby or to another room";
+        Self::new(RefusalReason::Method, &[("Allow", "GET, HEAD, OPTIONS")], line)
+    }
+
     /// The request head did not arrive in time.
     pub fn too_slow() -> Self {
         Self::new(RefusalReason::HeadTimeout, &[], "the request head took too long")
@@ -129,6 +136,12 @@ impl Refusal {
     pub fn room_waits() -> Self {
         let line = "the room waits for its readers, and the message was not published";
         Self::unavailable(RefusalReason::RoomWaits, line)
+    }
+
+    /// The server stops, and has not published the message.
+    pub fn not_published() -> Self {
+        let line = "the server stops, and the message was not published";
+        Self::unavailable(RefusalReason::Stopping, line)
     }
 
     /// The hub has not answered, so nobody knows whether the message was published.

@@ -39,10 +39,25 @@ pub const FIELDS: Fields =
 impl Response<'_> {
     /// The whole response to OPTIONS (RFC 9110 section 9.3.7). tiny_http would give it a length, which a
     /// 204 must not have (section 8.6).
-    pub fn options() -> Vec<u8> {
-        b"HTTP/1.1 204 No Content\r\nConnection: close\r\nServer: roomd\r\n\
-          Allow: GET, HEAD, OPTIONS\r\nCache-Control: no-store\r\n\r\n"
-            .to_vec()
+    pub fn options(allow: &str) -> Vec<u8> {
+        format!(
+            "HTTP/1.1 204 No Content\r\nConnection: close\r\nServer: roomd\r\n\
+             Allow: {allow}\r\nCache-Control: no-store\r\n\r\n"
+        )
+        .into_bytes()
+    }
+
+    /// The whole response to the question of a page of another origin, which is allowed, whether it may send a
+    /// request that a form could not (a preflight).
+    pub fn preflight(allow: &str) -> Vec<u8> {
+        format!(
+            "HTTP/1.1 204 No Content\r\nConnection: close\r\nServer: roomd\r\n\
+             Allow: {allow}\r\nVary: Origin\r\nCache-Control: no-store\r\n\
+             Access-Control-Allow-Methods: {allow}\r\n\
+             Access-Control-Allow-Headers: Content-Type, Idempotency-Key, Last-Event-ID\r\n\
+             Access-Control-Max-Age: 600\r\n\r\n"
+        )
+        .into_bytes()
     }
 
     /// The whole response; to a HEAD request (`head_only`) without the body, whose length it
@@ -60,6 +75,28 @@ impl Response<'_> {
         // Writing to memory does not fail.
         print(StatusCode(status), fields, body, connection, head_only).unwrap_or_default()
     }
+}
+
+/// The head of a response that ends with its connection, but for the empty line.
+pub fn stream_head(content_type: &str, fields: Fields) -> Vec<u8> {
+    let own = [("Content-Type", content_type)];
+    let fields = headers(FIELDS.iter().chain(&own).chain(fields).copied());
+    // Writing to memory does not fail.
+    let head = print(StatusCode(200), fields, &[], CLOSE, true).unwrap_or_default();
+    // tiny_http counts the body that it was given.
+    let lines = head.split_inclusive(|byte| *byte == b'\n');
+    let lines = lines.filter(|line| !line.starts_with(b"Content-Length:") && *line != b"\r\n");
+    lines.flatten().copied().collect()
+}
+
+/// Lets pages of an allowed `origin` read this response. What a request may be is answered to OPTIONS.
+pub fn allow_origin(response: &mut Vec<u8>, origin: &str) {
+    let Some(at) = response.windows(2).position(|bytes| bytes == b"\r\n") else { return };
+    let fields = format!(
+        "Access-Control-Allow-Origin: {origin}\r\n\
+         Access-Control-Expose-Headers: Roomd-Cursor, Retry-After\r\n"
+    );
+    response.splice(at + 2..at + 2, fields.into_bytes());
 }
 
 /// Fields as tiny_http takes them. One that is none is left out.

@@ -1,17 +1,27 @@
 //! Decides what a request gets. Pure: a request head in, a [`Route`] out.
 
 use crate::excerpt::excerpt;
+use crate::http::accept;
 use crate::http::admin::{self, AdminPath};
 use crate::http::encoding::accepts_gzip;
+use crate::http::follow::FollowRequest;
 use crate::http::handshake;
 use crate::http::invite;
 use crate::http::origin::{self, OriginPolicy};
 use crate::http::page::{Page, PageRequest};
+use crate::http::publish::PublishRequest;
 use crate::http::refusal::Refusal;
 use crate::http::request::RequestHead;
 use crate::http::rooms::{Redirect, RoomPath};
 use crate::room::name::RoomName;
 use crate::wire;
+use crate::wire::stream::Format;
+
+/// The methods of paths that are read.
+const READ: &str = "GET, HEAD, OPTIONS";
+
+/// The methods of a room.
+const READ_AND_WRITE: &str = "GET, HEAD, POST, PUT, OPTIONS";
 
 /// The subprotocol of WebSocket (RFC 6455 section 1.9) by which clients hear names and numbers.
 const ROOMD1: &str = "roomd.1";
@@ -23,6 +33,8 @@ pub struct Routes<'a> {
     pub chat: Option<&'a OriginPolicy>,
     /// Health and metrics.
     pub admin: bool,
+    /// The longest message, in bytes.
+    pub max_message: usize,
 }
 
 /// What a WebSocket is for.
@@ -53,8 +65,13 @@ pub enum Route {
     Invite { page_url: String, head_only: bool },
     /// Health or metrics.
     Admin { path: AdminPath, head_only: bool },
-    /// The methods of the page. Load balancers check a server's health in this way.
-    Options,
+    /// The methods of a path. Load balancers check a server's health in this way, and browsers whether a page
+    /// of another origin may send something.
+    Options { allow: &'static str, is_preflight: bool },
+    /// A message for a room.
+    Publish(PublishRequest),
+    /// A stream of what is said in a room.
+    Follow(FollowRequest),
     /// A refusal, because the request is not a handshake; or 503 if a handshake would get that.
     /// Browsers hide the answer to a refused handshake, so the page asks again with a plain request.
     NotUpgraded(Refusal),
@@ -65,7 +82,7 @@ pub enum Route {
 /// What a request gets.
 pub fn route(routes: Routes<'_>, head: &RequestHead<'_>) -> Route {
     if head.method == "OPTIONS" && matches!(&*head.path, "*" | "/") {
-        return Route::Options;
+        return Route::Options { allow: READ, is_preflight: false };
     }
     find(routes, head).unwrap_or_else(Route::Refuse)
 }
@@ -94,7 +111,10 @@ fn find(routes: Routes<'_>, head: &RequestHead<'_>) -> Result<Route, Refusal> {
         return rooms(policy, head);
     }
     if let Some(path) = RoomPath::of(&head.path) {
-        return room(policy, head, &path);
+        return room(routes, policy, head, &path);
+    }
+    if head.path == "/" && matches!(head.method, "POST" | "PUT") {
+        return Err(Refusal::not_published_here());
     }
     if !Page::has(&head.path) {
         return Err(Refusal::not_found("the chat is at /"));
@@ -117,44 +137,81 @@ fn rooms(policy: &OriginPolicy, head: &RequestHead<'_>) -> Result<Route, Refusal
         return Err(Refusal::foreign());
     }
     match head.method {
-        "OPTIONS" => Ok(Route::Options),
+        "OPTIONS" => Ok(options(policy, head, READ)),
         _ => Ok(Route::Rooms { head_only: is_head(head)? }),
     }
 }
 
 /// What a path of a room gets.
 fn room(
+    routes: Routes<'_>,
     policy: &OriginPolicy,
     head: &RequestHead<'_>,
     path: &RoomPath<'_>,
 ) -> Result<Route, Refusal> {
     let room = path.name.clone();
     if path.is_page() {
-        if head.method == "OPTIONS" {
-            let is_foreign = origin::is_foreign(policy, head);
-            return if is_foreign { Err(Refusal::foreign()) } else { Ok(Route::Options) };
+        let is_read = matches!(head.method, "GET" | "HEAD");
+        if is_read && head.accept.contains("text/html") {
+            return Ok(match path.redirect() {
+                Some(redirect) => Route::Redirect { redirect, head_only: is_head(head)? },
+                None => Route::RoomPage { room, page: page(head, "/")? },
+            });
         }
-        let wants_page = head.accept.contains("text/html") || head.method == "HEAD";
-        if let Some(redirect) = path.redirect().filter(|_| wants_page) {
-            return Ok(Route::Redirect { redirect, head_only: is_head(head)? });
+        if origin::is_foreign(policy, head) {
+            return Err(Refusal::foreign());
         }
-        if !wants_page {
-            // A program does not want the page.
-            return Err(Refusal::not_found(
-                "the chat is at /, and programs join a room at /ROOM/ws",
-            ));
-        }
-        return Ok(Route::RoomPage { room, page: page(head, "/")? });
+        return match head.method {
+            "OPTIONS" => Ok(options(policy, head, READ_AND_WRITE)),
+            "POST" | "PUT" => {
+                PublishRequest::of(head, room, routes.max_message).map(Route::Publish)
+            }
+            _ if is_read => follow(head, room, accept::format(&head.accept)),
+            _ => Err(Refusal::method(&[("Allow", READ_AND_WRITE)])),
+        };
     }
     let rest = path.rest.unwrap_or_default().to_ascii_lowercase();
+    let format = match &*rest {
+        "text" => Some(Format::Text),
+        "json" => Some(Format::Json),
+        "sse" => Some(Format::Sse),
+        _ => None,
+    };
+    if let Some(format) = format {
+        if origin::is_foreign(policy, head) {
+            return Err(Refusal::foreign());
+        }
+        return match head.method {
+            "OPTIONS" => Ok(options(policy, head, READ)),
+            _ => follow(head, room, format),
+        };
+    }
     let endpoint = match rest.strip_prefix("ws") {
         Some("") => Ok(Endpoint::Roomd1 { room }),
         Some(rest) if rest.starts_with('/') && !rest[1..].contains('/') => {
             client(&rest[1..]).map(|id| Endpoint::Tutorial { room, id })
         }
-        _ => return Err(Refusal::not_found("the page of a room is at /ROOM")),
+        _ => {
+            let line =
+                "a room is at /ROOM, and programs hear it at /ROOM/text, /ROOM/json and /ROOM/sse";
+            return Err(Refusal::not_found(line));
+        }
     };
     websocket(policy, head, endpoint)
+}
+
+fn follow(head: &RequestHead<'_>, room: RoomName, format: Format) -> Result<Route, Refusal> {
+    Ok(Route::Follow(FollowRequest::of(head, room, format, is_head(head)?)?))
+}
+
+/// What a request for the methods of a path gets, which is none of a foreign page.
+fn options(policy: &OriginPolicy, head: &RequestHead<'_>, allow: &'static str) -> Route {
+    Route::Options { allow, is_preflight: reader(policy, head).is_some() }
+}
+
+/// The origin whose pages may read the response, because a flag says so.
+pub fn reader<'a>(policy: &OriginPolicy, head: &RequestHead<'a>) -> Option<&'a str> {
+    head.origin.filter(|origin| policy.lists(origin))
 }
 
 /// Whether a request that may be GET or HEAD is HEAD.

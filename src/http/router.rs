@@ -7,18 +7,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::client::session::{self, Session};
+use crate::client::Guest;
+use crate::client::session::{self, Context, Seat, Session};
 use crate::client::socket::Socket;
-use crate::config::Limits;
+use crate::config::{Limits, PUBLISH_PATIENCE};
 use crate::http::admin::Admin;
+use crate::http::follow::FollowRequest;
 use crate::http::invite;
 use crate::http::origin::OriginPolicy;
 use crate::http::page::Page;
+use crate::http::publish::PublishRequest;
 use crate::http::refusal::Refusal;
 use crate::http::request;
-use crate::http::response::Response;
+use crate::http::response::{self, Response};
 use crate::http::rooms;
-use crate::http::route::{Endpoint, Route, Routes, route};
+use crate::http::route::{Endpoint, Route, Routes, reader, route};
 use crate::metrics::Metrics;
 use crate::net::conn::Conn;
 use crate::net::deadline;
@@ -50,19 +53,25 @@ pub struct Chat {
     pub address: SocketAddr,
     /// How fast one address may join and talk. None: as fast as it can.
     pub rates: Option<Rates>,
+    /// What clients need of the server.
+    pub context: Arc<Context>,
 }
 
 impl Router {
-    /// Serves the request of a connection. A good handshake, for which there is a slot, comes back as
-    /// a session; its response has not been sent yet.
-    pub fn serve(&self, conn: Arc<Conn>) -> Option<Session> {
+    /// Serves the request of a connection. A good handshake or a request to hear a room, for which there is
+    /// a slot, comes back as a guest; its response has not been sent yet.
+    pub fn serve(&self, conn: Arc<Conn>) -> Option<Guest> {
         let mut received = Vec::new();
         let deadline = Instant::now() + self.limits.head_timeout;
         let read = |bytes: &mut [u8]| deadline::read(&conn.stream, bytes, deadline);
-        let found = request::receive(&mut received, read, |head| route(self.routes(), head));
-        let (route, len) = match found {
+        let found = request::receive(&mut received, read, |head| {
+            let policy = self.chat.as_ref().map(|chat| &chat.policy);
+            let reader = policy.and_then(|policy| reader(policy, head)).map(String::from);
+            (route(self.routes(), head), reader)
+        });
+        let ((route, reader), len) = match found {
             Ok(Ok(found)) => found,
-            Ok(Err(refusal)) => (Route::Refuse(refusal), 0),
+            Ok(Err(refusal)) => ((Route::Refuse(refusal), None), 0),
             // The peer went away without a request.
             Err(_) => return None,
         };
@@ -74,7 +83,8 @@ impl Router {
             (Route::Upgrade(endpoint, response), ..) => match self.admit(&conn) {
                 Some(Ok(())) => match self.seat(&conn, endpoint) {
                     Ok(endpoint) => {
-                        return Some(Session::new(conn, endpoint, response, &received[len..]));
+                        let session = Session::new(conn, endpoint, response, &received[len..]);
+                        return Some(Guest::Session(session));
                     }
                     Err(refusal) => self.refuse(&conn, &refusal, head_only),
                 },
@@ -103,7 +113,25 @@ impl Router {
             (Route::Admin { path, head_only }, _, Some(admin)) => {
                 self.answer(&conn, &admin.response(path, head_only));
             }
-            (Route::Options, ..) => self.answer(&conn, &Response::options()),
+            (Route::Options { allow, is_preflight }, ..) => {
+                let response = match is_preflight {
+                    true => Response::preflight(allow),
+                    false => Response::options(allow),
+                };
+                self.answer_to(&conn, response, reader.as_deref());
+            }
+            (Route::Publish(request), Some(chat), _) => {
+                let reader = reader.as_deref();
+                match self.publish(chat, request, &conn, &received[len..]) {
+                    Ok(Some(response)) => self.answer_to(&conn, response, reader),
+                    // The peer went away.
+                    Ok(None) => {}
+                    Err(refusal) => self.refuse_to(&conn, &refusal, reader),
+                }
+            }
+            (Route::Follow(request), Some(chat), _) => {
+                return self.follow(chat, request, conn, reader.as_deref());
+            }
             (Route::NotUpgraded(refusal), ..) => {
                 let rates = self.rates_of(&conn);
                 let refusal = match conn.slot.become_client() {
@@ -115,12 +143,17 @@ impl Router {
                 };
                 self.refuse(&conn, &refusal, head_only);
             }
+            (Route::Refuse(refusal), ..) if reader.is_some() && !head_only => {
+                self.refuse_to(&conn, &refusal, reader.as_deref());
+            }
             (Route::Refuse(refusal), ..) => self.refuse(&conn, &refusal, head_only),
             // `routes` leaves out the routes to parts that are not there.
             (
                 Route::Page(_)
                 | Route::RoomPage { .. }
                 | Route::Rooms { .. }
+                | Route::Publish(_)
+                | Route::Follow(_)
                 | Route::Invite { .. }
                 | Route::Admin { .. },
                 ..,
@@ -151,12 +184,70 @@ impl Router {
         Some(rates.of(conn.slot.address()))
     }
 
+    /// Publishes the body of a request. None: the peer has gone meanwhile.
+    fn publish(
+        &self,
+        chat: &Chat,
+        request: PublishRequest,
+        conn: &Arc<Conn>,
+        received: &[u8],
+    ) -> Result<Option<Vec<u8>>, Refusal> {
+        if let Some(rates) = self.rates_of(conn) {
+            let time = rates.messages.count(Instant::now());
+            if time > PUBLISH_PATIENCE {
+                rates.messages.take_back();
+                return Err(Refusal::too_many_messages());
+            }
+            if !time.is_zero() && !conn.waits(time) {
+                return Ok(None);
+            }
+        }
+        let seat = take_seat(chat, conn, &request.room)?;
+        match request.serve(conn, received, &seat, &chat.context) {
+            Ok(answer) => answer.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Makes a subscriber of a connection, or answers it.
+    fn follow(
+        &self,
+        chat: &Chat,
+        request: FollowRequest,
+        conn: Arc<Conn>,
+        reader: Option<&str>,
+    ) -> Option<Guest> {
+        if request.head_only {
+            match chat.rooms.may_be(&request.room) {
+                true => self.answer_to(&conn, request.head(), reader),
+                false => self.refuse(&conn, &Refusal::no_room(&request.room), true),
+            }
+            return None;
+        }
+        let seat = self.admit(&conn)?.and_then(|()| {
+            conn.slot.become_stream().map_err(Refusal::full)?;
+            take_seat(chat, &conn, &request.room)
+        });
+        match seat {
+            Ok(seat) => Some(Guest::Follower(request.follower(conn, seat, &chat.context, reader))),
+            Err(refusal) => {
+                match request.full(&refusal) {
+                    Some(response) => {
+                        self.metrics.refused(refusal.reason());
+                        self.answer_to(&conn, response, reader);
+                    }
+                    None => self.refuse_to(&conn, &refusal, reader),
+                }
+                None
+            }
+        }
+    }
+
     /// Takes a seat in the room that a client wants to join.
     fn seat(&self, conn: &Conn, endpoint: Endpoint) -> Result<session::Endpoint, Refusal> {
         let seat = |room: &RoomName| {
             let chat = self.chat.as_ref().ok_or_else(|| Refusal::no_room(room))?;
-            let seat = chat.rooms.seat(room, conn.slot.address(), Instant::now());
-            seat.map_err(|why| Refusal::no_seat(why, room))
+            take_seat(chat, conn, room)
         };
         Ok(match endpoint {
             Endpoint::Echo => session::Endpoint::Echo,
@@ -166,7 +257,11 @@ impl Router {
     }
 
     fn routes(&self) -> Routes<'_> {
-        Routes { chat: self.chat.as_ref().map(|chat| &chat.policy), admin: self.admin.is_some() }
+        Routes {
+            chat: self.chat.as_ref().map(|chat| &chat.policy),
+            admin: self.admin.is_some(),
+            max_message: self.limits.max_message,
+        }
     }
 
     /// Answers with `refusal`; to HEAD (`head_only`) without its body.
@@ -176,8 +271,29 @@ impl Router {
         self.answer(conn, &refusal.response(head_only));
     }
 
+    /// Answers with `refusal`, which pages of the origin `reader` may read.
+    fn refuse_to(&self, conn: &Conn, refusal: &Refusal, reader: Option<&str>) {
+        self.metrics.refused(refusal.reason());
+        refusal.log(conn.peer);
+        self.answer_to(conn, refusal.response(false), reader);
+    }
+
+    /// Sends a response that pages of the origin `reader` may read, after which the connection ends.
+    fn answer_to(&self, conn: &Conn, mut response: Vec<u8>, reader: Option<&str>) {
+        if let Some(origin) = reader {
+            response::allow_origin(&mut response, origin);
+        }
+        self.answer(conn, &response);
+    }
+
     /// Sends a response, after which the connection ends.
     fn answer(&self, conn: &Conn, response: &[u8]) {
         deadline::write_last(&conn.stream, response, Instant::now() + self.limits.close_timeout);
     }
+}
+
+/// A seat in this room, which is made if it is not there.
+fn take_seat(chat: &Chat, conn: &Conn, room: &RoomName) -> Result<Seat, Refusal> {
+    let seat = chat.rooms.seat(room, conn.slot.address(), Instant::now());
+    seat.map_err(|why| Refusal::no_seat(why, room))
 }

@@ -23,6 +23,8 @@ pub struct Metrics {
     pub room: Sessions,
     /// The clients of the echo.
     pub echo: Sessions,
+    /// Subscribers over HTTP.
+    pub stream: Sessions,
     refusals: [AtomicU64; RefusalReason::ALL.len()],
     evictions: AtomicU64,
     received_bytes: AtomicU64,
@@ -129,6 +131,7 @@ impl Metrics {
             stopping: AtomicBool::new(false),
             room: Sessions::default(),
             echo: Sessions::default(),
+            stream: Sessions::default(),
             refusals: Default::default(),
             evictions: AtomicU64::new(0),
             received_bytes: AtomicU64::new(0),
@@ -208,7 +211,7 @@ impl Metrics {
 
     fn clients(&self, text: &mut Exposition) {
         // Who leaves meanwhile is counted as here, and never as less than nobody.
-        let leaves = [&self.room, &self.echo].map(Sessions::leaves);
+        let leaves = [&self.room, &self.echo, &self.stream].map(Sessions::leaves);
         let joins = [&self.room, &self.echo].map(|visits| visits.joins.load(Relaxed));
         let mut here = text.gauge("roomd_clients", "Clients that are connected.");
         for (n, endpoint) in ENDPOINTS.iter().enumerate() {
@@ -318,7 +321,7 @@ impl HubCounts {
 }
 
 /// The endpoints' labels, the room's first.
-const ENDPOINTS: [&str; 2] = ["room", "echo"];
+const ENDPOINTS: [&str; 3] = ["room", "echo", "stream"];
 
 impl Sessions {
     /// A client is here.

@@ -87,6 +87,16 @@ pub fn bound_close(stream: &TcpStream) {
     let _ = sockopt::set_tcp_user_timeout(stream, CLOSED_TIMEOUT.as_millis() as u32);
 }
 
+/// Makes the kernel find out that the peer is gone although nothing is sent to it, or what is sent is not
+/// acknowledged: after `silence`, it is asked, and has `patience` to answer.
+pub fn detect_loss(stream: &TcpStream, silence: Duration, patience: Duration) {
+    // They fail only when the connection is gone already.
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, silence.max(Duration::from_secs(1)));
+    let _ = sockopt::set_tcp_keepintvl(stream, patience.max(Duration::from_secs(1)));
+    let _ = sockopt::set_tcp_user_timeout(stream, (silence + patience).as_millis() as u32);
+}
+
 /// Makes closing the socket drop the bytes that the peer has not taken. The kernel would else try on
 /// for minutes and keep the memory.
 pub fn abort_on_close(stream: &TcpStream) {

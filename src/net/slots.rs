@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::config::ACCEPT_PAUSE;
 use crate::config::budget::Capacity;
+use crate::config::{ACCEPT_PAUSE, STREAMS_PER_IP};
 
 /// Names one connection for as long as the server runs; never used twice.
 pub type ConnId = u64;
@@ -69,6 +69,7 @@ struct State {
 struct Open {
     closable: Option<Weak<dyn Closable>>,
     is_client: bool,
+    is_stream: bool,
     /// Its request has arrived.
     is_busy: bool,
     is_evicted: bool,
@@ -78,6 +79,7 @@ struct Open {
 struct PerIp {
     open: usize,
     clients: usize,
+    streams: usize,
 }
 
 /// The slot of one connection; freed when dropped.
@@ -240,6 +242,23 @@ impl Slot {
         Ok(())
     }
 
+    /// Counts the connection, which is a client, among the streams of its address.
+    ///
+    /// # Errors
+    /// When these are as many as one may have.
+    pub fn become_stream(&self) -> Result<(), Full> {
+        let mut state = self.slots.lock();
+        let state = &mut *state;
+        if let Some(here) = self.ip.and_then(|ip| state.by_ip.get_mut(&ip)) {
+            if here.streams >= STREAMS_PER_IP {
+                return Err(Full::PerAddress);
+            }
+            here.streams += 1;
+            state.open.entry(self.id).or_default().is_stream = true;
+        }
+        Ok(())
+    }
+
     /// From now on a stop turns to this `closable`. False if there is a stop already.
     pub fn register(&self, closable: Weak<dyn Closable>) -> bool {
         let mut state = self.slots.lock();
@@ -257,6 +276,7 @@ impl Drop for Slot {
             if let Some(here) = state.by_ip.get_mut(&ip) {
                 here.open -= 1;
                 here.clients -= usize::from(open.is_client);
+                here.streams -= usize::from(open.is_stream);
                 if here.open == 0 {
                     state.by_ip.remove(&ip);
                 }
@@ -307,6 +327,24 @@ mod tests {
         drop(taken);
         let again = slots.acquire(ip("192.0.2.1")).expect("a slot");
         assert_eq!(again.become_client(), Ok(()));
+    }
+
+    #[test]
+    fn one_address_has_some_streams() {
+        let capacity = Capacity { clients: 99, clients_per_ip: 99, ..SMALL };
+        let slots = Slots::new(capacity);
+        let stream = |address| {
+            let slot = slots.acquire(ip(address)).expect("a slot");
+            slot.become_client().expect("a client");
+            slot.become_stream().map(|()| slot)
+        };
+        let mut taken: Vec<_> =
+            (0..STREAMS_PER_IP).map(|_| stream("192.0.2.1").expect("a stream")).collect();
+        assert_eq!(stream("192.0.2.1").err(), Some(Full::PerAddress));
+        assert!(stream("192.0.2.2").is_ok(), "another address has its own");
+        taken.extend((0..=STREAMS_PER_IP).map(|_| stream("127.0.0.1").expect("no limit")));
+        drop(taken);
+        assert!(stream("192.0.2.1").is_ok());
     }
 
     #[test]

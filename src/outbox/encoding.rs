@@ -2,7 +2,8 @@
 
 use crate::history::Log;
 use crate::history::chunk::{Entry, Kind};
-use crate::wire::cursor::Epoch;
+use crate::wire::cursor::{Cursor, Epoch};
+use crate::wire::stream::Format;
 use crate::wire::{self, roomd1, tutorial};
 
 /// The protocol of a client that hears a room.
@@ -12,6 +13,12 @@ pub enum Encoding {
     Tutorial,
     /// `roomd.1`: JSON objects, in WebSocket frames.
     Roomd1,
+    /// The same objects in lines.
+    Json,
+    /// The same objects as server-sent events.
+    Sse,
+    /// Messages as lines of text.
+    Text,
 }
 
 /// How many encodings there are.
@@ -28,10 +35,35 @@ pub struct View {
 
 impl Encoding {
     /// Every encoding, in the order of the discriminants.
-    pub const ALL: [Encoding; 2] = [Encoding::Tutorial, Encoding::Roomd1];
+    pub const ALL: [Encoding; 5] =
+        [Encoding::Tutorial, Encoding::Roomd1, Encoding::Json, Encoding::Sse, Encoding::Text];
+
+    /// The encoding of a stream over HTTP.
+    pub fn of(format: Format) -> Self {
+        match format {
+            Format::Json => Encoding::Json,
+            Format::Sse => Encoding::Sse,
+            Format::Text => Encoding::Text,
+        }
+    }
+
+    /// How objects follow each other in a stream over HTTP. None: they are in WebSocket frames.
+    pub fn format(self) -> Option<Format> {
+        match self {
+            Encoding::Tutorial | Encoding::Roomd1 => None,
+            Encoding::Json => Some(Format::Json),
+            Encoding::Sse => Some(Format::Sse),
+            Encoding::Text => Some(Format::Text),
+        }
+    }
+
+    /// Whether its clients hear who comes and goes, by name.
+    pub fn has_presence(self) -> bool {
+        matches!(self, Encoding::Roomd1 | Encoding::Json | Encoding::Sse)
+    }
 
     /// Appends `entry` of a log of this `epoch` as a client gets it, which may be nothing.
-    pub fn encode(self, out: &mut Vec<u8>, _epoch: &Epoch, entry: &Entry<'_>) {
+    pub fn encode(self, out: &mut Vec<u8>, epoch: &Epoch, entry: &Entry<'_>) {
         match self {
             Encoding::Tutorial => match entry.kind {
                 Kind::Message { .. } => tutorial::says(out, entry.author.num, entry.text),
@@ -39,6 +71,9 @@ impl Encoding {
                 _ => {}
             },
             Encoding::Roomd1 => wire::text_of(out, |out| object(out, entry)),
+            Encoding::Json => in_stream(Format::Json, out, *epoch, entry),
+            Encoding::Sse => in_stream(Format::Sse, out, *epoch, entry),
+            Encoding::Text => in_stream(Format::Text, out, *epoch, entry),
         }
     }
 }
@@ -49,6 +84,34 @@ impl View {
         if !self.is_replay || entry.kind.seq().is_some() {
             self.encoding.encode(out, &log.epoch, entry);
         }
+    }
+}
+
+/// Appends `entry` as it is in a stream.
+fn in_stream(format: Format, out: &mut Vec<u8>, epoch: Epoch, entry: &Entry<'_>) {
+    let Entry { kind, author, text, .. } = *entry;
+    let write = |out: &mut Vec<u8>| object(out, entry);
+    match (kind, kind_of(entry)) {
+        (Kind::Message { seq, .. }, _) => {
+            let (by, cursor) = (author.by(), Cursor { epoch, seq });
+            let name = if author.tag.is_some() { author.name } else { &by.to_string() };
+            format.message(out, cursor, (name, text), write);
+        }
+        (_, Some(name)) => format.notice(out, name, write),
+        (_, None) => {}
+    }
+}
+
+/// The type of the object by which `roomd.1` tells of `entry`; none if it does not.
+fn kind_of(entry: &Entry<'_>) -> Option<&'static str> {
+    match entry.kind {
+        Kind::Message { .. } => Some("msg"),
+        Kind::Joined { .. } => Some("join"),
+        Kind::Left { is_told: false, .. } => None,
+        Kind::Left { .. } => Some("leave"),
+        Kind::Counted { .. } => Some("count"),
+        Kind::Members { .. } => Some("who"),
+        Kind::Renamed => Some("name"),
     }
 }
 

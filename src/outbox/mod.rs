@@ -247,8 +247,11 @@ impl<T: Transport> Outbox<T> {
             }
             state.deadline = Some(Instant::now() + self.bounds.catch_up);
         }
+        let is_stream = self.encoding.format().is_some();
         let fits = state.queue.len() + frames.len() - sent <= self.bounds.max_queue;
-        if fits && sent == 0 {
+        if is_stream {
+            state.queue.push_whole(&frames[sent..]);
+        } else if fits && sent == 0 {
             state.queue.push(frames);
         } else if fits || sent > 0 {
             state.queue.start(frames, sent);
@@ -265,13 +268,45 @@ impl<T: Transport> Outbox<T> {
     pub fn close(self: &Arc<Self>, frame: &[u8]) {
         let mut state = self.lock();
         if state.phase == Phase::Open {
-            state.phase = Phase::Closing;
-            state.until = state.log.as_ref().map_or(0, |log| log.ring.end().entry);
-            state.deadline = Some(Instant::now() + self.bounds.close_timeout);
-            state.last = Some(Queue::of(frame.to_vec()));
-            self.send_waiting(&mut state, None);
+            let end = state.log.as_ref().map_or(0, |log| log.ring.end().entry);
+            self.begin_to_close(&mut state, end, frame);
             self.have_watched(state, true);
         }
+    }
+
+    fn begin_to_close(&self, state: &mut State, end: u64, frame: &[u8]) {
+        state.phase = Phase::Closing;
+        state.until = end;
+        state.deadline = Some(Instant::now() + self.bounds.close_timeout);
+        state.last = Some(self.last_word(frame));
+        self.send_waiting(state, None);
+    }
+
+    /// A close frame, which a stream does not have.
+    fn last_word(&self, frame: &[u8]) -> Queue {
+        let frame = if self.encoding.format().is_some() { &[] } else { frame };
+        Queue::of(frame.to_vec())
+    }
+
+    /// Ends a stream behind the entries before `end`. As long as the peer takes something in
+    /// [`Bounds::close_timeout`], it is sent more.
+    pub fn finish(self: &Arc<Self>, end: u64) {
+        let mut state = self.lock();
+        if state.phase == Phase::Open {
+            self.begin_to_close(&mut state, end, &[]);
+            self.have_watched(state, true);
+        }
+    }
+
+    /// Whether nothing is added any more.
+    pub fn has_closed(&self) -> bool {
+        self.lock().phase != Phase::Open
+    }
+
+    /// Whether everything was sent, and nothing will follow.
+    pub fn has_finished(&self) -> bool {
+        let state = self.lock();
+        state.phase != Phase::Open && !state.is_behind()
     }
 
     /// Closes a client that reads too slowly, behind the frame that it has a part of.
@@ -400,6 +435,10 @@ impl<T: Transport> Outbox<T> {
             };
             match result {
                 Ok(taken) => {
+                    if state.phase == Phase::Closing && self.encoding.format().is_some() {
+                        // A stream may end with a long replay.
+                        state.deadline = Some(Instant::now() + self.bounds.close_timeout);
+                    }
                     state.late += taken as u64;
                     sent += taken;
                 }
@@ -423,7 +462,7 @@ impl<T: Transport> Outbox<T> {
             state.until += 1;
         }
         state.lag = None;
-        state.last = Some(Queue::of(CloseReason::TooSlow.frame()));
+        state.last = Some(self.last_word(&CloseReason::TooSlow.frame()));
     }
 
     fn end(&self, state: &mut State) {

@@ -46,6 +46,12 @@ impl Queue {
         self.bytes.extend(frames);
     }
 
+    /// Adds bytes of a stream, which is never cut within them.
+    pub fn push_whole(&mut self, bytes: &[u8]) {
+        self.push(bytes);
+        self.torn = self.bytes.len();
+    }
+
     /// The next bytes to send; empty when there are none.
     pub fn next(&self) -> &[u8] {
         self.bytes.as_slices().0

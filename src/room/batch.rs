@@ -41,6 +41,11 @@ impl Batch {
         self.entries.len() == 0
     }
 
+    /// Whether there is a message in it.
+    pub fn has_message(&self) -> bool {
+        self.entries.last_message().is_some()
+    }
+
     /// The place in the log behind this batch.
     pub fn end(&self) -> Position {
         self.entries.end()

@@ -9,8 +9,10 @@ use crossbeam_channel::Sender;
 use crate::history::flow::Credit;
 use crate::net::slots::ConnId;
 use crate::outbox::Outbox;
+use crate::room::follow::Follow;
 use crate::room::hello::Hello;
 use crate::room::info::{RoomId, RoomInfo};
+use crate::room::publish::Publication;
 
 /// Everything that can happen. `T` is what outboxes send through.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub enum Event<T> {
     Join { room: Arc<RoomInfo>, conn: ConnId, who: Newcomer, outbox: Arc<Outbox<T>>, at: Moment },
     /// A client of a room said something, for which it has credit. `n` is the number that it gave it, or 0.
     Broadcast { room: RoomId, conn: ConnId, text: Said, n: u64, at: Moment, credit: Credit },
+    /// Somebody says something who is in no room.
+    Publish(Box<Publication>),
     /// A client wants another name.
     Rename { room: RoomId, conn: ConnId, name: String, at: Moment },
     /// What the client numbered `n` was not a message, so the number is used up.
@@ -40,6 +44,8 @@ pub enum Newcomer {
     Number(i64),
     /// A client of `roomd.1`.
     Person(Box<Hello>),
+    /// A subscriber over HTTP.
+    Follower(Box<Follow>),
 }
 
 /// What was said: as it was read, or unpacked.

@@ -72,6 +72,9 @@ impl<T: Transport> Hub<T> {
                     Newcomer::Person(hello) => {
                         room.welcome(conn, &hello, outbox, at, &mut self.tally);
                     }
+                    Newcomer::Follower(follow) => {
+                        room.follow(conn, &follow, outbox, at, &mut self.tally);
+                    }
                 }
             }
             Event::Broadcast { room, conn, text, n, at, credit } => {
@@ -80,6 +83,16 @@ impl<T: Transport> Hub<T> {
                     self.pending += chunk::cost(text.len());
                     self.tally.messages += 1;
                     self.tally.heard.push(at.received);
+                }
+            }
+            Event::Publish(_) if self.is_stopping => {}
+            Event::Publish(publication) => {
+                let (len, received) = (publication.text.len(), publication.at.received);
+                let place = self.place_of(publication.room.clone());
+                if self.rooms[place].publish(*publication) {
+                    self.pending += chunk::cost(len);
+                    self.tally.messages += 1;
+                    self.tally.heard.push(received);
                 }
             }
             Event::Rename { room, conn, name, at } => {

@@ -1,6 +1,7 @@
 //! Who a client is: its secret, as others may know it.
 
 use std::io;
+use std::net::IpAddr;
 
 use hmac_sha256::HMAC;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -47,6 +48,16 @@ impl Secret {
         let mut letters = [0; 8];
         base32(&mac, &mut letters);
         Ok(Identity { mac, tag: Tag(letters), num: number(&mac) })
+    }
+
+    /// The identity of those who publish in this room from an `address`. Clients of the tutorial's protocol
+    /// see the number 0.
+    pub fn identify_address(&self, room: &str, address: IpAddr) -> Identity {
+        let mac = match address.to_canonical() {
+            IpAddr::V4(ip) => self.mac(b"address", room, &ip.octets()),
+            IpAddr::V6(ip) => self.mac(b"address", room, &ip.octets()),
+        };
+        Identity { mac, tag: anonymous(&mac), num: 0 }
     }
 
     /// What this is for keeps its uses apart. No name of a room has a NUL.

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod event;
+pub mod follow;
 pub mod handle;
 pub mod hello;
 pub mod hub;
@@ -13,6 +14,7 @@ pub mod names;
 pub mod participants;
 pub mod presence;
 pub mod probe;
+pub mod publish;
 pub mod resume;
 #[allow(clippy::module_inception, reason = "a room is what this folder is about")]
 pub mod room;

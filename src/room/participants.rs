@@ -131,6 +131,14 @@ impl Participants {
         record.gone = Some(now);
         self.absent += record.size();
         self.gone.push_back((key, now));
+        // Those who come and go all the time are in here once for each time.
+        if self.gone.len() > 2 * self.records.len() + 64 {
+            let Participants { gone, records, .. } = self;
+            gone.retain(|(key, when)| {
+                let record = records.get(key.0 as usize).and_then(Option::as_ref);
+                record.is_some_and(|record| record.gone == Some(*when))
+            });
+        }
         while self.absent > ABSENT {
             let Some((key, when)) = self.gone.pop_front() else { return };
             self.forget(key, when);

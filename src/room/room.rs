@@ -15,6 +15,7 @@ use crate::reasons::CloseReason;
 use crate::room::batch::Batch;
 use crate::room::event::{Farewell, Moment};
 use crate::room::hello::Hello;
+use crate::room::idempotency::Keys;
 use crate::room::info::RoomInfo;
 use crate::room::participants::{Key, Participants};
 use crate::room::presence::{News, Presence};
@@ -23,6 +24,9 @@ use crate::wire;
 use crate::wire::cursor::Cursor;
 use crate::wire::roomd1::{self, Code};
 use crate::wire::tag::{By, Tag};
+
+mod follow;
+mod publish;
 
 /// A room.
 #[derive(Debug)]
@@ -35,9 +39,15 @@ pub struct Room<T> {
     /// The members with a name, by what the room remembers of them.
     present: HashMap<Key, ConnId>,
     participants: Participants,
+    /// Requests of publishers that may come again.
+    keys: Keys,
     presence: Presence,
     /// How many members hear the room by each protocol.
     hearers: [usize; ENCODINGS],
+    /// Of these, subscribers over HTTP, who are not counted.
+    followers: usize,
+    /// Of these, subscribers who wait for one message.
+    waiting: usize,
     batch: Batch,
     /// The number of the last message.
     seq: u64,
@@ -53,6 +63,8 @@ struct Member<T> {
     since: Position,
     /// The protocol by which it hears. None: it only publishes.
     hears: Option<Encoding>,
+    /// It goes with the first message that it is sent.
+    is_waiting: bool,
     who: Who,
 }
 
@@ -62,6 +74,8 @@ enum Who {
     /// By its client id alone.
     Number(i64),
     Person(Box<Person>),
+    /// Not at all: it is a subscriber over HTTP.
+    Follower,
 }
 
 #[derive(Debug)]
@@ -81,6 +95,9 @@ impl<T: Transport> Room<T> {
             places: HashMap::new(),
             present: HashMap::new(),
             participants: Participants::default(),
+            keys: Keys::default(),
+            followers: 0,
+            waiting: 0,
             presence: Presence::new(info.presence),
             hearers: [0; ENCODINGS],
             batch,
@@ -146,14 +163,14 @@ impl<T: Transport> Room<T> {
         self.batch.append(&self.info.log);
         let (end, log) = (self.batch.end(), self.info.log.clone());
         let resume = resume::resume(
-            &Kept { epoch: log.epoch, head: self.seq, first: log.ring.first(self.now), past: &[] },
+            &self.kept(),
             Since::parse(hello.since.as_deref().filter(|_| hello.hear)),
             if hello.hear { hello.history.into() } else { 0 },
         );
         if hello.hear {
             tally.resumed(resume.result, resume.missed);
         }
-        let count = self.members.len() as u64;
+        let count = self.people();
         let mut list = Vec::new();
         let who = (hello.who && self.presence.is_small()).then(|| {
             self.list(&mut list);
@@ -289,6 +306,9 @@ impl<T: Transport> Room<T> {
             tally.deliveries -= missed;
             tally.bytes -= missed_bytes;
             tally.batches += 1;
+            if self.waiting > 0 && self.batch.has_message() {
+                self.finish_waiting();
+            }
             self.batch.restart(keep);
             for conn in gone {
                 if let Some(member) = self.remove(conn) {
@@ -310,6 +330,12 @@ impl<T: Transport> Room<T> {
         self.info.log.flow.open();
     }
 
+    /// What those who come may be given.
+    fn kept(&self) -> Kept<'_> {
+        let log = &self.info.log;
+        Kept { epoch: log.epoch, head: self.seq, first: log.ring.first(self.now), past: &[] }
+    }
+
     fn who(&self, conn: ConnId) -> Option<&Who> {
         self.places.get(&conn).map(|place| &self.members[*place].who)
     }
@@ -317,7 +343,8 @@ impl<T: Transport> Room<T> {
     fn add(&mut self, conn: ConnId, who: Who, outbox: Arc<Outbox<T>>, hears: Option<Encoding>) {
         self.places.insert(conn, self.members.len());
         let since = self.batch.end();
-        self.members.push(Member { outbox, conn, since, hears, who });
+        self.followers += usize::from(matches!(who, Who::Follower));
+        self.members.push(Member { outbox, conn, since, hears, is_waiting: false, who });
         if let Some(encoding) = hears {
             self.hearers[encoding as usize] += 1;
         }
@@ -343,6 +370,8 @@ impl<T: Transport> Room<T> {
         if let Some(encoding) = member.hears {
             self.hearers[encoding as usize] -= 1;
         }
+        self.followers -= usize::from(matches!(member.who, Who::Follower));
+        self.waiting -= usize::from(member.is_waiting);
         if let Who::Person(person) = &member.who {
             if self.present.get(&person.key) == Some(&conn) {
                 self.present.remove(&person.key);
@@ -361,7 +390,7 @@ impl<T: Transport> Room<T> {
         member.outbox.close_for(CloseReason::Replaced);
         match member.who {
             Who::Person(person) => Some(person.name),
-            Who::Number(_) => None,
+            Who::Number(_) | Who::Follower => None,
         }
     }
 
@@ -382,16 +411,21 @@ impl<T: Transport> Room<T> {
     /// Says how many there are to whom it concerns.
     fn count(&self) {
         self.info.log.flow.set_members(self.hearers.iter().sum());
-        self.info.members.store(self.members.len() as u64, Ordering::Relaxed);
+        self.info.members.store(self.people(), Ordering::Relaxed);
+    }
+
+    /// How many members are counted.
+    fn people(&self) -> u64 {
+        (self.members.len() - self.followers) as u64
     }
 
     /// Whether somebody hears who comes and goes.
     fn has_witnesses(&self) -> bool {
-        self.hearers[Encoding::Roomd1 as usize] > 0
+        Encoding::ALL.iter().any(|it| it.has_presence() && self.hearers[*it as usize] > 0)
     }
 
     fn say_came(&mut self, conn: ConnId) {
-        let count = self.members.len() as u64;
+        let count = self.people();
         if self.presence.came(count) == News::Name && self.has_witnesses() {
             self.notice(conn, Kind::Joined { count });
         }
@@ -404,7 +438,10 @@ impl<T: Transport> Room<T> {
     }
 
     fn say_left(&mut self, member: &Member<T>, is_lost: bool) {
-        let count = self.members.len() as u64;
+        if matches!(member.who, Who::Follower) {
+            return;
+        }
+        let count = self.people();
         let news = self.presence.left(count);
         let kind = Kind::Left { count, is_lost, is_told: news == News::Name };
         self.batch.push(Entry { kind, at: self.now, author: member.author(), text: "" }, None);
@@ -420,7 +457,7 @@ impl<T: Transport> Room<T> {
     /// Tells a large room how many its members are, if that has changed.
     fn say_count(&mut self) {
         if self.presence.due().is_some() && self.presence.tell(Instant::now()) {
-            let kind = Kind::Counted { count: self.members.len() as u64 };
+            let kind = Kind::Counted { count: self.people() };
             if self.has_witnesses() {
                 let author = Author::default();
                 self.batch.push(Entry { kind, at: self.now, author, text: "" }, None);
@@ -438,7 +475,8 @@ impl<T: Transport> Room<T> {
 
     /// Appends who is here, as JSON.
     fn list(&self, out: &mut Vec<u8>) {
-        let members = self.members.iter().map(|member| (member.by(), member.author().name));
+        let people = self.members.iter().filter(|member| !matches!(member.who, Who::Follower));
+        let members = people.map(|member| (member.by(), member.author().name));
         roomd1::members(out, members);
     }
 }
@@ -447,6 +485,8 @@ impl<T: Transport> Member<T> {
     fn author(&self) -> Author<'_> {
         match &self.who {
             Who::Number(id) => Author::number(*id),
+            // Nobody hears of it.
+            Who::Follower => Author::default(),
             Who::Person(person) => {
                 Author { num: person.num, tag: Some(person.tag), name: &person.name }
             }

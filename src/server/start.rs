@@ -9,8 +9,9 @@ use std::thread;
 
 use crossbeam_channel::{Sender, bounded};
 
+use crate::client::Guest;
 use crate::client::permits::Permits;
-use crate::client::session::{Context, Session};
+use crate::client::session::Context;
 use crate::client::socket::Socket;
 use crate::config::budget::{Budget, Capacity};
 use crate::config::{ADMIN_PLACES, AdminListen, Config, HUBS, INBOX};
@@ -95,6 +96,7 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
             address,
             rooms: rooms.clone(),
             rates: Rates::new(limits.rate),
+            context: context.clone(),
         }),
         admin: is_admin_here.then(|| admin.clone()),
     };
@@ -208,14 +210,13 @@ fn epoch() -> Epoch {
 /// The threads that read the requests of the room's address, and those of its clients.
 fn request_threads(router: Router, context: Arc<Context>, quota: &Quota) -> Threads<Arc<Conn>> {
     let of_clients = context.clone();
-    let clients =
-        Threads::new("client", quota.clone(), move |session: Session| session.run(&of_clients));
+    let clients = Threads::new("client", quota.clone(), move |guest: Guest| guest.run(&of_clients));
     Threads::new("http", quota.clone(), move |conn| {
-        if let Some(session) = router.serve(conn) {
+        if let Some(guest) = router.serve(conn) {
             // A client's thread has never been deep and has touched less of its stack. Where there is
             // no other thread to be had, this one serves the client.
-            if let Err((session, _)) = clients.serve(session) {
-                session.run(&context);
+            if let Err((guest, _)) = clients.serve(guest) {
+                guest.run(&context);
             }
         }
     })

@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_line_of_text_is_one_line_and_no_terminal_obeys_it() {
-        let said = |name: &str, text: &str| written(|out| super::said(out, name, text));
+        let said = |name: &str, text: &str| written(|out| said(out, name, text));
         assert_eq!(said("a:b", "c: d"), "a·b: c: d\n");
         assert_eq!(said("a", "1\n2\r3\r\n4\u{2028}5\u{2029}6"), "a: 1 2 3 4 5 6\n");
         let escapes = said("a", "\u{1b}[31m\0\t\u{7f}\u{85}\u{9b}é\u{a0}");

@@ -1,0 +1,163 @@
+//! Publishes the body of a request in a room, and answers with the number of the message.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
+
+use crate::client::session::Context;
+use crate::client::socket::Socket;
+use crate::config::{CREDIT_PATIENCE, HUB_PATIENCE, LONG_MESSAGE, NAME_BYTES};
+use crate::history::chunk;
+use crate::http::accept;
+use crate::http::body::{self, Announced, CONTINUE};
+use crate::http::query::Query;
+use crate::http::refusal::Refusal;
+use crate::http::request::RequestHead;
+use crate::http::response::{JSON, PLAIN, Response};
+use crate::net::conn::Conn;
+use crate::net::deadline;
+use crate::room::event::{Event, Moment};
+use crate::room::handle::RoomHandle;
+use crate::room::name::RoomName;
+use crate::room::publish::{Outcome, Publication};
+use crate::wire::cursor::Cursor;
+use crate::wire::roomd1;
+use crate::wire::stream::Format;
+use crate::wire::tag::By;
+
+/// A request to publish.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PublishRequest {
+    /// Where.
+    pub room: RoomName,
+    name: Option<String>,
+    key: Option<String>,
+    body: Announced,
+    wants_json: bool,
+    max_message: usize,
+}
+
+/// Bytes of an `Idempotency-Key`, at most.
+const KEY_BYTES: usize = 64;
+
+impl PublishRequest {
+    /// What this request is, in a room where a message has at most `max_message` bytes.
+    ///
+    /// # Errors
+    /// The refusal of one that is malformed.
+    pub fn of(
+        head: &RequestHead<'_>,
+        room: RoomName,
+        max_message: usize,
+    ) -> Result<PublishRequest, Refusal> {
+        let query = Query::parse(head.query)?;
+        let is_key = |key: &str| {
+            (1..=KEY_BYTES).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if head.idempotency_key.is_some_and(|key| !is_key(key)) {
+            let line = format!("an Idempotency-Key is 1 to {KEY_BYTES} visible ASCII characters");
+            return Err(Refusal::bad_request(line));
+        }
+        Ok(PublishRequest {
+            room,
+            name: query.name,
+            key: head.idempotency_key.map(Into::into),
+            body: Announced::of(head, max_message)?,
+            wants_json: accept::format(&head.accept) == Format::Json,
+            max_message,
+        })
+    }
+
+    /// Reads the body, of which the first bytes may have been `received`, and publishes it. The whole
+    /// response, or a refusal.
+    ///
+    /// # Errors
+    /// When the peer goes away meanwhile.
+    pub fn serve(
+        self,
+        conn: &Arc<Conn>,
+        received: &[u8],
+        room: &RoomHandle<Socket>,
+        context: &Context,
+    ) -> io::Result<Result<Vec<u8>, Refusal>> {
+        let max = self.max_message;
+        let is_long = self.body.length > LONG_MESSAGE;
+        // The memory for long messages is bounded, whoever sends them.
+        let _permit = is_long.then(|| context.permits.permit(conn.clone()));
+        let body = match self.read(conn, received, context) {
+            Ok(body) => body,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Ok(Err(Refusal::body_too_slow()));
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(body::text(body, max).and_then(|text| self.publish(conn, text, room, context)))
+    }
+
+    fn read(&self, conn: &Conn, received: &[u8], context: &Context) -> io::Result<Vec<u8>> {
+        let until = Instant::now() + context.limits.body_timeout;
+        if self.body.expects_continue && received.len() < self.body.length {
+            deadline::write_all(&conn.stream, CONTINUE, until)?;
+        }
+        self.body.read(received, |bytes| deadline::read(&conn.stream, bytes, until))
+    }
+
+    fn publish(
+        self,
+        conn: &Conn,
+        text: String,
+        room: &RoomHandle<Socket>,
+        context: &Context,
+    ) -> Result<Vec<u8>, Refusal> {
+        let log = &room.info.log;
+        let address = conn.peer.ip();
+        let identity = context.secret.identify_address(room.info.name.as_str(), address);
+        let by = By::Tag(identity.tag);
+        let received = Instant::now();
+        let bytes = chunk::cost(NAME_BYTES + text.len());
+        let mut turn = log.flow.turn_of(address, bytes);
+        let credit = log.credit(bytes, &mut turn, || received.elapsed() < CREDIT_PATIENCE);
+        let credit = credit.ok_or_else(Refusal::room_waits)?;
+        let (answer, outcome) = bounded(1);
+        let said = self.wants_json.then(|| text.clone());
+        let publication = Publication {
+            room: room.info.clone(),
+            identity,
+            name: self.name,
+            text: text.into(),
+            key: self.key,
+            at: Moment { received, ..Moment::now() },
+            credit,
+            answer,
+        };
+        let until = Instant::now() + HUB_PATIENCE;
+        let event = Event::Publish(Box::new(publication));
+        if room.inbox.send_deadline(event, until).is_err() {
+            return Err(Refusal::room_waits());
+        }
+        let (message, name, is_new) = match outcome.recv_deadline(until) {
+            Ok(Outcome::Published { message, name, is_new }) => (message, name, is_new),
+            Ok(Outcome::Conflict) => return Err(Refusal::key_conflict()),
+            Err(RecvTimeoutError::Timeout) => return Err(Refusal::no_answer()),
+            Err(RecvTimeoutError::Disconnected) => return Err(Refusal::not_published()),
+        };
+        let mut body = Vec::new();
+        let content_type = match said {
+            Some(text) => {
+                roomd1::msg(&mut body, message.seq, message.at, by, &name, &text, None);
+                JSON
+            }
+            None => {
+                let cursor = Cursor { epoch: log.epoch, seq: message.seq };
+                body.extend_from_slice(cursor.to_string().as_bytes());
+                PLAIN
+            }
+        };
+        body.push(b'\n');
+        let status = if is_new { 201 } else { 200 };
+        let fields = &[("Vary", "Accept, Origin")];
+        Ok(Response { status, fields, content_type, body: &body }.bytes(false))
+    }
+}
