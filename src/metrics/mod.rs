@@ -212,7 +212,7 @@ impl Metrics {
     fn clients(&self, text: &mut Exposition) {
         // Who leaves meanwhile is counted as here, and never as less than nobody.
         let leaves = [&self.room, &self.echo, &self.stream].map(Sessions::leaves);
-        let joins = [&self.room, &self.echo].map(|visits| visits.joins.load(Relaxed));
+        let joins = [&self.room, &self.echo, &self.stream].map(|visits| visits.joins.load(Relaxed));
         let mut here = text.gauge("roomd_clients", "Clients that are connected.");
         for (n, endpoint) in ENDPOINTS.iter().enumerate() {
             let gone: u64 = leaves[n].iter().sum();

@@ -288,6 +288,20 @@ impl<T: Transport> Outbox<T> {
         Queue::of(frame.to_vec())
     }
 
+    /// Sends a stream what a room has said from `start` to `end`, and ends it; before the entry `came`
+    /// messages alone. What is said meanwhile it does not hear.
+    pub fn replay(self: &Arc<Self>, log: &Arc<Log>, start: Position, came: u64, end: u64) {
+        let mut state = self.lock();
+        if state.phase == Phase::Open {
+            state.log = Some(log.clone());
+            state.cursor = Cursor { position: start, torn: 0 };
+            state.came = came;
+            state.lag = (start.entry < end).then(|| log.lag(start));
+            self.begin_to_close(&mut state, end, &[]);
+            self.have_watched(state, true);
+        }
+    }
+
     /// Ends a stream behind the entries before `end`. As long as the peer takes something in
     /// [`Bounds::close_timeout`], it is sent more.
     pub fn finish(self: &Arc<Self>, end: u64) {
@@ -425,6 +439,8 @@ impl<T: Transport> Outbox<T> {
                     None => Err(io::ErrorKind::NotFound.into()),
                 }
             } else if let Some(last) = &mut state.last {
+                // Nobody has to wait for it any more.
+                state.lag = None;
                 if last.is_empty() {
                     state.last = None;
                     return self.transport.half_close();

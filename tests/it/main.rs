@@ -33,6 +33,12 @@ mod presence;
 /// Rooms by path.
 mod rooms;
 
+/// Messages that are published with POST.
+mod publish;
+
+/// Streams and polls over HTTP.
+mod follow;
+
 /// Cursors, and what was missed.
 mod resume;
 

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use crate::history::chunk::Position;
 use crate::metrics::HubCounters;
 use crate::net::slots::ConnId;
 use crate::outbox::{Outbox, Transport};
@@ -62,12 +61,18 @@ impl<T: Transport> Room<T> {
             Wants::Before(before) if resume.missed.is_some() => place(before.seq + 1),
             _ => came,
         };
+        let has_enough = match follow.until {
+            Until::Forever => false,
+            Until::Present => true,
+            Until::Message => start < end,
+        };
+        if has_enough {
+            self.remove(conn);
+            return outbox.replay(&log, start, came.entry, end.entry);
+        }
         self.enter(conn, start, came);
-        let has_message = start < end;
-        match follow.until {
-            Until::Forever => {}
-            Until::Message if !has_message => self.wait_for_message(conn),
-            Until::Present | Until::Message => self.finish(conn, end),
+        if follow.until == Until::Message {
+            self.wait_for_message(conn);
         }
     }
 
@@ -104,20 +109,15 @@ impl<T: Transport> Room<T> {
         }
     }
 
-    /// The member goes, and hears what is before `end`.
-    fn finish(&mut self, conn: ConnId, end: Position) {
-        if let Some(member) = self.remove(conn) {
-            member.outbox.finish(end.entry);
-        }
-    }
-
     /// Lets those go that waited for a message and were just sent one.
     pub(super) fn finish_waiting(&mut self) {
         let waiting = self.members.iter().filter(|member| member.is_waiting);
         let done: Vec<ConnId> = waiting.map(|member| member.conn).collect();
-        let end = self.batch.end();
+        let end = self.batch.end().entry;
         for conn in done {
-            self.finish(conn, end);
+            if let Some(member) = self.remove(conn) {
+                member.outbox.finish(end);
+            }
         }
     }
 }
