@@ -285,7 +285,7 @@ fn refusals_are_counted_by_reason() {
         (400, "bad_request", get("/ws/x", UPGRADE)),
         (403, "origin", get("/ws/1", &foreign)),
         (403, "host", "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n".into()),
-        (404, "not_found", get("/nowhere", "")),
+        (404, "not_found", get("/no.where", "")),
         (405, "method", "PUT / HTTP/1.1\r\nHost: localhost\r\n\r\n".into()),
         (426, "no_upgrade", get("/ws/1", "")),
         (426, "version", get("/ws/1", &old)),
