@@ -88,9 +88,8 @@ impl Refusal {
 
     /// Messages are not published at the page's path.
     pub fn not_published_here() -> Self {
-        let line =
-            "this is the page; a message is published with POST to /lobby or to another room";
-        Self::new(RefusalReason::Method, &[("Allow", "GET, HEAD, OPTIONS")], line)
+        let line = "this is the page, see Allow; a message is published with POST to /lobby";
+        Self::new(RefusalReason::Method, &[("Allow", "GET, HEAD")], line)
     }
 
     /// The request head did not arrive in time.

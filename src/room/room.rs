@@ -325,6 +325,7 @@ impl<T: Transport> Room<T> {
         for member in std::mem::take(&mut self.members) {
             member.outbox.close(frame);
         }
+        (self.followers, self.waiting) = (0, 0);
         self.hearers = [0; ENCODINGS];
         self.count();
         self.info.log.flow.open();

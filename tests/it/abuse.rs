@@ -163,8 +163,8 @@ fn what_is_not_taken_is_dropped() {
         for (address, path, fields, is_long) in [
             (server.address(), &*script, "", true),
             (admin, "/metrics", "", true),
-            (admin, "/nothing", "", false),
-            (server.address(), "/nothing", "", false),
+            (admin, "/no.thing", "", false),
+            (server.address(), "/no.thing", "", false),
             (server.address(), "/ws", UPGRADE, false),
             (server.address(), "/ws/7", UPGRADE, false),
         ] {

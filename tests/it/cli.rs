@@ -254,7 +254,7 @@ fn the_log_tells_what_an_operator_wants_to_know() {
     assert!(program.line("#9").contains("broke the protocol"));
 
     for (request, parts) in [
-        (get("/nothing", ""), &["404"][..]),
+        (get("/no.thing", ""), &["404"][..]),
         (get("/ws/\u{e9}'\"", UPGRADE), &["400"]),
         (get("/ws", &format!("{UPGRADE}Origin: http://\u{e9}vil.example\r\n")), &["403", "vil"]),
         ("\x16\x03\x01".into(), &["400"]),
@@ -293,7 +293,7 @@ fn a_closed_standard_error_changes_nothing() {
     let mut program = Program::unheard(&mut command);
     let mut watcher = program.join(1);
     for id in 2..20 {
-        program.ask(get("/nothing", "")).refuses(404, "");
+        program.ask(get("/no.thing", "")).refuses(404, "");
         let mut client = program.join(id);
         client.says_and_hears(id, "hi");
         watcher.hears(&says(id, "hi"));

@@ -73,7 +73,7 @@ fn a_client_id_that_is_no_integer_is_400() {
 fn a_path_that_does_not_exist_is_404() {
     let server = TestServer::start();
     for path in
-        ["/nothing", "/ws2", "/WS", "/ws/1/", "/ws/1/2", "//", "/echo/", "/../Cargo.toml", "*"]
+        ["/no.thing", "/ws.2", "/WS", "/ws/1/", "/ws/1/2", "//", "/echo/", "/../Cargo.toml", "*"]
     {
         for fields in [UPGRADE, ""] {
             server.ask(get(path, fields)).refuses(404, "nothing here");
@@ -295,7 +295,7 @@ fn an_absolute_uri_and_http_1_0_are_understood() {
     let server = TestServer::start();
     assert_eq!(server.ask(get("http://localhost/", "")).status, 200);
     assert_eq!(server.ask("GET / HTTP/1.0\r\n\r\n").status, 200);
-    server.ask("GET /nothing HTTP/1.0\r\n\r\n").refuses(404, "");
+    server.ask("GET /no.thing HTTP/1.0\r\n\r\n").refuses(404, "");
     server.ask(get("http://localhost/ws/x", UPGRADE)).refuses(400, "integer");
     // The URI's host counts, not the field's (RFC 9112 section 3.2.2).
     server.ask(get("http://evil.example/", "")).refuses(403, "evil.example");
@@ -352,7 +352,7 @@ fn a_body_or_another_request_behind_it_changes_nothing() {
         assert_eq!((response.status, &response.body), (200, &page.body), "{fields}");
         let response = server.ask(get("/", fields).replacen("GET", "POST", 1) + &behind);
         response.refuses(405, "");
-        server.ask(get("/nothing", fields) + &behind).refuses(404, "");
+        server.ask(get("/no.thing", fields) + &behind).refuses(404, "");
     }
     member.says_and_hears(1, "nobody came");
 }

@@ -76,6 +76,15 @@ roomd \-\-listen [::]:8000
 .EE
 .RE
 .PP
+Publish a message in the room lab, and hear what is said there:
+.PP
+.RS
+.EX
+curl \-d 'pump 3 stopped' 'http://localhost:8000/lab?name=pump'
+curl \-N http://localhost:8000/lab
+.EE
+.RE
+.PP
 Behind a proxy that serves it as chat.example:
 .PP
 .RS
