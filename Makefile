@@ -61,6 +61,7 @@ check: ## run the unit and socket tests and lint; needs nothing but Rust
 test: test-needs ## run every test, in the browser too; installs what that needs
 	$(CARGO) test --locked
 	$(CARGO) build --locked && tests/clients/run target/debug/roomd quick
+	tests/clients/http target/debug/roomd
 	$(MAKE) model
 
 model: ## try the orders in which hub, session and flusher can meet (shuttle)
@@ -124,6 +125,10 @@ test-needs:
 	command -v ip >/dev/null || install="$$install iproute2"; \
 	python3 -c 'import ensurepip, venv' 2>/dev/null || install="$$install python3-venv"; \
 	command -v npm >/dev/null || install="$$install npm"; \
+	command -v curl >/dev/null || install="$$install curl"; \
+	command -v jq >/dev/null || install="$$install jq"; \
+	command -v busybox >/dev/null || install="$$install busybox"; \
+	python3 -c 'import requests' 2>/dev/null || install="$$install python3-requests"; \
 	command -v nginx >/dev/null || unpack="$$unpack nginx"; \
 	command -v caddy >/dev/null || unpack="$$unpack caddy"; \
 	command -v promtool >/dev/null || unpack="$$unpack prometheus"; \
