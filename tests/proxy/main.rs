@@ -1,6 +1,7 @@
 //! roomd behind the real proxies, set up with the blocks of docs/operating.md.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -59,7 +60,7 @@ fn works_behind(proxy: &Proxy, path: &str) {
     let parts: Vec<_> = page.split('"').filter(|value| value.starts_with("assets/")).collect();
     assert!(parts.len() >= 3, "style, script and icon: {page}");
     parts.into_iter().chain(["echo"]).for_each(|part| drop(load(part)));
-    let missing = proxy.ask(&format!("{path}/nothing"), &host);
+    let missing = proxy.ask(&format!("{path}/no.thing"), &host);
     assert!(missing.starts_with("HTTP/1.1 404 "), "{missing}");
 
     let own = format!("http://{host}");
@@ -74,10 +75,49 @@ fn works_behind(proxy: &Proxy, path: &str) {
     program.close(None).unwrap();
     assert_eq!(page.read().unwrap(), Message::text("Client #8 left the chat"));
 
+    streams_behind(proxy, path);
+
     for origin in ["http://evil.example", &format!("http://{NAME}.evil.example"), "null"] {
         let refused = proxy.join(&format!("{path}/ws/9"), &host, Some(origin));
         let (status, line) = refused.expect_err(origin);
         assert!(status == 403 && line.contains("--allow-origin"), "{origin}: {status} {line}");
+    }
+}
+
+/// Streams and polls arrive as they are sent, since the proxy keeps nothing back.
+fn streams_behind(proxy: &Proxy, path: &str) {
+    let host = proxy.host();
+    let connect = |head: &str| {
+        let mut stream = TcpStream::connect(proxy.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(format!("{head}\r\nHost: {host}\r\n").as_bytes()).unwrap();
+        stream
+    };
+    let follow = |what: &str| {
+        let mut stream = connect(&format!("GET {path}/lab/{what} HTTP/1.1"));
+        stream.write_all(b"\r\n").unwrap();
+        stream
+    };
+    let mut streams = [follow("json"), follow("sse"), follow("json?poll=1&wait=60&since=none")];
+    for stream in &mut streams {
+        comes(stream, "\"t\":\"hello\"");
+    }
+    let mut publisher = connect(&format!("POST {path}/lab HTTP/1.1"));
+    publisher.write_all(b"Connection: close\r\nContent-Length: 5\r\n\r\npumps").unwrap();
+    comes(&mut publisher, "HTTP/1.1 201 ");
+    for stream in &mut streams {
+        comes(stream, "\"text\":\"pumps\"");
+    }
+}
+
+/// Reads until this has come.
+#[track_caller]
+fn comes(stream: &mut TcpStream, wanted: &str) {
+    let (mut all, mut bytes) = (Vec::new(), [0; 1024]);
+    while !String::from_utf8_lossy(&all).contains(wanted) {
+        let len = stream.read(&mut bytes).expect(wanted);
+        assert!(len > 0, "no {wanted} in {}", String::from_utf8_lossy(&all));
+        all.extend_from_slice(&bytes[..len]);
     }
 }
 
