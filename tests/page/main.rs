@@ -19,4 +19,5 @@ mod inviting;
 mod pictures;
 mod reading;
 mod safety;
+mod streams;
 mod writing;
