@@ -15,6 +15,9 @@ pub struct Cursor {
     pub seq: u64,
 }
 
+/// Bytes of the longest cursor.
+pub const CURSOR_BYTES: usize = EPOCH + 1 + 20;
+
 const EPOCH: usize = 12;
 
 impl Epoch {
@@ -71,6 +74,7 @@ mod tests {
         for text in ["k3f9x2.205", "0.0", "a.1", &longest] {
             assert_eq!(Cursor::parse(text).expect(text).to_string(), text);
         }
+        assert_eq!(longest.len(), CURSOR_BYTES);
     }
 
     #[test]

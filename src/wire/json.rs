@@ -1,11 +1,16 @@
 //! JSON (RFC 8259) as `roomd.1` needs it: flat objects, read within bounds and without recursion, and
 //! strings, written so that a text at most trebles.
+//!
+//! Reading copies nothing. A string is checked and measured where it is, so that one that is too long, or
+//! that nobody asked for, costs no memory; the others are decoded into memory of exactly their length.
+
+use std::borrow::Cow;
 
 /// A value in a flat object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
     /// A string.
-    Text(String),
+    Text(Text<'a>),
     /// An integer from 0 to 2⁵³ - 1, which every JSON reader takes.
     Number(u64),
     /// `true` or `false`.
@@ -14,6 +19,14 @@ pub enum Value {
     Null,
     /// Something else that is well-formed: another number, an array, an object.
     Other,
+}
+
+/// A string that is well-formed, as it stands between its quotes.
+#[derive(Clone, Copy, Debug)]
+pub struct Text<'a> {
+    raw: &'a str,
+    /// Bytes when decoded.
+    len: usize,
 }
 
 /// This is not one JSON object, or not one that is taken here.
@@ -29,10 +42,10 @@ const DEPTH: usize = 16;
 /// Reads one object, and gives each member to `take`, in order.
 ///
 /// # Errors
-/// If it is malformed, or `take` fails. Half of a surrogate pair is no character, so it is malformed.
-pub fn read(
-    text: &str,
-    mut take: impl FnMut(&str, Value) -> Result<(), Malformed>,
+/// If it is malformed, or `take` fails.
+pub fn read<'a>(
+    text: &'a str,
+    mut take: impl FnMut(&str, Value<'a>) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
     let mut reader = Reader { text, at: 0 };
     reader.expect(b'{')?;
@@ -41,7 +54,7 @@ pub fn read(
             let key = reader.key()?;
             reader.expect(b':')?;
             let value = reader.value()?;
-            take(&key, value)?;
+            take(&key.decode(), value)?;
             if reader.skip(b'}') {
                 break;
             }
@@ -52,12 +65,37 @@ pub fn read(
     if reader.at == text.len() { Ok(()) } else { Err(Malformed) }
 }
 
+impl<'a> Text<'a> {
+    /// How many bytes it decodes to.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// What it stands for. Half of a surrogate pair becomes U+FFFD: it is no character, but JavaScript has
+    /// strings with it, and what people type or paste should not fail because of it.
+    pub fn decode(&self) -> Cow<'a, str> {
+        // An escape is longer than its character.
+        if self.len == self.raw.len() {
+            return Cow::Borrowed(self.raw);
+        }
+        let mut decoded = String::with_capacity(self.len);
+        let mut rest = self.raw;
+        while let Some((plain, escaped)) = rest.split_at_checked(plain(rest.as_bytes())) {
+            decoded.push_str(plain);
+            let Some((char, len)) = escaped.get(1..).and_then(unescape) else { break };
+            decoded.push(char);
+            rest = &escaped[1 + len..];
+        }
+        Cow::Owned(decoded)
+    }
+}
+
 struct Reader<'a> {
     text: &'a str,
     at: usize,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -88,12 +126,12 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn key(&mut self) -> Result<String, Malformed> {
+    fn key(&mut self) -> Result<Text<'a>, Malformed> {
         self.space();
         self.string()
     }
 
-    fn value(&mut self) -> Result<Value, Malformed> {
+    fn value(&mut self) -> Result<Value<'a>, Malformed> {
         self.space();
         match self.peek().ok_or(Malformed)? {
             b'"' => self.string().map(Value::Text),
@@ -106,7 +144,7 @@ impl Reader<'_> {
     }
 
     /// A number (RFC 8259 section 6).
-    fn number(&mut self) -> Result<Value, Malformed> {
+    fn number(&mut self) -> Result<Value<'a>, Malformed> {
         let start = self.at;
         let mut is_plain = true;
         if self.peek() == Some(b'-') {
@@ -159,8 +197,9 @@ impl Reader<'_> {
                     }
                     open.pop();
                 }
-                b'"' => drop(self.string()?),
-                _ => drop(self.value()?),
+                _ => {
+                    self.value()?;
+                }
             }
             // A value has ended: another follows, or what it is in ends, too.
             loop {
@@ -185,60 +224,89 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn string(&mut self) -> Result<String, Malformed> {
+    fn string(&mut self) -> Result<Text<'a>, Malformed> {
         if self.peek() != Some(b'"') {
             return Err(Malformed);
         }
-        self.at += 1;
-        let mut string = String::new();
+        let start = self.at + 1;
+        let mut len = 0;
+        self.at = start;
         loop {
-            let rest = &self.text.as_bytes()[self.at..];
-            let is_special = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
-            let plain = rest.iter().position(is_special).ok_or(Malformed)?;
-            // What ends a run is ASCII, so this is between two characters.
-            string.push_str(&self.text[self.at..self.at + plain]);
-            self.at += plain + 1;
-            match rest[plain] {
-                b'"' => return Ok(string),
-                b'\\' => string.push(self.escape()?),
+            // A run ends before an ASCII character, and so between two characters.
+            let run = plain(&self.text.as_bytes()[self.at..]);
+            (self.at, len) = (self.at + run, len + run);
+            let end = self.at;
+            let special = self.peek().ok_or(Malformed)?;
+            self.at += 1;
+            match special {
+                b'"' => return Ok(Text { raw: &self.text[start..end], len }),
+                b'\\' => {
+                    let (char, escape) = unescape(&self.text[self.at..]).ok_or(Malformed)?;
+                    (self.at, len) = (self.at + escape, len + char.len_utf8());
+                }
                 _ => return Err(Malformed),
             }
         }
     }
+}
 
-    fn escape(&mut self) -> Result<char, Malformed> {
-        let escaped = self.peek().ok_or(Malformed)?;
-        self.at += 1;
-        Ok(match escaped {
-            b'"' | b'\\' | b'/' => escaped.into(),
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            b'n' => '\n',
-            b'r' => '\r',
-            b't' => '\t',
-            b'u' => {
-                let first = self.unit()?;
-                let is_pair = (0xd800..0xdc00).contains(&first);
-                if is_pair {
-                    self.word("\\u")?;
-                }
-                let second = is_pair.then(|| self.unit()).transpose()?;
-                let mut decoded = char::decode_utf16([first].into_iter().chain(second));
-                decoded.next().and_then(Result::ok).ok_or(Malformed)?
+/// What `text` begins with, behind a backslash: the character, and the length of the rest of the escape.
+fn unescape(text: &str) -> Option<(char, usize)> {
+    let escaped = *text.as_bytes().first()?;
+    let char = match escaped {
+        b'"' | b'\\' | b'/' => escaped.into(),
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'u' => {
+            let first = unit(text.as_bytes())?;
+            if let Some(char) = char::from_u32(first.into()) {
+                return Some((char, UNIT));
             }
-            _ => return Err(Malformed),
-        })
-    }
+            let second = text[UNIT..].strip_prefix('\\').and_then(|text| unit(text.as_bytes()));
+            let pair = second.and_then(|second| char::decode_utf16([first, second]).next()?.ok());
+            return Some(match pair {
+                Some(char) => (char, 2 * UNIT + 1),
+                None => (char::REPLACEMENT_CHARACTER, UNIT),
+            });
+        }
+        _ => return None,
+    };
+    Some((char, 1))
+}
 
-    /// Four hexadecimal digits.
-    fn unit(&mut self) -> Result<u16, Malformed> {
-        let digits = self.text.as_bytes().get(self.at..self.at + 4).ok_or(Malformed)?;
-        self.at += 4;
-        digits.iter().try_fold(0, |unit, digit| {
-            let digit = char::from(*digit).to_digit(16).ok_or(Malformed)?;
-            Ok(unit << 4 | digit as u16)
-        })
+/// The length of `u` and four hexadecimal digits.
+const UNIT: usize = 5;
+
+fn unit(text: &[u8]) -> Option<u16> {
+    let [b'u', digits @ ..] = text.first_chunk::<UNIT>()? else { return None };
+    digits.iter().try_fold(0, |unit, digit| {
+        let digit = char::from(*digit).to_digit(16)?;
+        Some(unit << 4 | digit as u16)
+    })
+}
+
+/// How many bytes may stand in a string as they are, up to the first control character, quote or backslash.
+///
+/// Eight bytes at a time: this is what takes the time of a long message. A byte of `found` has its highest
+/// bit set if the byte of `word` is such a one; a borrow spoils only bytes behind the first that is found.
+fn plain(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 0xff;
+    let mut at = 0;
+    while let Some(word) = bytes[at..].first_chunk() {
+        let word = u64::from_le_bytes(*word);
+        let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
+        let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+        let found = (below(word, b' ') | is(b'"') | is(b'\\')) & (ONES << 7);
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
     }
+    let is_special = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
+    bytes[at..].iter().position(is_special).map_or(bytes.len(), |rest| at + rest)
 }
 
 /// Appends `text` as a string. The control characters of ASCII but for tabs and line ends become U+FFFD, so
@@ -252,20 +320,20 @@ pub fn write(out: &mut Vec<u8>, text: &str) {
 
 fn write_inner(out: &mut Vec<u8>, text: &str) {
     let mut rest = text.as_bytes();
-    let is_special = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
-    while let Some(plain) = rest.iter().position(is_special) {
-        out.extend_from_slice(&rest[..plain]);
-        match rest[plain] {
+    loop {
+        let (plain, special) = rest.split_at(plain(rest));
+        out.extend_from_slice(plain);
+        let Some((special, behind)) = special.split_first() else { break };
+        match special {
             b'\t' => out.extend_from_slice(b"\\t"),
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
-            quoted @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', quoted]),
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *special]),
             // Three bytes, where an escape would take six.
             _ => out.extend_from_slice("\u{fffd}".as_bytes()),
         }
-        rest = &rest[plain + 1..];
+        rest = behind;
     }
-    out.extend_from_slice(rest);
 }
 
 #[cfg(test)]
@@ -273,9 +341,21 @@ mod tests {
     use super::*;
     use crate::testing::Rng;
 
-    fn members(text: &str) -> Result<Vec<(String, Value)>, Malformed> {
+    /// The members of an object as another reader has them; null for what is not taken here.
+    fn members(text: &str) -> Result<Vec<(String, serde_json::Value)>, Malformed> {
         let mut members = Vec::new();
         read(text, |key, value| {
+            let value = match value {
+                Value::Text(text) => {
+                    let decoded = text.decode().into_owned();
+                    assert_eq!((decoded.len(), decoded.capacity()), (text.len(), text.len()));
+                    decoded.into()
+                }
+                Value::Number(number) => number.into(),
+                Value::Bool(flag) => flag.into(),
+                Value::Null => serde_json::Value::Null,
+                Value::Other => "other".into(),
+            };
             members.push((key.into(), value));
             Ok(())
         })?;
@@ -286,17 +366,17 @@ mod tests {
     fn every_kind_of_value() {
         let text = r#" {"a" : "x\u00e9\n\"\\\/\b\f\r\t\ud83d\ude00", "b":12,"c":true,"d":false,"e":null,
             "f":{"x":[1,{"y":[]},"]"],"z":{}},"g":[],"h":-1,"i":1.5e3,"j":9007199254740992} "#;
-        let values: Vec<Value> =
+        let values: Vec<_> =
             members(text).expect("an object").into_iter().map(|(_, value)| value).collect();
         let expected = [
-            Value::Text("xé\n\"\\/\u{8}\u{c}\r\t😀".into()),
-            Value::Number(12),
-            Value::Bool(true),
-            Value::Bool(false),
-            Value::Null,
+            "xé\n\"\\/\u{8}\u{c}\r\t😀".into(),
+            12.into(),
+            true.into(),
+            false.into(),
+            serde_json::Value::Null,
         ];
         assert_eq!(values[..5], expected);
-        assert_eq!(values[5..], [const { Value::Other }; 5]);
+        assert_eq!(values[5..], ["other"; 5]);
         assert_eq!(members("{}"), Ok(Vec::new()));
     }
 
@@ -322,9 +402,10 @@ mod tests {
             r#"{"a":1e}"#,
             r#"{"a":tru}"#,
             r#"{"a":"\x"}"#,
-            r#"{"a":"\ud800"}"#,
-            r#"{"a":"\udc00"}"#,
-            r#"{"a":"\ud800\u0041"}"#,
+            r#"{"a":"\ud800\u12g4"}"#,
+            r#"{"a":"\ud800\"}"#,
+            r#"{"a":"\u+123"}"#,
+            r#"{"a":"\U0041"}"#,
             r#"{"a":"\u12g4"}"#,
             r#"{"a":"\u12"#,
             "{\"a\":\"\n\"}",
@@ -344,17 +425,71 @@ mod tests {
 
     #[test]
     fn every_character_comes_back_or_is_replaced() {
-        for char in '\0'..=char::MAX {
+        let chars: Vec<char> = ('\0'..=char::MAX).collect();
+        // One by one where something happens, and then many at a time.
+        for chars in chars[..256].chunks(1).chain(chars[256..].chunks(999)) {
             let mut out = b"{\"a\":".to_vec();
-            let text = format!("x{char}y");
+            let text: String = chars.iter().collect();
             let before = out.len();
             write(&mut out, &text);
             assert!(out.len() - before - 2 <= 3 * text.len());
             out.push(b'}');
             let out = String::from_utf8(out).expect("UTF-8");
-            let is_replaced = char < ' ' && !"\t\n\r".contains(char);
-            let expected = if is_replaced { "x\u{fffd}y".into() } else { text };
-            assert_eq!(members(&out), Ok(vec![("a".into(), Value::Text(expected))]));
+            let is_replaced = |char| char < ' ' && !"\t\n\r".contains(char);
+            let expected = text.replace(is_replaced, "\u{fffd}");
+            assert_eq!(members(&out), Ok(vec![("a".into(), expected.into())]));
+        }
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_replaced() {
+        for (escaped, expected) in [
+            (r"\ud800", "\u{fffd}"),
+            (r"\uDFFF", "\u{fffd}"),
+            (r"\ud800\u0041", "\u{fffd}A"),
+            (r"\ud800\ud800\udc00", "\u{fffd}\u{10000}"),
+            (r"\udc00\ud800", "\u{fffd}\u{fffd}"),
+            (r"\ud83dé", "\u{fffd}é"),
+            (r"\ud83d\\ude00", "\u{fffd}\\ude00"),
+            (r"\ud83d\n", "\u{fffd}\n"),
+            (r"\u0041\udc00", "A\u{fffd}"),
+        ] {
+            let text = format!("{{\"a\":\"{escaped}\"}}");
+            assert_eq!(members(&text), Ok(vec![("a".into(), expected.into())]), "{escaped}");
+        }
+    }
+
+    #[test]
+    fn a_run_ends_at_the_first_special_byte() {
+        let mut dice = Rng::new(3);
+        for _ in 0..50_000 {
+            let mut bytes = vec![b' ' + dice.roll(224) as u8; dice.roll(40)];
+            for _ in 0..dice.roll(4) {
+                let at = dice.roll(bytes.len() + 1);
+                let near =
+                    [0, 1, 0x1f, b' ', b'!', b'"', b'#', b'[', b'\\', b']', 0x7f, 0x80, 0xff];
+                bytes.insert(at, near[dice.roll(near.len())]);
+            }
+            let expected = bytes.iter().position(|byte| *byte < 32 || b"\"\\".contains(byte));
+            assert_eq!(plain(&bytes), expected.unwrap_or(bytes.len()), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn random_texts_are_what_another_reader_takes_them_for() {
+        const PARTS: [&str; 14] = [
+            "x", "é", "😀", "\u{2028}", "\u{7f}", "\0", "\u{1f}", "\t", "\"", "\\", "/",
+            "abcdefgh", "\u{ffff}", "u",
+        ];
+        let mut dice = Rng::new(11);
+        for _ in 0..20_000 {
+            let text: String = (0..dice.roll(30)).map(|_| PARTS[dice.roll(PARTS.len())]).collect();
+            let theirs = format!("{{\"a\":{}}}", serde_json::to_string(&text).expect("JSON"));
+            assert_eq!(members(&theirs), Ok(vec![("a".into(), text.clone().into())]));
+            let mut ours = Vec::new();
+            write(&mut ours, &text);
+            let read: String = serde_json::from_slice(&ours).expect("JSON");
+            assert_eq!(read, text.replace(['\0', '\u{1f}'], "\u{fffd}"));
         }
     }
 

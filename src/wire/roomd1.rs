@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 use std::io::Write;
 
-use crate::wire::cursor::Cursor;
-use crate::wire::json::{self, MAX_NUMBER, Malformed, Value};
+use crate::config::NAME_BYTES;
+use crate::wire::cursor::{CURSOR_BYTES, Cursor};
+use crate::wire::json::{self, MAX_NUMBER, Malformed, Text, Value};
 use crate::wire::tag::{By, Tag};
 
 /// What a client sends.
@@ -102,6 +103,9 @@ pub struct Welcome<'a> {
 /// Bytes that a pong repeats, at most.
 pub const PING_BYTES: usize = 32;
 
+/// Bytes of a name that may be good: spaces may be around it.
+const WISH_BYTES: usize = 4 * NAME_BYTES;
+
 /// Messages that a hello may ask for.
 const MOST_HISTORY: u64 = 1000;
 /// Messages for a hello that asks for none.
@@ -109,17 +113,17 @@ const HISTORY: u32 = 50;
 
 /// The members of an object that some type has. Others are ignored.
 #[derive(Default)]
-struct Members {
-    t: Option<Value>,
-    me: Option<Value>,
-    name: Option<Value>,
-    since: Option<Value>,
-    history: Option<Value>,
-    who: Option<Value>,
-    hear: Option<Value>,
-    text: Option<Value>,
-    n: Option<Value>,
-    x: Option<Value>,
+struct Members<'a> {
+    t: Option<Value<'a>>,
+    me: Option<Value<'a>>,
+    name: Option<Value<'a>>,
+    since: Option<Value<'a>>,
+    history: Option<Value<'a>>,
+    who: Option<Value<'a>>,
+    hear: Option<Value<'a>>,
+    text: Option<Value<'a>>,
+    n: Option<Value<'a>>,
+    x: Option<Value<'a>>,
 }
 
 impl Command {
@@ -148,19 +152,20 @@ impl Command {
         });
         read.map_err(|Malformed| Fault::bad("a frame is one JSON object, each member of it once"))?;
         match members.t.take() {
-            Some(Value::Text(t)) => match &*t {
+            Some(Value::Text(t)) => match &*t.decode() {
                 "msg" => members.message(max),
                 "hello" => members.hello().map(|hello| Command::Hello(Box::new(hello))),
                 "name" => {
                     let name = string(members.name, "name")?;
+                    let name = name.map(|name| bounded(name, WISH_BYTES));
                     name.map(Command::Name).ok_or_else(|| Fault::bad("'name' is missing"))
                 }
                 "ping" => {
                     let x = string(members.x, "x")?;
-                    if x.as_ref().is_some_and(|x| x.len() > PING_BYTES) {
+                    if x.is_some_and(|x| x.len() > PING_BYTES) {
                         return Err(Fault::bad("'x' has at most 32 bytes"));
                     }
-                    Ok(Command::Ping { x })
+                    Ok(Command::Ping { x: x.map(|x| x.decode().into_owned()) })
                 }
                 _ => Err(Fault::new(Code::Unknown, "there is no such 't'")),
             },
@@ -169,29 +174,32 @@ impl Command {
     }
 }
 
-impl Members {
+impl Members<'_> {
     fn message(self, max: usize) -> Result<Command, Fault> {
         let n = match number(self.n, MAX_NUMBER, "'n' is a number from 1 on")? {
             Some(0) => return Err(Fault::bad("'n' is a number from 1 on")),
             n => n,
         };
-        let text = string(self.text, "text")?.ok_or_else(|| Fault::bad("'text' is missing"))?;
+        // A message that is refused has used up its number, whatever is wrong with it.
+        let refuse = |fault| Fault { n, ..fault };
+        let text = string(self.text, "text").map_err(refuse)?;
+        let text = text.ok_or_else(|| refuse(Fault::bad("'text' is missing")))?;
         if text.len() > max {
             let words = format!("a text has at most {max} bytes");
-            return Err(Fault { code: Code::Long, n, text: words.into() });
+            return Err(refuse(Fault::new(Code::Long, words)));
         }
-        Ok(Command::Msg { text, n })
+        Ok(Command::Msg { text: text.decode().into_owned(), n })
     }
 
     fn hello(self) -> Result<Hello, Fault> {
         let me = string(self.me, "me")?;
-        let me = me.map(|me| secret(&me).ok_or_else(|| Fault::bad(ME))).transpose()?;
+        let me = me.map(|me| secret(&me.decode()).ok_or_else(|| Fault::bad(ME))).transpose()?;
         let words = "'history' is a number up to 1000";
         let history = number(self.history, MOST_HISTORY, words)?;
         Ok(Hello {
             me,
-            name: string(self.name, "name")?,
-            since: string(self.since, "since")?,
+            name: string(self.name, "name")?.map(|name| bounded(name, WISH_BYTES)),
+            since: string(self.since, "since")?.map(|since| bounded(since, CURSOR_BYTES)),
             history: history.map_or(HISTORY, |history| history as u32),
             who: flag(self.who, "who")?,
             hear: flag(self.hear, "hear")?,
@@ -201,7 +209,7 @@ impl Members {
 
 const ME: &str = "'me' is 16 bytes in base64url: 22 characters";
 
-fn string(value: Option<Value>, name: &str) -> Result<Option<String>, Fault> {
+fn string<'a>(value: Option<Value<'a>>, name: &str) -> Result<Option<Text<'a>>, Fault> {
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Text(text)) => Ok(Some(text)),
@@ -209,7 +217,14 @@ fn string(value: Option<Value>, name: &str) -> Result<Option<String>, Fault> {
     }
 }
 
-fn number(value: Option<Value>, most: u64, words: &'static str) -> Result<Option<u64>, Fault> {
+/// A text of which no more than `most` bytes can be good. A longer one is cut, and stays too long.
+fn bounded(text: Text<'_>, most: usize) -> String {
+    let text = text.decode();
+    let end = (most + 1..text.len()).find(|end| text.is_char_boundary(*end));
+    text[..end.unwrap_or(text.len())].to_owned()
+}
+
+fn number(value: Option<Value<'_>>, most: u64, words: &'static str) -> Result<Option<u64>, Fault> {
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Number(number)) if number <= most => Ok(Some(number)),
@@ -217,7 +232,7 @@ fn number(value: Option<Value>, most: u64, words: &'static str) -> Result<Option
     }
 }
 
-fn flag(value: Option<Value>, name: &str) -> Result<bool, Fault> {
+fn flag(value: Option<Value<'_>>, name: &str) -> Result<bool, Fault> {
     match value {
         None | Some(Value::Null) => Ok(true),
         Some(Value::Bool(flag)) => Ok(flag),
@@ -507,15 +522,38 @@ mod tests {
             r#"{"t":"hello","who":1}"#,
             r#"{"t":"hello","since":5}"#,
             r#"{"t":"ping","x":"123456789012345678901234567890123"}"#,
-            r#"{"t":"msg","text":"\ud800"}"#,
+            r#"{"t":"msg","text":"\ud80"}"#,
         ] {
             assert_eq!(command(bad), Err((Code::Bad, None)), "{bad}");
         }
         assert_eq!(command(r#"{"t":"dance"}"#), Err((Code::Unknown, None)));
+        for bad in [r#"{"t":"msg","n":4}"#, r#"{"n":4,"text":1,"t":"msg"}"#] {
+            assert_eq!(command(bad), Err((Code::Bad, Some(4))), "{bad}");
+        }
         // Ten bytes are not too long, however they are written.
         let escaped = r#"{"t":"msg","text":"\u00e9\u00e9\u00e9\u00e9\u00e9","n":4}"#;
         assert!(command(escaped).is_ok());
         assert_eq!(command(r#"{"t":"msg","text":"éééééa","n":4}"#), Err((Code::Long, Some(4))));
+    }
+
+    #[test]
+    fn names_and_cursors_of_any_length_are_kept_only_in_part() {
+        for (len, kept) in [(384, 384), (385, 385), (50_000, 385)] {
+            let name = "x".repeat(len);
+            let expected = Ok(Command::Name("x".repeat(kept)));
+            assert_eq!(command(&format!(r#"{{"t":"name","name":"{name}"}}"#)), expected);
+        }
+        let cursor = format!("{}.{}", "z".repeat(12), u64::MAX);
+        for (since, name) in [(cursor.clone(), "é".repeat(192)), (cursor + "0", "é".repeat(193))]
+        {
+            let hello = command(&format!(
+                r#"{{"t":"hello","since":"{since}{}","name":"{name}{}"}}"#,
+                "0".repeat(50_000 * usize::from(since.len() > CURSOR_BYTES)),
+                "\\u00e9".repeat(50_000 * usize::from(name.len() > WISH_BYTES)),
+            ));
+            let Ok(Command::Hello(hello)) = hello else { panic!("{hello:?}") };
+            assert_eq!((hello.since, hello.name), (Some(since), Some(name)));
+        }
     }
 
     #[test]
