@@ -224,7 +224,6 @@ impl Flow {
     }
 
     /// Bytes that are on their way to the hub.
-    #[cfg(any(test, fuzzing))]
     pub fn in_flight(&self) -> u64 {
         self.lock().in_flight
     }

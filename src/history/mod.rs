@@ -35,6 +35,12 @@ impl Log {
         Log { epoch, ring: Ring::new(bounds), flow: Flow::new(bounds, Box::new(wake)) }
     }
 
+    /// Whether nothing was ever said, and nothing is on its way to the hub.
+    pub fn is_unused(&self) -> bool {
+        // In this order: what arrives meanwhile is seen in one of the two.
+        self.flow.in_flight() == 0 && self.ring.head() == 0
+    }
+
     /// Appends the entries of `batch` from the `first` on, and forgets those that nobody lacks. Whoever
     /// lacks some of the entries before has to have a [`flow::Lag`]. For the hub alone.
     pub fn append(&self, batch: &Chunk, first: usize, credit: Option<Credit>, now: Instant) {

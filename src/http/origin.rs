@@ -69,7 +69,7 @@ pub fn is_foreign(policy: &OriginPolicy, head: &RequestHead<'_>) -> bool {
         return site.eq_ignore_ascii_case("cross-site");
     }
     let first = head.accept.split(',').next().unwrap_or_default().trim();
-    let wants_image = first.len() > 6 && first[..6].eq_ignore_ascii_case("image/");
+    let wants_image = first.get(..6).is_some_and(|kind| kind.eq_ignore_ascii_case("image/"));
     let page = head.referer.and_then(|referer| {
         let (scheme, rest) = referer.split_once("://")?;
         let authority = rest.split(['/', '?', '#']).next()?;

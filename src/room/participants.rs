@@ -21,7 +21,7 @@ pub struct Participants {
     by_mac: HashMap<[u8; 32], Key>,
     /// By what the name is compared by.
     by_name: HashMap<String, Key>,
-    /// Those who have gone, the first of them first. One who came again is left in here, and passed over.
+    /// Those who have gone, the first of them first. One who came again is left in here until it goes again, and passed over.
     gone: VecDeque<(Key, Instant)>,
     /// Bytes that the absent take.
     absent: usize,
@@ -130,6 +130,8 @@ impl Participants {
         };
         record.gone = Some(now);
         self.absent += record.size();
+        // It may have gone before; there are few of them.
+        self.gone.retain(|(other, _)| *other != key);
         self.gone.push_back((key, now));
         // Those who come and go all the time are in here once for each time.
         if self.gone.len() > 2 * self.records.len() + 64 {

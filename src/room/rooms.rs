@@ -169,7 +169,7 @@ impl<T> Rooms<T> {
         place.seats -= 1;
         place.empty_since = Instant::now();
         let is_dropped =
-            place.seats == 0 && !self.is_permanent(name) && place.room.info.log.ring.head() == 0;
+            place.seats == 0 && !self.is_permanent(name) && place.room.info.log.is_unused();
         let dropped = is_dropped.then(|| state.rooms.remove(name));
         drop(state);
         drop(dropped);
@@ -190,7 +190,10 @@ impl<T> State<T> {
             return Err(NoRoom::TooFast(wait));
         }
         if self.makers.len() >= MAKERS {
-            return Err(NoRoom::TooFast(PAUSE));
+            let soonest = self.makers.iter().min_by_key(|(_, due)| **due);
+            if let Some(soonest) = soonest.map(|(address, _)| *address) {
+                self.makers.remove(&soonest);
+            }
         }
         self.makers.insert(address, due);
         Ok(())

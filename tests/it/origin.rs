@@ -68,7 +68,7 @@ fn a_foreign_host_is_403_and_the_flag_is_named() {
     for host in
         ["evil.example", "evil.example:8000", "localhost.evil.example", "10.0.0.5.evil.example"]
     {
-        for (path, fields) in [("/", ""), ("/ws", UPGRADE), ("/ws/1", UPGRADE), ("/nothing", "")] {
+        for (path, fields) in [("/", ""), ("/ws", UPGRADE), ("/ws/1", UPGRADE), ("/no.thing", "")] {
             let request = get(path, fields).replace("Host: localhost", &format!("Host: {host}"));
             server.ask(request).refuses(403, "--allow-host");
         }

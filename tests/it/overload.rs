@@ -44,7 +44,7 @@ fn a_connection_too_many_gets_its_503() {
             for n in 0..15 {
                 let server = &server;
                 scope.spawn(move || {
-                    let (path, fields) = [("/", ""), ("/ws/1", UPGRADE), ("/nothing", "")][n % 3];
+                    let (path, fields) = [("/", ""), ("/ws/1", UPGRADE), ("/no.thing", "")][n % 3];
                     let response = server.ask(get(path, fields));
                     response.refuses(503, "all places are taken");
                     assert!(response.field("Retry-After").is_some(), "{}", response.head);
