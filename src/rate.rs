@@ -62,7 +62,7 @@ pub struct SharedPace {
     interval: u64,
     /// Nanoseconds by which those that come may be early.
     burst: u64,
-    /// [`Pace::due`], in nanoseconds since [`origin`].
+    /// [`Pace::due`], in nanoseconds since the first that was counted.
     due: AtomicU64,
 }
 

@@ -34,6 +34,7 @@ pub struct Follower {
 
 impl Follower {
     /// Serves the subscriber until it is gone.
+    #[inline(never)]
     pub fn run(self, context: &Context) {
         let Follower { conn, seat, format, follow, wait } = self;
         let limits = &context.limits;

@@ -48,6 +48,7 @@ impl<'a> Visitor<'a> {
         (end, self.member)
     }
 
+    #[inline(never)]
     fn take(&mut self, stream: &mut Stream, message: &Message) -> Result<(), End> {
         let Message::Text(text) = message else {
             return Err(End::binary());

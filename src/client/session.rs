@@ -96,6 +96,7 @@ impl Session {
     }
 
     /// Serves the client until it is gone.
+    #[inline(never)]
     pub fn run(self, context: &Context) {
         let Context { limits, echo, permits, .. } = context;
         let Session { conn, endpoint, response, received } = self;
@@ -127,39 +128,9 @@ impl Session {
             outbox.close(&CloseReason::Stopping.frame());
         }
         let end = match &endpoint {
-            Endpoint::Echo => {
-                let visit = conn.metrics.echo.begin();
-                outbox.open();
-                let end = client.read_all(|stream, message| {
-                    stream.answer(|out| answer_echo(*echo, &message, out))
-                });
-                visit.end(leaving(&end, &outbox));
-                client.part(&end, None, &outbox);
-                end
-            }
-            Endpoint::Tutorial(seat, id) => {
-                let visit = conn.metrics.room.begin();
-                // Before the response goes out: whoever has it hears what is said from then on.
-                let who = Newcomer::Number(*id);
-                let mut member = Member::join(conn.slot.id(), who, 0, &outbox, seat);
-                outbox.open();
-                let end = client.read_all(|stream, message| {
-                    let Message::Text(text) = message else { return Err(End::binary()) };
-                    let is_said = stream.while_waiting(|is_there| member.say(text, 0, is_there));
-                    if is_said { Ok(()) } else { Err(End::gone()) }
-                });
-                visit.end(leaving(&end, &outbox));
-                client.part(&end, Some(member), &outbox);
-                end
-            }
-            Endpoint::Roomd1(seat) => {
-                let visit = conn.metrics.room.begin();
-                outbox.open();
-                let (end, member) = Visitor::new(seat, &outbox, context).serve(&mut client);
-                visit.end(leaving(&end, &outbox));
-                client.part(&end, member, &outbox);
-                end
-            }
+            Endpoint::Echo => serve_echo(&mut client, *echo, &outbox),
+            Endpoint::Tutorial(seat, id) => serve_member(&mut client, seat, *id, &outbox),
+            Endpoint::Roomd1(seat) => serve_visitor(&mut client, seat, &outbox, context),
         };
         let peer = conn.peer;
         match &endpoint {
@@ -175,6 +146,57 @@ impl Session {
             deadline::abort_on_close(&conn.stream);
         }
     }
+}
+
+// Not inlined, so that a thread that waits has on its stack what its own endpoint needs, and not what all
+// of them do: a page more for each client counts.
+
+#[inline(never)]
+fn serve_echo(client: &mut Client<Stream>, echo: Echo, outbox: &Arc<Outbox<Socket>>) -> End {
+    let visit = outbox.transport().conn.metrics.echo.begin();
+    outbox.open();
+    let end =
+        client.read_all(|stream, message| stream.answer(|out| answer_echo(echo, &message, out)));
+    visit.end(leaving(&end, outbox));
+    client.part(&end, None, outbox);
+    end
+}
+
+#[inline(never)]
+fn serve_member(
+    client: &mut Client<Stream>,
+    seat: &Seat,
+    id: i64,
+    outbox: &Arc<Outbox<Socket>>,
+) -> End {
+    let conn = &outbox.transport().conn;
+    let visit = conn.metrics.room.begin();
+    // Before the response goes out: whoever has it hears what is said from then on.
+    let mut member = Member::join(conn.slot.id(), Newcomer::Number(id), 0, outbox, seat);
+    outbox.open();
+    let end = client.read_all(|stream, message| {
+        let Message::Text(text) = message else { return Err(End::binary()) };
+        let is_said = stream.while_waiting(|is_there| member.say(text, 0, is_there));
+        if is_said { Ok(()) } else { Err(End::gone()) }
+    });
+    visit.end(leaving(&end, outbox));
+    client.part(&end, Some(member), outbox);
+    end
+}
+
+#[inline(never)]
+fn serve_visitor(
+    client: &mut Client<Stream>,
+    seat: &Seat,
+    outbox: &Arc<Outbox<Socket>>,
+    context: &Context,
+) -> End {
+    let visit = outbox.transport().conn.metrics.room.begin();
+    outbox.open();
+    let (end, member) = Visitor::new(seat, outbox, context).serve(client);
+    visit.end(leaving(&end, outbox));
+    client.part(&end, member, outbox);
+    end
 }
 
 /// Why a client is gone, as the metrics count it.
