@@ -74,6 +74,8 @@ pub struct Context {
     pub limits: Limits,
     /// What echo clients get.
     pub echo: Echo,
+    /// Bytes of the longest frame of `roomd.1`.
+    pub max_frame: usize,
     /// What tags are made of.
     pub secret: Secret,
     /// Who sends to clients that are behind.
@@ -118,7 +120,7 @@ impl Session {
             Err(error) => return log::debug!("{} left at once: {error}", conn.peer),
         };
         let longest = match endpoint {
-            Endpoint::Roomd1(_) => limits.max_frame(),
+            Endpoint::Roomd1(_) => context.max_frame,
             Endpoint::Echo | Endpoint::Tutorial(..) => limits.max_message,
         };
         let mut client = Client::new(stream, limits, longest);

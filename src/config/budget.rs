@@ -38,9 +38,12 @@ const HEAP: usize = READ_AHEAD + LONG_MESSAGE + ANSWER_BUFFER + LONG_MESSAGE + 2
 /// Connections that are not clients, at the least: so many does a browser open to load the page.
 const FRONT_MIN: usize = 6;
 
-/// A long message while it comes in, in longest messages: what has come, the message itself, and an
-/// echo of it that has not been taken.
-const SLOT: usize = 3;
+/// Bytes of a frame of `roomd.1` for each byte of its text: as many as an escape has, or, where that leaves
+/// fewer than [`MANY_SLOTS`] permits, what quotes and most texts need.
+const ESCAPED: [usize; 2] = [6, 2];
+
+/// Where there are so many permits for long messages, nobody waits for long.
+const MANY_SLOTS: usize = 16;
 
 const CONNECTION: usize = THREAD + TOUCHED_STACK + SOCKET + HEAP;
 
@@ -171,6 +174,8 @@ pub struct Budget {
     declared: usize,
     /// Long messages that come in, or are answered, at the same time.
     pub slots: usize,
+    /// Bytes of a frame for each byte of its text.
+    escaped: usize,
     max_message: usize,
 }
 
@@ -222,9 +227,14 @@ impl Budget {
             other_log: LogBounds::new(0, max_message).with_history(limits),
             rooms: declared,
             declared,
-            slots: (rest / 16 / (SLOT * max_message)).clamp(1, SLOTS),
+            slots: 1,
+            escaped: ESCAPED[1],
             max_message,
         };
+        let slots = |escaped: usize| rest / 16 / ((escaped + 1) * max_message);
+        let escaped = ESCAPED.into_iter().find(|escaped| slots(*escaped) >= MANY_SLOTS);
+        budget.escaped = escaped.unwrap_or(budget.escaped);
+        budget.slots = slots(budget.escaped).clamp(1, SLOTS);
         // Others share what the log of one room takes, or four times that where there is much. Where there is
         // little, it is for clients.
         let others = if rest / 12 < MIB { 0 } else { (rest / 12).min(4 * LOG) };
@@ -256,6 +266,17 @@ impl Budget {
         Ok(budget)
     }
 
+    /// Bytes of the longest frame of `roomd.1`.
+    pub fn max_frame(&self) -> usize {
+        self.escaped * self.max_message + KIB
+    }
+
+    /// A long message while it comes in: its frame, and its text; or what has come of it, the message itself,
+    /// and an echo of it that has not been taken.
+    fn slot(&self) -> usize {
+        (self.escaped + 1) * self.max_message
+    }
+
     /// A connection, be it a client or not.
     fn connection(&self) -> usize {
         CONNECTION + self.buffers.held()
@@ -275,7 +296,7 @@ impl Budget {
         PROGRAM
             + self.logs()
             + self.in_flight()
-            + self.slots * SLOT * self.max_message
+            + self.slots * self.slot()
             + (self.capacity.front + self.capacity.clients) * self.connection()
     }
 
@@ -307,7 +328,7 @@ impl fmt::Display for Budget {
             Size(self.logs()),
             self.rooms,
             Size(self.in_flight()),
-            Size(self.slots * SLOT * self.max_message),
+            Size(self.slots * self.slot()),
             self.slots,
             Size((self.capacity.clients + self.capacity.front) * self.connection()),
             self.capacity.clients,
@@ -353,7 +374,7 @@ mod tests {
         assert_eq!(budget.capacity.clients, MAX_CLIENTS);
         assert_eq!(budget.buffers, Buffers::of(*SEND_BUFFER.end()));
         assert_eq!(budget.log.size, LOG);
-        assert!(budget.capacity.front > 150 && budget.slots > 70, "{budget}");
+        assert!(budget.capacity.front > 150 && budget.slots > 30, "{budget}");
     }
 
     #[test]

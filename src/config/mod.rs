@@ -117,12 +117,6 @@ impl Limits {
     pub fn queue(&self) -> usize {
         self.max_queue.max(self.max_message + FRAMING + ANSWER_BUFFER)
     }
-
-    /// Bytes of a frame by which a client of `roomd.1` says the longest message: each of its bytes may be
-    /// written as an escape of six.
-    pub fn max_frame(&self) -> usize {
-        6 * self.max_message + 1024
-    }
 }
 
 impl Default for Config {

@@ -80,6 +80,7 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
         flusher,
         piece: buffers.piece(),
         permits: Permits::new(budget.slots),
+        max_frame: budget.max_frame(),
     });
     let probe = Probe { inboxes: inboxes.clone(), metrics: metrics.clone() };
     let admin = Arc::new(Admin { hub: probe.clone() });
