@@ -103,6 +103,10 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// How long a body may take in all, once its head has arrived.
     pub body_timeout: Duration,
+    /// How long a request that publishes waits for the readers of its room.
+    pub room_patience: Duration,
+    /// How long it then waits for the number of its message.
+    pub hub_patience: Duration,
     /// How long what is for one client alone may wait.
     pub catch_up: Duration,
     /// How long a peer has to take a last word (a close frame, a refusal) and to close.
@@ -156,6 +160,8 @@ impl Default for Limits {
             ping_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(20),
+            room_patience: Duration::from_secs(10),
+            hub_patience: Duration::from_secs(2),
             catch_up: Duration::from_secs(30),
             close_timeout: Duration::from_secs(3),
             // A service manager is told that a stop takes less than five seconds.
@@ -185,12 +191,6 @@ pub const HEAD_FIELDS: usize = 64;
 
 /// How long the list of this host's own IPv6 networks is good, by which addresses are counted.
 pub const OWN_NETWORKS_AGE: Duration = Duration::from_secs(5);
-
-/// How long a request that publishes waits for the readers of its room.
-pub const CREDIT_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long it then waits for the number of its message.
-pub const HUB_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a request that publishes waits because its address does so too often; one that would have to
 /// wait longer gets 429.

@@ -1,6 +1,7 @@
 //! Publishes the body of a request in a room, and answers with the number of the message.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use crate::client::session::Context;
 use crate::client::socket::Socket;
-use crate::config::{CREDIT_PATIENCE, HUB_PATIENCE, LONG_MESSAGE, NAME_BYTES};
+use crate::config::{LONG_MESSAGE, Limits, NAME_BYTES};
 use crate::history::chunk;
 use crate::http::accept;
 use crate::http::body::{self, Announced, CONTINUE};
@@ -20,6 +21,7 @@ use crate::net::conn::Conn;
 use crate::net::deadline;
 use crate::room::event::{Event, Moment};
 use crate::room::handle::RoomHandle;
+use crate::room::identity::Secret;
 use crate::room::name::RoomName;
 use crate::room::publish::{Outcome, Publication};
 use crate::wire::cursor::Cursor;
@@ -93,7 +95,9 @@ impl PublishRequest {
             }
             Err(error) => return Err(error),
         };
-        Ok(body::text(body, max).and_then(|text| self.publish(conn, text, room, context)))
+        let Context { limits, secret, .. } = context;
+        Ok(body::text(body, max)
+            .and_then(|text| self.publish(conn.peer.ip(), text, room, secret, limits)))
     }
 
     fn read(&self, conn: &Conn, received: &[u8], context: &Context) -> io::Result<Vec<u8>> {
@@ -104,21 +108,22 @@ impl PublishRequest {
         self.body.read(received, |bytes| deadline::read(&conn.stream, bytes, until))
     }
 
-    fn publish(
+    /// Publishes `text`, which comes from this `address`.
+    fn publish<T>(
         self,
-        conn: &Conn,
+        address: IpAddr,
         text: String,
-        room: &RoomHandle<Socket>,
-        context: &Context,
+        room: &RoomHandle<T>,
+        secret: &Secret,
+        limits: &Limits,
     ) -> Result<Vec<u8>, Refusal> {
         let log = &room.info.log;
-        let address = conn.peer.ip();
-        let identity = context.secret.identify_address(room.info.name.as_str(), address);
+        let identity = secret.identify_address(room.info.name.as_str(), address);
         let by = By::Tag(identity.tag);
         let received = Instant::now();
         let bytes = chunk::cost(NAME_BYTES + text.len());
         let mut turn = log.flow.turn_of(address, bytes);
-        let credit = log.credit(bytes, &mut turn, || received.elapsed() < CREDIT_PATIENCE);
+        let credit = log.credit(bytes, &mut turn, || received.elapsed() < limits.room_patience);
         let credit = credit.ok_or_else(Refusal::room_waits)?;
         let (answer, outcome) = bounded(1);
         let said = self.wants_json.then(|| text.clone());
@@ -132,7 +137,7 @@ impl PublishRequest {
             credit,
             answer,
         };
-        let until = Instant::now() + HUB_PATIENCE;
+        let until = Instant::now() + limits.hub_patience;
         let event = Event::Publish(Box::new(publication));
         if room.inbox.send_deadline(event, until).is_err() {
             return Err(Refusal::room_waits());
@@ -159,5 +164,95 @@ impl PublishRequest {
         let status = if is_new { 201 } else { 200 };
         let fields = &[("Vary", "Accept, Origin")];
         Ok(Response { status, fields, content_type, body: &body }.bytes(false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use crossbeam_channel::Receiver;
+
+    use super::*;
+    use crate::history::flow::Turn;
+    use crate::room::hub::fuzz_target::room_named;
+
+    /// A room whose hub has an inbox for one event, which nobody takes but the test.
+    fn room() -> (RoomHandle<()>, Receiver<Event<()>>) {
+        let (inbox, events) = bounded(1);
+        let name = RoomName::parse("lab").expect("a name");
+        (RoomHandle { info: room_named(1, name, None), inbox }, events)
+    }
+
+    /// The refusal of a message.
+    #[track_caller]
+    fn refused(room: &RoomHandle<()>) -> String {
+        let limits = Limits {
+            room_patience: Duration::from_millis(50),
+            hub_patience: Duration::from_millis(50),
+            ..Limits::default()
+        };
+        let request = PublishRequest {
+            room: room.info.name.clone(),
+            name: None,
+            key: None,
+            body: Announced { length: 1, expects_continue: false },
+            wants_json: false,
+            max_message: limits.max_message,
+        };
+        let secret = Secret::random().expect("random bytes");
+        let answer = request.publish([192, 0, 2, 1].into(), "x".into(), room, &secret, &limits);
+        let refusal = answer.expect_err("a refusal").response(false);
+        let refusal = String::from_utf8(refusal).expect("UTF-8");
+        assert!(refusal.starts_with("HTTP/1.1 503 "), "{refusal}");
+        assert!(refusal.contains("\r\nRetry-After: "), "{refusal}");
+        refusal
+    }
+
+    #[test]
+    fn without_an_answer_it_may_have_been_published() {
+        let (room, events) = room();
+        let refusal = refused(&room);
+        assert!(refusal.contains("may have been published"), "{refusal}");
+        let Ok(Event::Publish(late)) = events.try_recv() else { panic!("the hub has it") };
+        assert!(late.answer.try_send(Outcome::Conflict).is_err(), "nobody waits for it any more");
+        assert!(room.info.log.flow.in_flight() > 0, "until the hub is done with it");
+        drop(late);
+        assert_eq!(room.info.log.flow.in_flight(), 0);
+    }
+
+    #[test]
+    fn what_does_not_reach_the_hub_is_not_published() {
+        let (room, events) = room();
+        let (done, _) = bounded(0);
+        room.inbox.send(Event::Question { done }).expect("there is room for it");
+        let refusal = refused(&room);
+        assert!(refusal.contains("was not published"), "{refusal}");
+        assert_eq!(room.info.log.flow.in_flight(), 0, "its credit is given back");
+        assert!(matches!(events.try_recv(), Ok(Event::Question { .. })));
+        assert!(events.is_empty());
+    }
+
+    #[test]
+    fn a_room_that_waits_for_its_readers_publishes_nothing() {
+        let (room, events) = room();
+        let mut turn = Turn::default();
+        let all = room.info.log.credit(128 * 1024, &mut turn, || true).expect("nobody waits");
+        let refusal = refused(&room);
+        assert!(refusal.contains("was not published"), "{refusal}");
+        assert!(events.is_empty());
+        drop(all);
+    }
+
+    #[test]
+    fn a_hub_that_stops_has_not_published_it() {
+        let (room, events) = room();
+        let hub = thread::spawn(move || drop(events.recv()));
+        let refusal = refused(&room);
+        assert!(refusal.contains("the server stops"), "{refusal}");
+        hub.join().expect("no panic");
+        let refusal = refused(&room);
+        assert!(refusal.contains("was not published"), "it is gone: {refusal}");
     }
 }

@@ -115,6 +115,49 @@ fn one_address_has_its_share_of_the_places() {
     });
 }
 
+/// A subscriber may have many tabs or scripts, but not all the places of its address.
+#[test]
+fn one_address_has_sixteen_streams() {
+    in_own_network("network::one_address_has_sixteen_streams", || {
+        own("10.99.0.1");
+        own("10.99.0.2");
+        let server = TestServer::with(|config| {
+            config.listen = ([0; 4], 0).into();
+            config.limits.max_clients_per_ip = Some(99);
+        });
+        let ask = |address: &str, path: &str| {
+            let mut peer = connect_at(&server, address);
+            peer.send(get(path, ""));
+            peer
+        };
+        let stream = |address, path| {
+            let mut peer = ask(address, path);
+            peer.head_begins_with("HTTP/1.1 200 ").then_some(peer)
+        };
+        let formats = ["/lab/json", "/lab/sse", "/lab", "/lab/json?poll=1&wait=60"];
+        let mut open: Vec<_> = (0..16)
+            .map(|n| stream("10.99.0.1", formats[n % 4]).expect("one of the first sixteen"))
+            .collect();
+        for path in ["/lab/json", "/lab", "/lab/text?poll=1"] {
+            let response = ask("10.99.0.1", path).response();
+            response.refuses(503, "your address");
+            assert_eq!(response.field("Retry-After"), Some("5"), "{path}");
+        }
+        // An EventSource would not come again after a 503.
+        let full = ask("10.99.0.1", "/lab/sse").response();
+        assert_eq!((full.status, full.text()), (200, "retry: 15000\nevent: full\ndata: {}\n\n"));
+        let mut client = join_at(&server, "10.99.0.1", 1);
+        client.says_and_hears(1, "a WebSocket is none of them");
+        open.push(stream("10.99.0.2", "/lab/json").expect("another address has its own"));
+        let exempt = || stream("127.0.0.1", "/lab/json").expect("loopback is exempt");
+        open.extend((0..17).map(|_| exempt()));
+        drop(open.remove(0));
+        open.push(eventually("the place of the one that left", || {
+            stream("10.99.0.1", "/lab/json")
+        }));
+    });
+}
+
 /// Asks for a WebSocket over IPv6 from one address of this machine at another.
 #[track_caller]
 fn joins_from(server: &TestServer, from: &str, to: &str) -> Option<Client> {

@@ -1,12 +1,14 @@
 //! Messages that are published with POST.
 
+use std::io::Read as _;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use roomd::Config;
+use serde_json::{Value, json};
 
-use crate::support::{Peer, Response, TestServer, get, says};
+use crate::support::{Member, PATIENCE, Peer, Response, TestServer, get, me, says};
 
 /// A request that publishes `body`, with these `fields` (whole lines).
 fn post(path: &str, fields: &str, body: &str) -> String {
@@ -169,15 +171,58 @@ fn a_request_with_a_key_publishes_once() {
     assert_eq!((json.status, &msg(&json)["seq"]), (200, &1.into()));
 }
 
-/// Names belong to their owners: a publisher cannot take that of a member or another publisher of its room.
+/// The answer to a request that comes from another address.
+#[track_caller]
+fn ask_elsewhere(server: &TestServer, request: &str) -> Response {
+    let mut peer = Peer::from_address(([127, 0, 0, 2], 0).into(), server.address());
+    peer.send(request);
+    peer.response()
+}
+
+/// Names belong to their owners: a publisher cannot take that of a member or of another publisher, who keep
+/// theirs for a while after they have gone.
 #[test]
 fn a_taken_name_is_numbered() {
     let server = TestServer::start();
     let json = "Accept: application/json\r\n";
-    for (name, got) in [("ana", "ana"), ("ana", "ana"), ("bob", "bob"), ("ana", "ana")] {
-        let response = server.ask(post(&format!("/lab?name={name}"), json, "x"));
-        assert_eq!(msg(&response)["name"], got);
+    let mut bea = Member::named(server.address(), "lab", 1, "bea");
+    let said_by = |response: Response| msg(&response)["name"].as_str().expect("a name").to_owned();
+    for (wish, here, elsewhere) in [
+        ("ana", "ana", "ana·2"),
+        ("ana", "ana", "ana·2"),
+        ("Bea", "Bea·2", "Bea·3"),
+        ("carl", "carl", "carl·2"),
+    ] {
+        let request = post(&format!("/lab?name={wish}"), json, "x");
+        assert_eq!(said_by(server.ask(&request)), here);
+        bea.message("the first");
+        assert_eq!(said_by(ask_elsewhere(&server, &request)), elsewhere);
+        assert_eq!(bea.message("the second")["name"], elsewhere);
     }
+    let carl = Member::join(server.address(), "lab", json!({"me": me(2), "name": "carl"}));
+    assert_eq!(carl.name(), "carl·3");
+    assert_eq!(said_by(server.ask(post("/other?name=carl", json, "x"))), "carl", "another room");
+}
+
+#[test]
+fn a_key_is_its_senders() {
+    let server = TestServer::start();
+    let request = post("/lab", "Idempotency-Key: 7f3a\r\n", "on");
+    assert_eq!(published(&server.ask(&request)), 1);
+    assert_eq!(published(&ask_elsewhere(&server, &request)), 2);
+    assert_eq!(server.ask(&request).status, 200);
+    assert_eq!(ask_elsewhere(&server, &request).status, 200);
+}
+
+/// Whatever a GET brings along, it is a GET.
+#[test]
+fn get_publishes_nothing() {
+    let server = TestServer::start();
+    for path in ["/lab?poll=1&name=ana&text=x&message=x", "/lab/json?poll=1&name=ana"] {
+        let request = post(path, "Idempotency-Key: 1\r\n", "x").replacen("POST", "GET", 1);
+        assert_eq!(server.ask(request).status, 200);
+    }
+    assert_eq!(published(&server.ask(post("/lab", "", "first"))), 1);
 }
 
 #[test]
@@ -248,21 +293,123 @@ fn an_address_publishes_at_a_pace() {
     assert_eq!(refused.field("Retry-After"), Some("1"));
 }
 
-/// While the room waits for a reader that takes nothing, nothing is published, and publishers are told.
+/// A reader that takes nothing is given up after some seconds. Until then publishers wait, and none fails.
 #[test]
 fn a_publisher_waits_with_the_room() {
-    let server = TestServer::with(|config| {
-        config.limits.max_memory = Some(16 << 20);
-        config.limits.max_message = 64 * 1024;
-    });
+    let server = TestServer::with(small);
     let text = "x".repeat(60_000);
-    let mut slow = Peer::narrow(server.address());
-    slow.send(get("/lab/json", ""));
-    assert!(slow.head_begins_with("HTTP/1.1 200"));
+    let _slow = stalled(&server);
     let mut count = 0;
-    // The reader is given up after some seconds, so no request fails; each is published, in order.
     for _ in 0..100 {
         count += 1;
         assert_eq!(published(&server.ask(post("/lab", "", &text))), count);
     }
+}
+
+/// A server whose rooms have small logs.
+fn small(config: &mut Config) {
+    config.limits.max_memory = Some(16 << 20);
+}
+
+/// A reader that takes nothing for now.
+fn stalled(server: &TestServer) -> Peer {
+    let mut slow = Peer::narrow(server.address());
+    slow.send(get("/lab/json", ""));
+    assert!(slow.head_begins_with("HTTP/1.1 200"));
+    slow
+}
+
+/// Reads until it has heard this.
+fn hears(mut peer: Peer, text: &str) -> Peer {
+    let mut heard = Vec::new();
+    while !String::from_utf8_lossy(&heard).contains(text) {
+        let mut bytes = [0; 16 * 1024];
+        let len = peer.stream.read(&mut bytes).expect("more of the stream");
+        assert!(len > 0, "the stream ended");
+        // What it looks for may be cut in two.
+        heard.drain(..heard.len().saturating_sub(text.len()));
+        heard.extend_from_slice(&bytes[..len]);
+    }
+    peer
+}
+
+/// Two readers that take nothing may be behind a link that is down, so neither is given up. Whoever publishes
+/// meanwhile waits, is told after a while, and may come again when they read on.
+#[test]
+fn a_room_that_waits_for_too_long_publishes_nothing() {
+    let server = TestServer::with(|config| {
+        small(config);
+        config.limits.room_patience = Duration::from_millis(200);
+    });
+    let text = "x".repeat(60_000);
+    let readers = [stalled(&server), stalled(&server)];
+    let mut count = 0;
+    let mut refused = 0;
+    // At first it waits because a crowd is behind, for no longer than two seconds; then because the log is full.
+    // Each refusal takes half a second.
+    while refused < 6 {
+        let response = server.ask(post("/lab", "", &text));
+        if response.status == 201 {
+            count += 1;
+            refused = 0;
+        } else {
+            response.refuses(503, "waits for its readers, and the message was not published");
+            assert_eq!(response.field("Retry-After"), Some("5"));
+            refused += 1;
+        }
+        assert!(count < 100, "nobody waits");
+    }
+    let key = "Idempotency-Key: 1\r\n";
+    let long = format!("never {text}");
+    server.ask(post("/lab", key, &long)).refuses(503, "was not published");
+    let metrics = server.ask(get("/metrics", ""));
+    assert!(metrics.text().contains("roomd_refusals_total{status=\"503\",reason=\"room_waits\"}"));
+    thread::scope(|scope| {
+        for reader in readers {
+            scope.spawn(|| hears(reader, "the end"));
+        }
+        // Its number is the next one: nothing was published in between.
+        let until = Instant::now() + PATIENCE;
+        let end = loop {
+            let response = server.ask(post("/lab", key, "the end"));
+            if response.status == 201 {
+                break response;
+            }
+            response.refuses(503, "was not published");
+            assert!(Instant::now() < until, "the room goes on");
+        };
+        assert_eq!(published(&end), count + 1, "and the key is free");
+    });
+    let all = server.ask(get("/lab/text?poll=1", ""));
+    assert!(!all.text().contains("never"), "it was published all the same");
+}
+
+#[test]
+fn a_publisher_that_waits_is_published_when_the_room_goes_on() {
+    let server = TestServer::with(|config| {
+        small(config);
+        config.limits.room_patience = 2 * PATIENCE;
+    });
+    let text = "x".repeat(60_000);
+    let readers = [stalled(&server), stalled(&server)];
+    let mut count = 0;
+    let waiting = loop {
+        let mut peer = server.connect();
+        peer.send(post("/lab", "", &text));
+        // Longer than the room needs, and no longer than it waits because a crowd is behind.
+        peer.stream.set_read_timeout(Some(Duration::from_secs(3))).expect("a timeout");
+        if peer.stream.peek(&mut [0]).is_err() {
+            break peer;
+        }
+        count += 1;
+        assert_eq!(published(&peer.response()), count);
+        assert!(count < 100, "nobody waits");
+    };
+    thread::scope(|scope| {
+        for reader in readers {
+            scope.spawn(|| hears(reader, "the end"));
+        }
+        assert_eq!(published(&waiting.response()), count + 1);
+        assert_eq!(published(&server.ask(post("/lab", "", "the end"))), count + 2);
+    });
 }

@@ -59,6 +59,16 @@ impl Peer {
         Self::over(TcpStream::from(socket))
     }
 
+    /// Connects as from this address of the machine.
+    #[track_caller]
+    pub fn from_address(from: SocketAddr, address: SocketAddr) -> Self {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None);
+        let socket = socket.expect("a socket");
+        rustix::net::bind(&socket, &from).expect("an address of this machine");
+        rustix::net::connect(&socket, &address).expect("a connection");
+        Self::over(TcpStream::from(socket))
+    }
+
     pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("no delay");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
