@@ -121,3 +121,53 @@ impl<T: Transport> Room<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use crossbeam_channel::bounded;
+
+    use super::*;
+    use crate::config::budget::LogBounds;
+    use crate::history::flow::Turn;
+    use crate::outbox::fuzz_target::Socket;
+    use crate::room::hub::fuzz_target::room_within;
+    use crate::room::identity::Secret;
+    use crate::room::publish::Publication;
+
+    /// A room in which something was published at each of these seconds.
+    fn published(seconds: &[u64]) -> Room<Arc<Socket>> {
+        let mut bounds = LogBounds::new(1 << 20, 1000);
+        bounds.history.messages = 100;
+        let info = room_within(bounds);
+        let secret = Secret::random().expect("random bytes");
+        let mut room = Room::new(info.clone());
+        for second in seconds {
+            room.publish(Publication {
+                room: info.clone(),
+                identity: secret.identify_address("lobby", [192, 0, 2, 1].into()),
+                name: None,
+                text: "x".into(),
+                key: None,
+                at: Moment { at: second * 1000, received: Instant::now() },
+                credit: info.log.credit(100, &mut Turn::default(), || true).expect("credit"),
+                answer: bounded(1).0,
+            });
+            room.flush(0, &mut HubCounters::default());
+        }
+        room
+    }
+
+    #[test]
+    fn what_is_recent_is_so_by_the_clock() {
+        let mut room = published(&[100, 160, 220]);
+        room.now = 220_500;
+        let start = |age: u64| room.find_start(Wants::Recent(Duration::from_secs(age))).start;
+        assert_eq!([0, 1, 60, 61, 120, 121].map(start), [4, 3, 3, 2, 2, 1]);
+        assert_eq!([3600, u64::MAX / 1000].map(start), [1, 1]);
+        // A clock that was set back makes nothing old.
+        room.now = 10_000;
+        assert_eq!(room.find_start(Wants::Recent(Duration::ZERO)).start, 1);
+    }
+}
