@@ -58,8 +58,8 @@ impl Browser {
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"])
             .args(["--no-first-run", "--disable-background-networking"])
             .args(["--disable-component-update", "--disable-sync"])
-            // A name of the local network, as it would be there.
-            .arg("--host-resolver-rules=MAP boat.local 127.0.0.1")
+            // A name of the local network, as it would be there, and one of a page elsewhere.
+            .arg("--host-resolver-rules=MAP boat.local 127.0.0.1, MAP elsewhere.example 127.0.0.1")
             .args(["--remote-debugging-port=0", "about:blank"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
