@@ -131,6 +131,7 @@ test-needs:
 	python3 -c 'import requests' 2>/dev/null || install="$$install python3-requests"; \
 	command -v nginx >/dev/null || unpack="$$unpack nginx"; \
 	command -v caddy >/dev/null || unpack="$$unpack caddy"; \
+	command -v haproxy >/dev/null || unpack="$$unpack haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1"; \
 	command -v promtool >/dev/null || unpack="$$unpack prometheus"; \
 	if [ -n "$$install$$unpack" ]; then \
 		echo "fetching$$install$$unpack"; \

@@ -21,6 +21,7 @@ complete -c roomd -l ping-timeout -x -d 'and closed when nothing comes back for 
 complete -c roomd -l head-timeout -x -d 'for a request head in all (at most 8 KiB and 64 headers); then 408'
 complete -c roomd -l allow-origin -x -d 'other pages that may connect: https://chat.example, or * for all; repeat or list with commas'
 complete -c roomd -l allow-host -x -d 'other names of the server: chat.example, or * for all; repeat or list with commas'
+complete -c roomd -l trust-proxy -x -d 'proxies whose X-Forwarded-For or Forwarded is believed, for limits and log; repeat or list'
 complete -c roomd -l log-level -x -a 'off error warn info debug trace' -d 'off, error, warn, info, debug or trace, to standard error'
 complete -c roomd -s h -l help -d 'print what there is'
 complete -c roomd -s V -l version -d 'print the version'

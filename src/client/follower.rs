@@ -93,7 +93,7 @@ impl Follower {
         if let Some(member) = member {
             member.leave(Farewell { frames: Some(Vec::new()), is_lost: false });
         }
-        log::debug!("subscriber {} of {} left", conn.peer, seat.info.name);
+        log::debug!("subscriber {} of {} left", conn.source(), seat.info.name);
         // As long as it takes what is left for it, the flusher sends that.
         while !outbox.has_finished() {
             if deadline::wait_for_end(&conn.stream, Instant::now() + limits.close_timeout) {

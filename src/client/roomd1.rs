@@ -88,10 +88,10 @@ impl<'a> Visitor<'a> {
         let Visitor { room, outbox, context, .. } = self;
         let identity = context.secret.identify(room.info.name.as_str(), hello.me.as_ref());
         let identity = identity.map_err(End::Lost)?;
-        let peer = outbox.transport().conn.peer;
+        let source = outbox.transport().conn.source();
         let name = hello.name.as_deref().unwrap_or_default();
         log::info!(
-            "client {} joins {} from {peer} as '{}'",
+            "client {} joins {} from {source} as '{}'",
             identity.tag,
             room.info.name,
             excerpt(name)

@@ -92,7 +92,7 @@ impl Session {
     pub fn new(conn: Arc<Conn>, endpoint: Endpoint, response: Vec<u8>, sent: &[u8]) -> Self {
         if let Endpoint::Tutorial(..) = &endpoint {
             // Not in the client's own thread: that would deepen its stack by a page for good.
-            log::info!("client {endpoint} joins from {}", conn.peer);
+            log::info!("client {endpoint} joins from {}", conn.source());
         }
         Session { conn, endpoint, response, received: sent.to_vec() }
     }
@@ -117,7 +117,7 @@ impl Session {
         let outbox = Outbox::new(socket, encoding, response, bounds);
         let stream = match Stream::new(outbox.clone(), received, limits, permits.clone()) {
             Ok(stream) => stream,
-            Err(error) => return log::debug!("{} left at once: {error}", conn.peer),
+            Err(error) => return log::debug!("{} left at once: {error}", conn.source()),
         };
         let longest = match endpoint {
             Endpoint::Roomd1(_) => context.max_frame,
@@ -134,13 +134,13 @@ impl Session {
             Endpoint::Tutorial(seat, id) => serve_member(&mut client, seat, *id, &outbox),
             Endpoint::Roomd1(seat) => serve_visitor(&mut client, seat, &outbox, context),
         };
-        let peer = conn.peer;
+        let source = conn.source();
         match &endpoint {
-            Endpoint::Echo => log::debug!("echo client {peer} left: {end}"),
+            Endpoint::Echo => log::debug!("echo client {source} left: {end}"),
             _ if outbox.is_evicted() => {
-                log::warn!("client {endpoint} at {peer} was closed (1013): it read too slowly");
+                log::warn!("client {endpoint} at {source} was closed (1013): it read too slowly");
             }
-            _ => log::info!("client {endpoint} at {peer} left: {end}"),
+            _ => log::info!("client {endpoint} at {source} left: {end}"),
         }
         drop(client);
         let until = Instant::now() + limits.close_timeout;

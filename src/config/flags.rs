@@ -10,9 +10,10 @@ use lexopt::Arg;
 use log::LevelFilter;
 
 use self::Value::{
-    Address, AdminAddress, Age, Bytes, Level, Names, Number, OpenOrClosed, Origins, Room, Seconds,
-    Size, Switch,
+    Address, AdminAddress, Age, Bytes, Level, Names, Networks, Number, OpenOrClosed, Origins, Room,
+    Seconds, Size, Switch,
 };
+use crate::config::network::Network;
 use crate::config::{AdminListen, Config, DeclaredRoom, MAX_PRESENCE, TITLE_BYTES};
 
 #[cfg(test)]
@@ -56,6 +57,7 @@ enum Value {
     OpenOrClosed(fn(&mut Config) -> &mut bool),
     Origins(fn(&mut Config) -> &mut Vec<String>),
     Names(fn(&mut Config) -> &mut Vec<String>),
+    Networks(fn(&mut Config) -> &mut Vec<Network>),
     Level(fn(&mut Config) -> &mut LevelFilter),
 }
 
@@ -190,6 +192,12 @@ const FLAGS: &[Flag] = &[
         help: "other names of the server: chat.example, or * for all; repeat or list with commas",
     },
     Flag {
+        name: "trust-proxy",
+        default: "none",
+        takes: Networks(|config| &mut config.trust_proxy),
+        help: "proxies whose X-Forwarded-For or Forwarded is believed, for limits and log; repeat or list",
+    },
+    Flag {
         name: "log-level",
         default: "info",
         takes: Level(|config| &mut config.log_level),
@@ -279,6 +287,7 @@ impl Value {
             OpenOrClosed(_) => "WHICH",
             Origins(_) => "ORIGIN",
             Names(_) => "NAME",
+            Networks(_) => "ADDRESS[/PREFIX]",
             Level(_) => "LEVEL",
         }
     }
@@ -299,6 +308,7 @@ impl Value {
             OpenOrClosed(of) => open_or_closed(text).map(|value| *of(config) = value),
             Origins(of) => list(text, is_origin).map(|values| of(config).extend(values)),
             Names(of) => list(text, is_name).map(|values| of(config).extend(values)),
+            Networks(of) => networks(text).map(|values| of(config).extend(values)),
             Level(of) => text.parse().ok().map(|value| *of(config) = value),
         };
         set.ok_or_else(|| self.accepted())
@@ -321,6 +331,7 @@ impl Value {
             OpenOrClosed(_) => "open or closed".into(),
             Origins(_) => "an Origin as it is sent, such as https://chat.example, or *".into(),
             Names(_) => "a host name without scheme and port, or *".into(),
+            Networks(_) => "an address or a network, such as 127.0.0.1 or 10.0.0.0/8".into(),
             Level(_) => "off, error, warn, info, debug or trace".into(),
         }
     }
@@ -411,6 +422,10 @@ fn list(text: &str, is_valid: impl Fn(&str) -> bool) -> Option<Vec<String>> {
     text.split(',').map(|value| is_valid(value).then(|| value.into())).collect()
 }
 
+fn networks(text: &str) -> Option<Vec<Network>> {
+    text.split(',').map(Network::parse).collect()
+}
+
 fn is_origin(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -472,7 +487,9 @@ mod tests {
     fn defaults_in_the_table_are_those_of_the_config() {
         let silent = config(&[], &[]);
         let mut spoken = Config::default();
-        for flag in FLAGS.iter().filter(|flag| !flag.default.contains([' ', ','])) {
+        for flag in
+            FLAGS.iter().filter(|flag| !flag.default.contains([' ', ',']) && flag.default != "none")
+        {
             flag.takes.set(&mut spoken, flag.default).expect(flag.name);
         }
         assert_eq!(format!("{silent:?}"), format!("{spoken:?}"));
@@ -490,6 +507,7 @@ mod tests {
                 "max-memory" | "history-size" => "77M",
                 "rooms" => "closed",
                 "history-age" => "77m",
+                "trust-proxy" => "10.0.0.0/8",
                 _ => "77",
             };
             let by_variable = config(&[], &[(&flag.variable(), value)]);
@@ -538,6 +556,8 @@ mod tests {
             (&["--ping-timeout", "inf"], &["--ping-timeout", "'inf'"]),
             (&["--allow-origin", "chat example"], &["--allow-origin", "'chat example'", "https"]),
             (&["--allow-origin", "https://é"], &["--allow-origin", "'https://é'"]),
+            (&["--trust-proxy", "10.0.0.0/33"], &["--trust-proxy", "'10.0.0.0/33'", "10.0.0.0/8"]),
+            (&["--trust-proxy", "proxy"], &["--trust-proxy", "'proxy'"]),
             (&["--log-level", "loud\n"], &["--log-level", r"'loud\n'", "debug"]),
             (&["--qr=maybe"], &["--qr", "'maybe'", "1, true"]),
             (&["--qr", "1"], &["'1'", "--help"]),

@@ -7,6 +7,7 @@ pub mod budget;
 mod cgroup;
 pub mod flags;
 pub mod host_memory;
+pub mod network;
 pub mod system_limits;
 
 use std::collections::HashSet;
@@ -15,6 +16,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use log::LevelFilter;
+
+use crate::config::network::Network;
 
 /// What a person can set; [`crate::config::flags`] has the flags. A test sets the rest too.
 #[derive(Clone, Debug)]
@@ -27,6 +30,8 @@ pub struct Config {
     pub allow_origin: Vec<String>,
     /// Names under which the server may be asked for, beside those that are surely its own.
     pub allow_host: Vec<String>,
+    /// Proxies that are trusted to say for whom they ask.
+    pub trust_proxy: Vec<Network>,
     /// What the echo endpoint answers.
     pub echo: Echo,
     /// Whether the greeting has a QR code of the page's URL.
@@ -130,6 +135,7 @@ impl Default for Config {
             admin: AdminListen::WithTheRoom,
             allow_origin: Vec::new(),
             allow_host: Vec::new(),
+            trust_proxy: Vec::new(),
             echo: Echo::Tutorial,
             qr: false,
             rooms: Vec::new(),
@@ -188,6 +194,9 @@ pub const HEAD_BYTES: usize = 8 * 1024;
 
 /// A request head: this many header fields.
 pub const HEAD_FIELDS: usize = 64;
+
+/// A request may have come through so many trusted proxies.
+pub const FORWARDED_HOPS: usize = 16;
 
 /// How long the list of this host's own IPv6 networks is good, by which addresses are counted.
 pub const OWN_NETWORKS_AGE: Duration = Duration::from_secs(5);

@@ -87,7 +87,7 @@ impl FollowRequest {
         context: &Context,
         reader: Option<&str>,
     ) -> Follower {
-        let address = conn.peer.ip();
+        let address = conn.source().ip();
         let identity = context.secret.identify_address(seat.info.name.as_str(), address);
         let mut head = response::stream_head(self.format.content_type(), FIELDS);
         if let Some(origin) = reader {

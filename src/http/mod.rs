@@ -4,7 +4,7 @@
 //! [`route`] decides what it gets, with the rules of [`origin`], and [`handshake`] makes the
 //! response to a WebSocket. Everything else is answered with the files of [`page`] (compressed where
 //! [`encoding`] allows), with an [`invite`], by [`admin`], or with a [`refusal`]; [`response`] writes
-//! the short answers.
+//! the short answers. For whom a trusted proxy asks, [`forwarded`] says.
 //! [`overload`] answers the connections for which there is no slot or no thread.
 
 pub mod accept;
@@ -12,6 +12,7 @@ pub mod admin;
 pub mod body;
 pub mod encoding;
 pub mod follow;
+pub mod forwarded;
 pub mod handshake;
 pub mod invite;
 pub mod origin;

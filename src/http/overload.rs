@@ -28,7 +28,8 @@ use crate::net::deadline;
 pub struct Overload {
     refused: Sender<Refused>,
     waker: Arc<UnixStream>,
-    metrics: Arc<Metrics>,
+    /// Counts what becomes of connections.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Of [`REFUSALS`], so many may be on their way to the thread.

@@ -97,7 +97,7 @@ impl PublishRequest {
         };
         let Context { limits, secret, .. } = context;
         Ok(body::text(body, max)
-            .and_then(|text| self.publish(conn.peer.ip(), text, room, secret, limits)))
+            .and_then(|text| self.publish(conn.source().ip(), text, room, secret, limits)))
     }
 
     fn read(&self, conn: &Conn, received: &[u8], context: &Context) -> io::Result<Vec<u8>> {

@@ -1,11 +1,11 @@
 //! Refusals: a status, and one line of text that says why.
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use crate::config::{HEAD_BYTES, HEAD_FIELDS};
 use crate::excerpt::excerpt;
 use crate::http::response::{Fields, PLAIN, Response, StatusCode};
+use crate::net::conn::Source;
 use crate::net::listener::Rejection;
 use crate::net::slots::Full;
 use crate::reasons::RefusalReason;
@@ -221,9 +221,9 @@ impl Refusal {
         self.reason.status() == 503
     }
 
-    /// Logs that `peer` got it, for an operator who looks for the reason.
-    pub fn log(&self, peer: SocketAddr) {
-        log::info!("refused {peer}: {self}");
+    /// Logs who got it, for an operator who looks for the reason.
+    pub fn log(&self, source: impl Into<Source>) {
+        log::info!("refused {}: {self}", source.into());
     }
 }
 

@@ -60,6 +60,23 @@ pub struct RequestHead<'a> {
     pub idempotency_key: Option<&'a str>,
     /// `Last-Event-ID`: the last that an EventSource was sent.
     pub last_event_id: Option<&'a str>,
+    /// All values of `Forwarded`, joined.
+    pub forwarded: String,
+    /// All values of `X-Forwarded-For`, joined.
+    pub forwarded_for: String,
+}
+
+impl RequestHead<'_> {
+    /// Adds a field in which a proxy says for whom it asks. What is not text is kept as what is no
+    /// address.
+    pub fn add_forwarding(&mut self, name: &str, value: &[u8]) {
+        let list = match name {
+            "forwarded" => &mut self.forwarded,
+            _ => &mut self.forwarded_for,
+        };
+        list.push_str(&String::from_utf8_lossy(value));
+        list.push(',');
+    }
 }
 
 /// Reads a request head into `received`, and what `read` gets together with it. Returns what `take`
@@ -162,6 +179,7 @@ fn read_fields<'a>(request: &httparse::Request<'_, 'a>) -> Result<RequestHead<'a
             "accept" => add(&mut head.accept, field.value),
             "sec-websocket-protocol" => add(&mut head.protocols, field.value),
             "sec-fetch-site" => head.fetch_site = std::str::from_utf8(field.value).ok(),
+            name @ ("forwarded" | "x-forwarded-for") => head.add_forwarding(name, field.value),
             "referer" => head.referer = std::str::from_utf8(field.value).ok(),
             "connection" => {
                 let mut value = None;

@@ -13,6 +13,7 @@ use crate::client::socket::Socket;
 use crate::config::{Limits, PUBLISH_PATIENCE};
 use crate::http::admin::Admin;
 use crate::http::follow::FollowRequest;
+use crate::http::forwarded::Proxies;
 use crate::http::invite;
 use crate::http::origin::OriginPolicy;
 use crate::http::page::Page;
@@ -49,6 +50,8 @@ pub struct Chat {
     pub page: Page,
     /// The rooms.
     pub rooms: Arc<Rooms<Socket>>,
+    /// Proxies that are trusted to say for whom they ask.
+    pub proxies: Proxies,
     /// Where the server listens, for invitations.
     pub address: SocketAddr,
     /// How fast one address may join and talk. None: as fast as it can.
@@ -67,11 +70,13 @@ impl Router {
         let found = request::receive(&mut received, read, |head| {
             let policy = self.chat.as_ref().map(|chat| &chat.policy);
             let reader = policy.and_then(|policy| reader(policy, head)).map(String::from);
-            (route(self.routes(), head), reader)
+            let proxies = self.chat.as_ref().map(|chat| &chat.proxies).filter(|_| conn.is_proxied);
+            let client = proxies.and_then(|proxies| proxies.client(head, conn.peer.ip()));
+            (route(self.routes(), head), reader, client)
         });
-        let ((route, reader), len) = match found {
+        let ((route, reader, client), len) = match found {
             Ok(Ok(found)) => found,
-            Ok(Err(refusal)) => ((Route::Refuse(refusal), None), 0),
+            Ok(Err(refusal)) => ((Route::Refuse(refusal), None, None), 0),
             // The peer went away without a request.
             Err(_) => return None,
         };
@@ -79,6 +84,12 @@ impl Router {
         // No body follows the answer to HEAD (RFC 9110 section 9.3.2), even if the rest of the head
         // could not be parsed.
         let head_only = received.starts_with(b"HEAD ");
+        if conn.is_proxied {
+            if let Err(full) = conn.serve_for(client) {
+                self.refuse(&conn, &Refusal::full(full), head_only);
+                return None;
+            }
+        }
         match (route, &self.chat, &self.admin) {
             (Route::Upgrade(endpoint, response), ..) => match self.admit(&conn) {
                 Some(Ok(())) => match self.seat(&conn, endpoint) {
@@ -267,14 +278,14 @@ impl Router {
     /// Answers with `refusal`; to HEAD (`head_only`) without its body.
     fn refuse(&self, conn: &Conn, refusal: &Refusal, head_only: bool) {
         self.metrics.refused(refusal.reason());
-        refusal.log(conn.peer);
+        refusal.log(conn.source());
         self.answer(conn, &refusal.response(head_only));
     }
 
     /// Answers with `refusal`, which pages of the origin `reader` may read.
     fn refuse_to(&self, conn: &Conn, refusal: &Refusal, reader: Option<&str>) {
         self.metrics.refused(refusal.reason());
-        refusal.log(conn.peer);
+        refusal.log(conn.source());
         self.answer_to(conn, refusal.response(false), reader);
     }
 

@@ -20,6 +20,11 @@ pub fn of_connection(stream: &TcpStream, peer: IpAddr) -> Option<IpAddr> {
     counted(peer, local.map(|local| local.ip()))
 }
 
+/// The address that a client counts as for which a proxy asks. Not even loopback is exempt.
+pub fn of_client(client: IpAddr) -> IpAddr {
+    counted(client, None).unwrap_or(client)
+}
+
 fn counted_beside(peer: IpAddr, is_neighbour: impl FnOnce(Ipv6Addr) -> bool) -> Option<IpAddr> {
     match peer.to_canonical() {
         ip if ip.is_loopback() => None,

@@ -1,6 +1,7 @@
 //! One accepted connection: its socket, its peer and its slot.
 
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::fmt;
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -8,9 +9,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::metrics::Metrics;
+use crate::net::address;
 use crate::net::deadline;
 use crate::net::rates::AddressRates;
-use crate::net::slots::{Closable, Slot};
+use crate::net::slots::{Closable, Full, Slot};
 use crate::rate::Pace;
 
 /// An accepted connection. There is one descriptor for it; reading and writing share the socket.
@@ -20,6 +22,10 @@ pub struct Conn {
     pub stream: TcpStream,
     /// The address of the peer.
     pub peer: SocketAddr,
+    /// The peer is a proxy that is trusted to say for whom it asks.
+    pub is_proxied: bool,
+    /// For whom, once that is known.
+    pub client: OnceLock<IpAddr>,
     /// The slot among the open connections.
     pub slot: Slot,
     /// The rates of its address, once it is about to become a client; unless there are none.
@@ -28,7 +34,54 @@ pub struct Conn {
     pub metrics: Arc<Metrics>,
 }
 
+/// Whom a connection serves: the peer, or the client of a trusted proxy.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    peer: SocketAddr,
+    client: Option<IpAddr>,
+}
+
+impl Source {
+    /// Its address.
+    pub fn ip(&self) -> IpAddr {
+        self.client.unwrap_or(self.peer.ip())
+    }
+}
+
+/// As log lines have it.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.client {
+            Some(client) => write!(f, "{client} through {}", self.peer),
+            None => self.peer.fmt(f),
+        }
+    }
+}
+
+impl From<SocketAddr> for Source {
+    fn from(peer: SocketAddr) -> Self {
+        Source { peer, client: None }
+    }
+}
+
 impl Conn {
+    /// Whom it serves.
+    pub fn source(&self) -> Source {
+        Source { peer: self.peer, client: self.client.get().copied() }
+    }
+
+    /// The proxy that is the peer asks for this `client`, or does not say for whom; then it is for
+    /// itself. From now on the connection counts for that address.
+    ///
+    /// # Errors
+    /// When it has as many as one may have.
+    pub fn serve_for(&self, client: Option<IpAddr>) -> Result<(), Full> {
+        let client = client.unwrap_or(self.peer.ip().to_canonical());
+        // Nobody else sets it.
+        let _ = self.client.set(client);
+        self.slot.count_for(address::of_client(client))
+    }
+
     /// The pace of its client: `rate` messages a second, within the rate of its address. None if that
     /// is 0.
     pub fn pace(&self, rate: u32) -> Option<Pace> {

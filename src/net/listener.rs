@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::config::budget::Buffers;
+use crate::config::network::Network;
 use crate::config::{ACCEPT_PAUSE, BACKLOG};
 use crate::metrics::Metrics;
 use crate::net::address;
@@ -62,6 +63,8 @@ pub struct Listener<R> {
     pub slots: Slots,
     /// Threads for connections.
     pub threads: Threads<Arc<Conn>>,
+    /// Proxies that are trusted to say for whom they ask.
+    pub trusted: Vec<Network>,
     /// Answers a connection that is not served.
     pub reject: R,
     /// Counts what becomes of clients.
@@ -106,11 +109,14 @@ impl<R: Fn(TcpStream, SocketAddr, Rejection)> Listener<R> {
                 return log::debug!("{peer} left at once: {error}");
             }
         }
-        let slot = match self.slots.acquire(address::of_connection(&stream, peer.ip())) {
+        // Whom a proxy asks for, and for which address that counts, is in the request.
+        let is_proxied = self.trusted.iter().any(|network| network.contains(peer.ip()));
+        let address = if is_proxied { None } else { address::of_connection(&stream, peer.ip()) };
+        let slot = match self.slots.acquire(address) {
             Ok(slot) => slot,
             Err(full) => return (self.reject)(stream, peer, Rejection::Full(full)),
         };
-        if let Err((conn, error)) = self.threads.serve(self.conn(stream, peer, slot)) {
+        if let Err((conn, error)) = self.threads.serve(self.conn(stream, peer, is_proxied, slot)) {
             log::warn!("no thread for {peer}: {error}");
             // A handle of its own, since the slot is freed with the connection.
             if let Ok(stream) = conn.stream.try_clone() {
@@ -126,15 +132,16 @@ impl<R: Fn(TcpStream, SocketAddr, Rejection)> Listener<R> {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         for stream in self.commands.probes() {
             if let Ok(slot) = self.slots.acquire(None) {
-                let _ = self.threads.serve(self.conn(stream, peer, slot));
+                let _ = self.threads.serve(self.conn(stream, peer, false, slot));
             }
         }
     }
 
     /// A connection to which a stop turns.
-    fn conn(&self, stream: TcpStream, peer: SocketAddr, slot: Slot) -> Arc<Conn> {
+    fn conn(&self, stream: TcpStream, peer: SocketAddr, is_proxied: bool, slot: Slot) -> Arc<Conn> {
         let (metrics, rates) = (self.metrics.clone(), OnceLock::new());
-        let conn = Arc::new(Conn { stream, peer, slot, rates, metrics });
+        let client = OnceLock::new();
+        let conn = Arc::new(Conn { stream, peer, is_proxied, client, slot, rates, metrics });
         let closable: Weak<Conn> = Arc::downgrade(&conn);
         // This thread has ended before there is a stop.
         conn.slot.register(closable);

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::config::budget::Capacity;
@@ -86,8 +86,8 @@ struct PerIp {
 pub struct Slot {
     slots: Slots,
     id: ConnId,
-    /// The address that it counts for. None: loopback, which has no limit.
-    ip: Option<IpAddr>,
+    /// The address that it counts for, if it is known. None: loopback, which has no limit.
+    ip: OnceLock<IpAddr>,
 }
 
 impl Slots {
@@ -123,17 +123,13 @@ impl Slots {
             return Err(Full::Total);
         }
         if let Some(ip) = ip {
-            let here = state.by_ip.entry(ip).or_default();
-            if here.open >= clients_per_ip + front_per_ip {
-                return Err(Full::PerAddress);
-            }
-            here.open += 1;
+            state.open_for(ip, clients_per_ip + front_per_ip)?;
         }
         state.last_id += 1;
         let id = state.last_id;
         state.open.insert(id, Open::default());
         drop(state);
-        Ok(Slot { slots: self.clone(), id, ip })
+        Ok(Slot { slots: self.clone(), id, ip: ip.map(OnceLock::from).unwrap_or_default() })
     }
 
     /// If `capacity` connections are open, ends the one that has been idle longest, and waits a moment
@@ -201,6 +197,18 @@ impl Slots {
     }
 }
 
+impl State {
+    /// Counts a connection for an address that may have so `many`.
+    fn open_for(&mut self, ip: IpAddr, many: usize) -> Result<(), Full> {
+        let here = self.by_ip.entry(ip).or_default();
+        if here.open >= many {
+            return Err(Full::PerAddress);
+        }
+        here.open += 1;
+        Ok(())
+    }
+}
+
 impl Slot {
     /// Names the connection.
     pub fn id(&self) -> ConnId {
@@ -209,7 +217,22 @@ impl Slot {
 
     /// The address that the connection counts for. None: loopback.
     pub fn address(&self) -> Option<IpAddr> {
-        self.ip
+        self.ip.get().copied()
+    }
+
+    /// Counts the connection for this address, if it counted for none.
+    ///
+    /// # Errors
+    /// When that has as many as one may have.
+    pub fn count_for(&self, ip: IpAddr) -> Result<(), Full> {
+        let Capacity { clients_per_ip, front_per_ip, .. } = self.slots.0.capacity;
+        let mut state = self.slots.lock();
+        if self.ip.get().is_none() {
+            state.open_for(ip, clients_per_ip + front_per_ip)?;
+            // Nobody else sets it: the lock is held.
+            let _ = self.ip.set(ip);
+        }
+        Ok(())
     }
 
     /// The connection's request has arrived: it is not idle any more.
@@ -231,7 +254,7 @@ impl Slot {
         if state.clients >= clients {
             return Err(Full::Total);
         }
-        if let Some(here) = self.ip.and_then(|ip| state.by_ip.get_mut(&ip)) {
+        if let Some(here) = self.ip.get().and_then(|ip| state.by_ip.get_mut(ip)) {
             if here.clients >= clients_per_ip {
                 return Err(Full::PerAddress);
             }
@@ -249,7 +272,7 @@ impl Slot {
     pub fn become_stream(&self) -> Result<(), Full> {
         let mut state = self.slots.lock();
         let state = &mut *state;
-        if let Some(here) = self.ip.and_then(|ip| state.by_ip.get_mut(&ip)) {
+        if let Some(here) = self.ip.get().and_then(|ip| state.by_ip.get_mut(ip)) {
             if here.streams >= STREAMS_PER_IP {
                 return Err(Full::PerAddress);
             }
@@ -272,13 +295,13 @@ impl Drop for Slot {
         let mut state = self.slots.lock();
         let open = state.open.remove(&self.id).unwrap_or_default();
         state.clients -= usize::from(open.is_client);
-        if let Some(ip) = self.ip {
-            if let Some(here) = state.by_ip.get_mut(&ip) {
+        if let Some(ip) = self.ip.get() {
+            if let Some(here) = state.by_ip.get_mut(ip) {
                 here.open -= 1;
                 here.clients -= usize::from(open.is_client);
                 here.streams -= usize::from(open.is_stream);
                 if here.open == 0 {
-                    state.by_ip.remove(&ip);
+                    state.by_ip.remove(ip);
                 }
             }
         }
@@ -327,6 +350,27 @@ mod tests {
         drop(taken);
         let again = slots.acquire(ip("192.0.2.1")).expect("a slot");
         assert_eq!(again.become_client(), Ok(()));
+    }
+
+    /// The connections of a proxy count for none, until it has said for whom it asks.
+    #[test]
+    fn a_slot_counts_for_an_address_that_is_told_later() {
+        let slots = Slots::new(Capacity { clients: 1000, front: 1000, ..SMALL });
+        let proxied = || slots.acquire(None).expect("a slot");
+        let client = ip("192.0.2.1").expect("an address");
+        let most = 2 + SMALL.front_per_ip;
+        let taken: Vec<_> = (0..most).map(|_| proxied()).collect();
+        assert!(taken.iter().all(|slot| slot.count_for(client) == Ok(())));
+        let more = proxied();
+        assert_eq!(more.count_for(client), Err(Full::PerAddress));
+        assert_eq!(more.address(), None);
+        assert_eq!(slots.acquire(Some(client)).err(), Some(Full::PerAddress), "it is one address");
+        assert_eq!(more.count_for([192, 0, 2, 2].into()), Ok(()));
+        assert_eq!(taken[0].become_client(), Ok(()));
+        assert_eq!(taken[1].become_client(), Ok(()));
+        assert_eq!(taken[2].become_client(), Err(Full::PerAddress));
+        drop((taken, more));
+        assert!(slots.lock().by_ip.is_empty());
     }
 
     #[test]

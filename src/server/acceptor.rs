@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
+use crate::config::network::Network;
 use crate::http::overload::Overload;
 use crate::http::refusal::Refusal;
-use crate::metrics::Metrics;
 use crate::net::conn::Conn;
 use crate::net::control::{self, Control, Prober};
 use crate::net::listener::Listener;
@@ -31,16 +31,17 @@ impl Acceptor {
         stop: &Sender<StopReason>,
         socket: TcpListener,
         slots: Slots,
+        trusted: Vec<Network>,
         threads: Threads<Arc<Conn>>,
         overload: Overload,
-        metrics: Arc<Metrics>,
     ) -> Result<Self, ServerError> {
         let (control, commands) = control::pair().map_err(|error| cannot_start(name, &error))?;
+        let metrics = overload.metrics.clone();
         let reject = move |stream, peer, why| {
             overload.refuse(stream, peer, Refusal::rejected(why));
         };
         let listener =
-            Listener { socket, commands, slots: slots.clone(), threads, reject, metrics };
+            Listener { socket, commands, slots: slots.clone(), threads, trusted, reject, metrics };
         let thread = ServerThread::spawn(name, stop, move || listener.run())?;
         Ok(Acceptor { slots, control, thread })
     }

@@ -18,6 +18,7 @@ use crate::config::{ADMIN_PLACES, AdminListen, Config, HUBS, INBOX};
 use crate::excerpt::excerpt;
 use crate::history::Log;
 use crate::http::admin::Admin;
+use crate::http::forwarded::Proxies;
 use crate::http::origin::OriginPolicy;
 use crate::http::overload::Overload;
 use crate::http::page::Page;
@@ -95,6 +96,7 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
             policy,
             page,
             address,
+            proxies: Proxies::new(config.trust_proxy.clone()),
             rooms: rooms.clone(),
             rates: Rates::new(limits.rate),
             context: context.clone(),
@@ -107,9 +109,9 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
         &stop,
         room_socket,
         Slots::new(capacity),
+        config.trust_proxy.clone(),
         requests,
         overload.clone(),
-        metrics.clone(),
     )?;
     let status = format!("serving on {address}: {} clients at most", capacity.clients);
     log::info!("{status}");
@@ -117,12 +119,18 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
     let admin_acceptor = match admin_socket {
         Some((socket, address)) => {
             let (limits, metrics) = (limits.clone(), metrics.clone());
-            let router =
-                Router { limits, metrics: metrics.clone(), chat: None, admin: Some(admin) };
+            let router = Router { limits, metrics, chat: None, admin: Some(admin) };
             let requests = Threads::new("admin", quota, move |conn| drop(router.serve(conn)));
             let slots = Slots::evicting_idle(Capacity::of_requests(ADMIN_PLACES));
-            let acceptor =
-                Acceptor::start("admin accept", &stop, socket, slots, requests, overload, metrics)?;
+            let acceptor = Acceptor::start(
+                "admin accept",
+                &stop,
+                socket,
+                slots,
+                Vec::new(),
+                requests,
+                overload,
+            )?;
             log::info!("health and metrics at {address}");
             Some(acceptor)
         }

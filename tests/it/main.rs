@@ -65,6 +65,9 @@ mod slow;
 /// How many clients, from where, and how fast they may talk.
 mod limits;
 
+/// Behind a proxy that is trusted.
+mod proxied;
+
 /// Connections for which there is no slot.
 mod overload;
 

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use kit::PATIENCE;
-use kit::peer::Peer;
+use kit::peer::{Client, Peer, UPGRADE, get, says};
 use kit::program::{Process, free_address};
 use kit::server::TestServer;
+use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{Signal, kill_process};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::http::HeaderValue;
@@ -44,6 +45,97 @@ fn caddy_as_documented() {
     let room = room(&[NAME]);
     let proxy = Proxy::caddy(room.address());
     works_behind(&proxy, "");
+}
+
+#[test]
+fn haproxy_as_documented() {
+    let room = room(&[NAME]);
+    let proxy = Proxy::haproxy(room.address());
+    works_behind(&proxy, "");
+}
+
+#[test]
+fn clients_of_nginx_have_limits_of_their_own() {
+    let room = trusting_room();
+    limits_are_the_clients(&room, &Proxy::nginx(room.address()), "/chat");
+}
+
+#[test]
+fn clients_of_caddy_have_limits_of_their_own() {
+    let room = trusting_room();
+    limits_are_the_clients(&room, &Proxy::caddy(room.address()), "");
+}
+
+#[test]
+fn clients_of_haproxy_have_limits_of_their_own() {
+    let room = trusting_room();
+    limits_are_the_clients(&room, &Proxy::haproxy(room.address()), "");
+}
+
+/// Two proxies in a row, both trusted.
+#[test]
+fn clients_of_a_chain_of_proxies_have_limits_of_their_own() {
+    let room = trusting_room();
+    let inner = Proxy::haproxy_behind_another(room.address());
+    limits_are_the_clients(&room, &Proxy::nginx(inner.address), "/chat");
+}
+
+/// A server with two places for one address, which trusts the proxies of this machine.
+fn trusting_room() -> TestServer {
+    TestServer::with(|config| {
+        config.allow_host = vec![NAME.into()];
+        config.trust_proxy = vec!["127.0.0.1".parse().expect("an address")];
+        config.limits.max_clients_per_ip = Some(2);
+    })
+}
+
+/// Two machines behind a proxy have two places each, whatever fields they make up.
+fn limits_are_the_clients(room: &TestServer, proxy: &Proxy, path: &str) {
+    let knock = |from: u8, fields: &str| {
+        let mut peer = Peer::over(connect_from(Ipv4Addr::new(127, 0, 0, from), proxy.address));
+        let fields = format!("{UPGRADE}{fields}");
+        peer.send(get(&format!("{path}/ws/{from}"), &fields).replace("localhost", &proxy.host()));
+        peer
+    };
+    let join = |from| -> Client { knock(from, "").upgraded() };
+    // The proxy keeps the connection for another request.
+    let is_refused = |from, fields: &str| {
+        comes(&mut knock(from, fields).stream, "your address has all the places");
+    };
+    let mut first = [join(5), join(5)];
+    let mut second = join(6);
+    for made_up in [
+        "",
+        "X-Forwarded-For: 192.0.2.9\r\n",
+        "X-Forwarded-For: 127.0.0.1\r\n",
+        "X-Forwarded-For: unknown\r\n",
+        "X-Forwarded-For: \"\r\n",
+        "X-Forwarded-For: 192.0.2.9\r\nX-Forwarded-For: 192.0.2.9\r\n",
+        "Forwarded: for=192.0.2.9\r\n",
+        "Forwarded: for=\"\r\n",
+        "Forwarded: for=192.0.2.9\r\nX-Forwarded-For: 192.0.2.9\r\n",
+        "x_forwarded_for: 192.0.2.9\r\n",
+    ] {
+        is_refused(5, made_up);
+    }
+    let mut third = join(6);
+    is_refused(6, "");
+    for (id, client) in [(5, &mut first[0]), (6, &mut second), (6, &mut third)] {
+        client.say("here");
+        client.hears_at_last(&says(id, "here"));
+    }
+    // The proxy's own requests, without a client, still have places.
+    assert_eq!(room.ask(get("/healthz", "")).status, 200);
+}
+
+/// A connection from this address of loopback, as a machine of its own.
+fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddr::from((from, 0))).unwrap();
+    rustix::net::connect(&socket, &to).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
 }
 
 /// The page loads with all that belongs to it, clients join and talk, and another site's page is
@@ -163,6 +255,27 @@ impl Proxy {
         })
     }
 
+    fn haproxy(room: SocketAddr) -> Self {
+        Self::haproxy_with(&documented_block("haproxy", "127.0.0.1:8000", room))
+    }
+
+    /// Behind another proxy, to whose word it adds its own.
+    fn haproxy_behind_another(room: SocketAddr) -> Self {
+        let block = documented_block("haproxy", "127.0.0.1:8000", room);
+        let own = "http-request del-header X-Forwarded-For";
+        assert!(block.contains(own), "{block}");
+        Self::haproxy_with(&block.replace(own, ""))
+    }
+
+    fn haproxy_with(block: &str) -> Self {
+        Self::start("haproxy", |folder, address| {
+            let config = block
+                .replace("bind :443 ssl crt /etc/haproxy/chat.pem", &format!("bind {address}"));
+            let config = format!("global\n    maxconn 100\n{config}");
+            (config, vec!["-db".into(), "-f".into(), format!("{}/config", folder.display())])
+        })
+    }
+
     /// Starts it with what `set_up` makes of its folder and address: a configuration, and how it
     /// is told where that is.
     fn start(
@@ -181,6 +294,7 @@ impl Proxy {
         let path = format!("{path}:/usr/sbin:/sbin:{tools}/sbin:{tools}/bin");
         let child = Command::new(program)
             .args(args)
+            .env("LD_LIBRARY_PATH", libraries(tools))
             .env("PATH", path)
             .env("HOME", &folder)
             .stdout(Stdio::null())
@@ -241,6 +355,12 @@ impl Drop for Proxy {
         let _ = self.process.0.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Where what is unpacked has its libraries: in one folder for each kind of machine.
+fn libraries(tools: &str) -> String {
+    let folders = fs::read_dir(format!("{tools}/lib")).into_iter().flatten().flatten();
+    folders.map(|folder| folder.path().display().to_string()).collect::<Vec<_>>().join(":")
 }
 
 /// The block in this language from docs/operating.md, with the address of the room.
