@@ -11,6 +11,8 @@ mod frame;
 mod message;
 #[path = "../benches/room/order.rs"]
 mod order;
+#[path = "../benches/room/protocol.rs"]
+mod protocol;
 #[path = "../benches/footprint/table.rs"]
 mod table;
 
@@ -18,6 +20,7 @@ use frame::Frame;
 use kit::frame::from_server;
 use message::Message;
 use order::{Order, said};
+use protocol::{Heard, Protocol};
 use table::{FIGURES, Table};
 
 const LENGTH: usize = 64;
@@ -44,6 +47,77 @@ fn frames_are_found_however_the_stream_is_cut() {
     }
 }
 
+/// What is left of a stream, and what came before, however it is cut.
+fn heard(protocol: Protocol, stream: &[u8]) -> Vec<String> {
+    let mut all: Vec<Vec<String>> = Vec::new();
+    for cut in 0..=stream.len() {
+        let (mut heard, mut begun, mut usual) = (Vec::new(), Vec::new(), 0);
+        for part in [&stream[..cut], &stream[cut..]] {
+            begun.extend_from_slice(part);
+            let mut bytes = &begun[..];
+            while let Some(it) = protocol.take(&mut bytes, &mut usual).expect("well formed") {
+                heard.push(match it {
+                    Heard::Text(text) => String::from_utf8(text.to_vec()).expect("UTF-8"),
+                    other => format!("{other:?}"),
+                });
+            }
+            begun = bytes.to_vec();
+        }
+        assert!(begun.is_empty(), "cut at {cut}: {begun:?} is left");
+        all.push(heard);
+    }
+    all.dedup();
+    assert_eq!(all.len(), 1, "it depends on the cut");
+    all.remove(0)
+}
+
+#[test]
+fn objects_are_found_however_the_stream_is_cut() {
+    let msg = |n: usize| format!("{{\"t\":\"msg\",\"seq\":{n},\"text\":\"x\"}}");
+    let (hello, join) = ("{\"t\":\"hello\",\"room\":\"a\"}", "{\"t\":\"join\",\"count\":2}");
+    let texts = [9, 10, 11, 7, 100].map(msg);
+    let expected: Vec<String> =
+        ["Hello", "Notice"].map(String::from).into_iter().chain(texts.clone()).collect();
+    let lines = [hello, join].into_iter().chain(texts.iter().map(String::as_str));
+    let json: String = lines.clone().map(|line| format!("{line}\n")).collect();
+    assert_eq!(heard(Protocol::Json, json.as_bytes()), expected);
+    let frames: Vec<u8> = lines.flat_map(|line| from_server(line.as_bytes())).collect();
+    assert_eq!(heard(Protocol::Roomd1, &frames), expected);
+    let messages = texts.iter().map(|msg| format!("id: k3.9\ndata: {msg}\n\n"));
+    let sse = format!(
+        "retry: 2000\nevent: hello\nid: k3.8\ndata: {hello}\n\nevent: join\ndata: {join}\n\n"
+    );
+    let sse: String = std::iter::once(sse).chain(messages).collect();
+    assert_eq!(heard(Protocol::Sse, sse.as_bytes()), expected);
+}
+
+#[test]
+fn what_is_no_object_is_an_error() {
+    for (protocol, bytes) in [
+        (Protocol::Json, &b"{\"t\":\"err\",\"code\":\"bad\"}\n"[..]),
+        (Protocol::Json, b"Client #1 says: x\n"),
+        (Protocol::Sse, b"data: {\"t\":\"msg\"}\n\n"),
+        (Protocol::Sse, b"id: k3.9\n\n"),
+        (Protocol::Sse, b": comment\n\n"),
+    ] {
+        assert!(protocol.take(&mut &*bytes, &mut 0).is_err(), "{bytes:?}");
+    }
+}
+
+#[test]
+fn an_object_is_known_by_the_text_at_its_end() {
+    let message = Message::new(1, 44);
+    let object = |text: &[u8]| [b"{\"t\":\"msg\",\"seq\":1,\"text\":\"", text, b"\"}"].concat();
+    let mut order = Order::new(2, 2, LENGTH);
+    let first = Message::new(1, 0).text(LENGTH);
+    order.hear(0, &object(&first)).expect("the first");
+    order.hear(1, &said(1, &first)).expect("it is the same by another protocol");
+    assert_eq!(Message::find(&object(&message.text(LENGTH))), Some(message));
+    let mut altered = Message::new(1, 1).text(LENGTH);
+    altered[3] = b'x';
+    assert!(order.hear(0, &object(&altered)).is_err());
+}
+
 #[test]
 fn a_close_frame_tells_its_code() {
     let close = |bytes: &[u8]| match frame::take(&mut &*bytes) {
@@ -65,7 +139,7 @@ fn what_no_server_may_send_is_an_error() {
 
 #[test]
 fn a_message_is_found_in_what_the_room_makes_of_it() {
-    for (sender, number) in [(0, 0), (3, 63), (4095, 64), (7, 1_000_000_000)] {
+    for (sender, number) in [(0, 0), (3, 63), (1023, 64), (7, 1_000_000_000)] {
         let message = Message::new(sender, number);
         let text = said(sender, &message.text(LENGTH));
         assert_eq!(Message::find(&text), Some(message));

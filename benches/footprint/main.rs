@@ -29,6 +29,8 @@ mod load;
 mod message;
 #[path = "../room/order.rs"]
 mod order;
+#[path = "../room/protocol.rs"]
+mod protocol;
 
 mod cramped;
 mod hold;

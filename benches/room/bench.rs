@@ -124,7 +124,8 @@ impl Bench {
     /// Measures the server, and the floor before and after it.
     fn attempt(&self, step: Step, program: usize) -> Result<Attempt, String> {
         let before = self.floor(step);
-        let server = Server::start(&self.programs[program], step.clients + SPARE, self.cpus)?;
+        let program = &self.programs[program];
+        let server = Server::start(program, step.clients + SPARE, self.cpus, step.on_both_cpus)?;
         let (begin, cpu) = (Instant::now(), cpu::of_this_thread());
         let figures = (step.run)(&server, step.clients)?;
         let had = (cpu::of_this_thread() - cpu).div_duration_f64(begin.elapsed());
@@ -132,7 +133,8 @@ impl Bench {
         let after = self.floor(step);
 
         // The load polls all the time, so what it has not had of its CPU, somebody else has.
-        let taken = if self.cpus.are_shared() { 0.0 } else { 1.0 - had };
+        let is_shared = self.cpus.are_shared() || step.on_both_cpus;
+        let taken = if is_shared { 0.0 } else { 1.0 - had };
         Ok(Attempt {
             figures,
             floor: before.between(after),

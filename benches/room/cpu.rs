@@ -33,9 +33,14 @@ impl Cpus {
 
 /// Keeps the calling thread, and what it starts from now on, on one CPU.
 pub fn pin(cpu: usize) {
+    allow(&[cpu]);
+}
+
+/// The same, on some CPUs.
+pub fn allow(cpus: &[usize]) {
     let mut set = CpuSet::new();
-    set.set(cpu);
-    sched_setaffinity(None, &set).expect("pinning a thread to a CPU that it may use");
+    cpus.iter().for_each(|cpu| set.set(*cpu));
+    sched_setaffinity(None, &set).expect("pinning a thread to CPUs that it may use");
 }
 
 /// The CPU time of all threads of another process, those that have ended too.

@@ -1,4 +1,4 @@
-//! The load: WebSocket clients on one thread that polls.
+//! The load: clients on one thread that polls.
 //!
 //! It has to cost less than the server it measures. So it never sleeps while it has a CPU of its
 //! own (waking it would be the server's work), reads a ready socket once into one large buffer,
@@ -10,10 +10,12 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 
 use crate::cpu::Cpus;
-use crate::frame::{self, Frame};
-use crate::kit::peer::{ACCEPT, UPGRADE, get};
+use crate::frame;
+use crate::protocol::{Heard, Protocol};
 
 /// Larger than what a server is likely to send between two reads of one socket.
 const BUFFER: usize = 256 * 1024;
@@ -29,6 +31,10 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub enum Event<'a> {
     Open,
     Text(&'a [u8]),
+    /// So many bytes, which were not looked at.
+    Bytes(usize),
+    /// The whole answer to a request.
+    Answer(&'a [u8]),
     /// The server has ended the connection; with which code, if it sent any.
     Gone(Option<u16>),
 }
@@ -36,7 +42,12 @@ pub enum Event<'a> {
 #[derive(Debug)]
 struct Client {
     socket: TcpStream,
+    protocol: Protocol,
     state: State,
+    /// The length of what came last.
+    usual: usize,
+    /// What comes is counted, and not looked at.
+    is_deaf: bool,
     /// The beginning of a frame whose rest has not come yet.
     begun: Vec<u8>,
 }
@@ -44,6 +55,8 @@ struct Client {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Opening,
+    /// Its request was answered, and the server has not said hello yet.
+    Answered,
     Open,
     /// Does not read, or has only begun to again: the server may close it.
     Stalled,
@@ -65,7 +78,15 @@ pub struct Load {
 
 impl Load {
     pub fn new(server: SocketAddr, cpus: Cpus) -> Load {
-        let wait = Duration::from_millis(cpus.are_shared().into());
+        Load::waiting(server, Duration::from_millis(cpus.are_shared().into()))
+    }
+
+    /// Shares its CPU with the server and with another load.
+    pub fn sharing(server: SocketAddr) -> Load {
+        Load::waiting(server, Duration::ZERO)
+    }
+
+    fn waiting(server: SocketAddr, wait: Duration) -> Load {
         Load {
             server,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC).expect("creating an epoll"),
@@ -82,13 +103,23 @@ impl Load {
         self.busy
     }
 
-    /// Lets `count` more clients in by the paths that `path` gives their numbers.
+    /// Lets `count` more clients of the tutorial's protocol in by the paths that `path` gives their numbers.
     pub fn open(&mut self, count: usize, path: impl Fn(usize) -> String) -> Result<(), String> {
+        self.open_as(count, |client| (Protocol::Tutorial, path(client)))
+    }
+
+    /// Lets `count` more clients in by the protocols and paths that `how` gives their numbers.
+    pub fn open_as(
+        &mut self,
+        count: usize,
+        how: impl Fn(usize) -> (Protocol, String),
+    ) -> Result<(), String> {
         let first = self.clients.len();
         let (mut begun, mut opened) = (0, 0);
         while opened < count {
             while begun < count && begun - opened < OPENING {
-                self.begin(&path(first + begun))?;
+                let (protocol, path) = how(first + begun);
+                self.begin_as(protocol, &path)?;
                 begun += 1;
             }
             self.turn(|_, event| {
@@ -102,27 +133,62 @@ impl Load {
 
     /// Begins one connection; `Event::Open` says when it stands.
     pub fn begin(&mut self, path: &str) -> Result<usize, String> {
-        let socket = self.connect(path)?;
-        self.adopt(socket, State::Opening)
+        self.begin_as(Protocol::Tutorial, path)
+    }
+
+    fn begin_as(&mut self, protocol: Protocol, path: &str) -> Result<usize, String> {
+        let socket = self.connect(protocol.request(path).as_bytes())?;
+        self.adopt(socket, protocol, State::Opening)
     }
 
     /// Begins a connection in the place of a client that is gone.
     pub fn begin_again(&mut self, client: usize, path: &str) -> Result<(), String> {
-        let socket = self.connect(path)?;
+        let request = self.clients[client].protocol.request(path);
+        self.send_again(client, request.as_bytes())
+    }
+
+    /// Sends a request over a connection of its own; `Event::Answer` has the answer.
+    pub fn ask(&mut self, request: &[u8]) -> Result<usize, String> {
+        let socket = self.connect(request)?;
+        self.adopt(socket, Protocol::Request, State::Opening)
+    }
+
+    /// The same, in the place of one that was answered.
+    pub fn ask_again(&mut self, client: usize, request: &[u8]) -> Result<(), String> {
+        self.send_again(client, request)
+    }
+
+    fn send_again(&mut self, client: usize, request: &[u8]) -> Result<(), String> {
+        let socket = self.connect(request)?;
         self.watch(client, &socket)?;
         self.clients[client].socket = socket;
         self.clients[client].state = State::Opening;
         Ok(())
     }
 
+    /// From now on, what comes for this client is counted and not looked at, which costs next to nothing.
+    pub fn deafen(&mut self, client: usize) {
+        self.clients[client].is_deaf = true;
+    }
+
     /// Takes over a socket that needs no handshake.
     pub fn adopt_open(&mut self, socket: TcpStream) -> Result<usize, String> {
         socket.set_nonblocking(true).map_err(|e| format!("making a socket nonblocking: {e}"))?;
-        self.adopt(socket, State::Open)
+        self.adopt(socket, Protocol::Tutorial, State::Open)
     }
 
     pub fn say(&mut self, client: usize, text: &[u8]) -> Result<(), String> {
-        self.send(client, &frame::text(text))
+        self.send(client, &self.clients[client].protocol.says(text))
+    }
+
+    /// Says texts of which each is a message of its own, all at once.
+    pub fn say_all(
+        &mut self,
+        client: usize,
+        texts: impl Iterator<Item = Vec<u8>>,
+    ) -> Result<(), String> {
+        let protocol = self.clients[client].protocol;
+        self.send(client, &texts.flat_map(|text| protocol.says(&text)).collect::<Vec<u8>>())
     }
 
     /// Sends frames that are ready. A socket that takes only part of them is an error: what is
@@ -170,7 +236,7 @@ impl Load {
         }; BATCH];
         let count = match epoll::wait(&self.epoll, &mut ready, Some(&self.wait)) {
             Ok(count) => count,
-            Err(rustix::io::Errno::INTR) => 0,
+            Err(Errno::INTR) => 0,
             Err(e) => return Err(format!("waiting for sockets: {e}")),
         };
         for event in &ready[..count] {
@@ -186,23 +252,28 @@ impl Load {
         Ok(())
     }
 
-    fn connect(&self, path: &str) -> Result<TcpStream, String> {
+    fn connect(&self, request: &[u8]) -> Result<TcpStream, String> {
         // On loopback this does not block: the kernel answers for the server.
         let mut socket = TcpStream::connect(self.server)
             .map_err(|e| format!("connecting to {}: {e}", self.server))?;
-        let request = get(path, UPGRADE);
         socket
             .set_nodelay(true)
             .and_then(|()| socket.set_nonblocking(true))
-            .and_then(|()| socket.write_all(request.as_bytes()))
-            .map_err(|e| format!("sending a request for {path}: {e}"))?;
+            .and_then(|()| socket.write_all(request))
+            .map_err(|e| format!("sending a request: {e}"))?;
         Ok(socket)
     }
 
-    fn adopt(&mut self, socket: TcpStream, state: State) -> Result<usize, String> {
+    fn adopt(
+        &mut self,
+        socket: TcpStream,
+        protocol: Protocol,
+        state: State,
+    ) -> Result<usize, String> {
         let client = self.clients.len();
         self.watch(client, &socket)?;
-        self.clients.push(Client { socket, state, begun: Vec::new() });
+        let (begun, usual, is_deaf) = (Vec::new(), 0, false);
+        self.clients.push(Client { socket, protocol, state, usual, is_deaf, begun });
         Ok(client)
     }
 
@@ -219,31 +290,44 @@ impl Load {
         hear: &mut impl FnMut(usize, Event<'_>) -> Result<(), String>,
     ) -> Result<(), String> {
         let client = &mut self.clients[number];
+        if client.is_deaf {
+            return client.discard(number, &mut self.buffer, hear);
+        }
         let begun = client.begun.len();
         self.buffer[..begun].copy_from_slice(&client.begun);
         client.begun.clear();
         let end = match client.socket.read(&mut self.buffer[begun..]) {
+            Ok(0) if client.protocol == Protocol::Request => {
+                client.leave(number, &self.epoll)?;
+                return hear(number, Event::Answer(&self.buffer[..begun]));
+            }
             Ok(0) => return client.end(number, &self.epoll, "closed", hear),
             Ok(count) => begun + count,
             Err(e) if e.kind() == ErrorKind::WouldBlock => begun,
             Err(e) => return client.end(number, &self.epoll, &e.to_string(), hear),
         };
         let mut bytes = &self.buffer[..end];
-        if client.state == State::Opening {
-            match client.greeted(&mut bytes) {
-                Ok(true) => hear(number, Event::Open)?,
-                Ok(false) => {}
-                Err(e) => return Err(format!("client {number}: {e}")),
+        let is_request = client.protocol == Protocol::Request;
+        if client.state == State::Opening && !is_request {
+            client.greeted(number, &mut bytes).map_err(|e| format!("client {number}: {e}"))?;
+            if client.state == State::Open {
+                hear(number, Event::Open)?;
             }
         }
         while client.state != State::Opening {
-            match frame::take(&mut bytes).map_err(|e| format!("client {number}: {e}"))? {
-                Some(Frame::Text(text)) => hear(number, Event::Text(text))?,
-                Some(Frame::Ping(payload)) => client
+            let heard = client.protocol.take(&mut bytes, &mut client.usual);
+            match heard.map_err(|e| format!("client {number}: {e}"))? {
+                Some(Heard::Text(text)) => hear(number, Event::Text(text))?,
+                Some(Heard::Hello) => {
+                    client.state = State::Open;
+                    hear(number, Event::Open)?;
+                }
+                Some(Heard::Notice) => {}
+                Some(Heard::Ping(payload)) => client
                     .socket
                     .write_all(&frame::pong(payload))
                     .map_err(|e| format!("answering a ping to client {number}: {e}"))?,
-                Some(Frame::Close(code)) => client.closing(number, code)?,
+                Some(Heard::Close(code)) => client.closing(number, code)?,
                 None => break,
             }
         }
@@ -253,19 +337,49 @@ impl Load {
 }
 
 impl Client {
-    /// Looks for the answer to the handshake, and takes it off the bytes when it is whole.
-    fn greeted(&mut self, bytes: &mut &[u8]) -> Result<bool, String> {
+    /// Looks for the answer to the request, and takes it off the bytes when it is whole.
+    fn greeted(&mut self, number: usize, bytes: &mut &[u8]) -> Result<(), String> {
         const END: &[u8] = b"\r\n\r\n";
         let Some(end) = bytes.windows(END.len()).position(|w| w == END) else {
-            return Ok(false);
+            return Ok(());
         };
         let answer = String::from_utf8_lossy(&bytes[..end]);
-        if !answer.starts_with("HTTP/1.1 101 ") || !answer.contains(ACCEPT) {
-            return Err(format!("the handshake was answered with {answer:?}"));
+        if !self.protocol.is_answered_by(&answer) {
+            return Err(format!("the request was answered with {answer:?}"));
         }
         *bytes = &bytes[end + END.len()..];
-        self.state = State::Open;
-        Ok(true)
+        if let Some(greeting) = self.protocol.greeting() {
+            self.socket
+                .write_all(&greeting)
+                .map_err(|e| format!("saying hello as client {number}: {e}"))?;
+        }
+        self.state = if self.protocol.has_hello() { State::Answered } else { State::Open };
+        Ok(())
+    }
+
+    /// Has the kernel throw away what has come.
+    fn discard(
+        &mut self,
+        number: usize,
+        buffer: &mut [u8],
+        hear: &mut impl FnMut(usize, Event<'_>) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let flags = RecvFlags::TRUNC | RecvFlags::DONTWAIT;
+        match recv(&self.socket, buffer, flags) {
+            Ok((_, 0)) => Err(format!("client {number} was dropped")),
+            Ok((_, len)) => hear(number, Event::Bytes(len)),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+            Err(e) => Err(format!("client {number} was dropped: {e}")),
+        }
+    }
+
+    /// Closes a connection whose other end is closed.
+    fn leave(&mut self, number: usize, epoll: &OwnedFd) -> Result<(), String> {
+        self.state = State::Gone;
+        // Now it is the client's turn to close, or the server would wait for that.
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        epoll::delete(epoll, &self.socket)
+            .map_err(|e| format!("no longer polling client {number}: {e}"))
     }
 
     fn closing(&mut self, number: usize, code: Option<u16>) -> Result<(), String> {
@@ -291,11 +405,7 @@ impl Client {
             State::Stalled => None,
             _ => return Err(format!("client {number} was dropped: {how}")),
         };
-        self.state = State::Gone;
-        // Now it is the client's turn to close, or the server would wait for that.
-        let _ = self.socket.shutdown(std::net::Shutdown::Both);
-        epoll::delete(epoll, &self.socket)
-            .map_err(|e| format!("no longer polling client {number}: {e}"))?;
+        self.leave(number, epoll)?;
         hear(number, Event::Gone(code))
     }
 }

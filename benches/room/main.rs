@@ -25,6 +25,7 @@ mod modes;
 mod options;
 mod order;
 mod peers;
+mod protocol;
 mod server;
 mod stats;
 mod table;

@@ -6,11 +6,12 @@
 use std::fmt;
 
 const TAG: usize = 8;
-/// A digit has six bits and is written as one of the 64 characters from `0` on.
+/// A digit has five bits and is written as one of the 32 characters from `0` on, none of which JSON escapes.
 const ZEROS: u64 = u64::from_be_bytes(*b"00000000");
-const NO_DIGIT: u64 = u64::from_be_bytes([0xC0; TAG]);
+const NO_DIGIT: u64 = u64::from_be_bytes([0xE0; TAG]);
+const BITS: usize = 5;
 /// The last six digits are the number, the first two are the sender.
-const NUMBER_DIGITS: u32 = 6;
+const NUMBER_DIGITS: usize = 6;
 
 /// One message: who sent it, and the how manyth of that sender it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,13 +19,15 @@ pub struct Message(u64);
 
 impl Message {
     pub fn new(sender: usize, number: usize) -> Message {
-        let value = (sender as u64) << (6 * NUMBER_DIGITS) | number as u64;
-        let digit = |place: usize| (value >> (6 * place) & 63) << (8 * place);
+        let value = (sender as u64) << (BITS * NUMBER_DIGITS) | number as u64;
+        let digit = |place: usize| (value >> (BITS * place) & 31) << (8 * place);
         Message((0..TAG).map(digit).sum())
     }
 
-    /// The message in a text that the server sent; none if the text is something else.
+    /// The message in a text that the server sent, or in an object whose last member is the text; none if it is
+    /// something else.
     pub fn find(text: &[u8]) -> Option<Message> {
+        let text = text.strip_suffix(b"\"}").unwrap_or(text);
         let digits = u64::from_be_bytes(*text.last_chunk()?).wrapping_sub(ZEROS);
         (digits & NO_DIGIT == 0).then_some(Message(digits))
     }
@@ -36,16 +39,16 @@ impl Message {
     }
 
     pub fn sender(self) -> usize {
-        (self.value() >> (6 * NUMBER_DIGITS)) as usize
+        (self.value() >> (BITS * NUMBER_DIGITS)) as usize
     }
 
     pub fn number(self) -> usize {
-        (self.value() & ((1 << (6 * NUMBER_DIGITS)) - 1)) as usize
+        (self.value() & ((1 << (BITS * NUMBER_DIGITS)) - 1)) as usize
     }
 
     fn value(self) -> u64 {
         let digits = self.0.to_be_bytes();
-        digits.iter().fold(0, |sum, d| sum << 6 | u64::from(*d))
+        digits.iter().fold(0, |sum, d| sum << BITS | u64::from(*d))
     }
 }
 

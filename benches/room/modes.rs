@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::load::Load;
+use crate::protocol::Protocol;
 use crate::server::Server;
 use crate::table::Figure;
 
@@ -10,10 +11,12 @@ mod churn;
 mod crowd;
 mod echo;
 mod flood;
+mod hubs;
 mod latency;
 mod leave;
 mod lockstep;
 mod memory;
+mod publish;
 mod slow;
 mod talk;
 
@@ -31,6 +34,8 @@ pub struct Step {
     pub key: &'static str,
     pub title: &'static str,
     pub clients: usize,
+    /// The server may use the load's CPU, too.
+    pub on_both_cpus: bool,
     pub run: fn(&Server, usize) -> Outcome,
 }
 
@@ -45,15 +50,44 @@ impl Step {
 /// All steps in their order: memory comes before what leaves the kernel with closed connections
 /// to remember, which it forgets while the next step runs.
 pub fn steps() -> Vec<Step> {
-    let step = |key, title, clients, run| Step { key, title, clients, run };
+    let step = |key, title, clients, run| Step { key, title, clients, on_both_cpus: false, run };
     vec![
         step("memory", "1,000 idle clients", 1000, memory::run),
         step("lockstep-100", "one message at a time, 100 clients", 100, lockstep::run),
         step("lockstep-1000", "one message at a time, 1,000 clients", 1000, lockstep::run),
+        step(
+            "lockstep-roomd1",
+            "one message at a time, 1,000 clients of roomd.1",
+            1000,
+            lockstep::by_roomd1,
+        ),
+        step(
+            "lockstep-mixed",
+            "one message at a time, 333 each of tutorial, JSON, SSE",
+            1000,
+            lockstep::mixed,
+        ),
         step("latency-100", "200 messages a second, 100 clients", 100, latency::run),
         step("latency-1000", "20 messages a second, 1,000 clients", 1000, latency::run),
         step("flood-100", "flood by 4 senders, 100 clients", 100, flood::run),
         step("flood-1000", "flood by 4 senders, 1,000 clients", 1000, flood::run),
+        step(
+            "flood-roomd1",
+            "flood by 4 senders, 1,000 clients of roomd.1",
+            1000,
+            flood::by_roomd1,
+        ),
+        step(
+            "flood-mixed",
+            "flood by 4 senders, 333 each of tutorial, JSON, SSE",
+            1000,
+            flood::mixed,
+        ),
+        Step {
+            on_both_cpus: true,
+            ..step("hubs", "two flooded rooms of 500, server on both CPUs", 1000, hubs::run)
+        },
+        step("publish", "POST, 32 at a time", 32, publish::run),
         step("echo-100", "echo, 100 clients, one at a time", 100, echo::one_at_a_time),
         step("echo-1000", "echo, 1,000 clients, one at a time", 1000, echo::one_at_a_time),
         step("pipeline-100", "echo, 100 clients, 16 in flight each", 100, echo::pipelined),
@@ -69,13 +103,34 @@ pub const CROWD: &str = "crowd";
 
 /// Lets so many clients into the room; each has its number as its id.
 fn join(server: &Server, clients: usize) -> Result<Load, String> {
-    let mut load = Load::new(server.address, server.cpus);
-    load.open(clients, room)?;
-    Ok(load)
+    join_as(server, clients, |client| (Protocol::Tutorial, room(client)))
 }
 
 fn room(client: usize) -> String {
     format!("/ws/{client}")
+}
+
+/// Lets so many clients into the room, each as `how` says of its number.
+fn join_as(server: &Server, clients: usize, how: How) -> Result<Load, String> {
+    let mut load = Load::new(server.address, server.cpus);
+    load.open_as(clients, how)?;
+    Ok(load)
+}
+
+/// By which protocol the client with this number hears the room, and at which path.
+type How = fn(usize) -> (Protocol, String);
+
+fn by_roomd1(_: usize) -> (Protocol, String) {
+    (Protocol::Roomd1, "/lobby/ws".to_owned())
+}
+
+/// A third each, but that those who say something are the tutorial's.
+fn mixed(client: usize) -> (Protocol, String) {
+    match client % 3 {
+        1 if client >= flood::SENDERS => (Protocol::Json, "/lobby/json".to_owned()),
+        2 if client >= flood::SENDERS => (Protocol::Sse, "/lobby/sse".to_owned()),
+        _ => (Protocol::Tutorial, room(client)),
+    }
 }
 
 /// What passes between its start and its reading.

@@ -65,7 +65,7 @@ impl Options {
                 Long("roomd") => options.roomd = parser.value()?.into(),
                 Long("list") => {
                     for step in modes::steps() {
-                        println!("{:14} {}", step.key, step.title);
+                        println!("{:16} {}", step.key, step.title);
                     }
                     return Ok(None);
                 }

@@ -45,8 +45,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the program on the server's CPU and waits until it accepts connections.
-    pub fn start(program: &Program, clients: usize, cpus: Cpus) -> Result<Server, String> {
+    /// Starts the program on the server's CPU, or on both, and waits until it accepts connections.
+    pub fn start(
+        program: &Program,
+        clients: usize,
+        cpus: Cpus,
+        on_both: bool,
+    ) -> Result<Server, String> {
         let address = free_address();
         let fill = |word: &String| {
             word.replace("{port}", &address.port().to_string())
@@ -57,7 +62,10 @@ impl Server {
         let file = File::create(&log).map_err(|e| format!("creating {}: {e}", log.display()))?;
 
         // A process starts with the CPUs of the thread that starts it.
-        cpu::pin(cpus.server);
+        match on_both {
+            true => cpu::allow(&[cpus.server, cpus.load]),
+            false => cpu::pin(cpus.server),
+        }
         let child = Command::new(&words[0])
             .args(&words[1..])
             .current_dir(&program.directory)
@@ -79,6 +87,11 @@ impl Server {
     /// The CPU time that the server has used so far.
     pub fn cpu(&self) -> Result<Duration, String> {
         cpu::of_process(self.process.0.id())
+    }
+
+    /// The CPU time of each thread of this name, in the order of their ids.
+    pub fn threads_cpu(&self, name: &str) -> Result<Vec<Duration>, String> {
+        proc::threads_cpu(self.process.0.id(), name)
     }
 
     pub fn holding(&self) -> Result<Holding, String> {

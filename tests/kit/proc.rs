@@ -1,6 +1,7 @@
 //! What `/proc` says about a process, the kernel and the machine.
 
 use std::fs;
+use std::time::Duration;
 
 /// What a process holds at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,28 @@ pub fn own_kb(pid: u32) -> Result<f64, String> {
 /// The most memory that a process has ever had resident.
 pub fn peak_resident_kb(pid: u32) -> Result<f64, String> {
     number(&format!("/proc/{pid}/status"), "VmHWM")
+}
+
+/// The CPU time of each thread of this name, in the order of their ids. It is counted in hundredths of a second.
+pub fn threads_cpu(pid: u32, name: &str) -> Result<Vec<Duration>, String> {
+    let path = format!("/proc/{pid}/task");
+    let failed = |e| format!("reading {path}: {e}");
+    let entries = fs::read_dir(&path).map_err(failed)?.flatten();
+    let mut ids: Vec<u32> =
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    ids.sort_unstable();
+    // One that has ended meanwhile is not counted.
+    let stats = ids.iter().filter_map(|id| fs::read_to_string(format!("{path}/{id}/stat")).ok());
+    Ok(stats.filter_map(|stat| cpu_of(&stat, name)).collect())
+}
+
+/// The CPU time that a line of `stat` tells, if it is of a thread of this name.
+fn cpu_of(stat: &str, name: &str) -> Option<Duration> {
+    let (before, behind) = stat.rsplit_once(") ")?;
+    let ticks = |field: usize| behind.split(' ').nth(field)?.parse::<u64>().ok();
+    // Fields 14 and 15 of proc_pid_stat(5), where the state is the third.
+    let ticks = ticks(11)? + ticks(12)?;
+    (before.split_once(" (")?.1 == name).then(|| Duration::from_millis(10 * ticks))
 }
 
 /// Kernel memory that grows with connections and threads: sockets, stacks, page tables.

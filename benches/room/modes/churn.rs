@@ -38,7 +38,7 @@ fn churn(load: &mut Load, time: Duration) -> Result<usize, String> {
             match event {
                 Event::Open => opened.push(client),
                 Event::Gone(_) => gone.push(client),
-                Event::Text(_) => return Err("the echo has said something by itself".to_owned()),
+                _ => return Err("the echo has said something by itself".to_owned()),
             }
             Ok(())
         })?;

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::{LENGTH, MEASURED, Meter, Outcome, WARM_UP};
-use crate::frame;
 use crate::load::{Event, Load};
 use crate::message::Message;
 use crate::server::Server;
@@ -80,8 +79,7 @@ impl Echo {
         let due = std::mem::take(&mut self.due[client]);
         let numbers = self.said[client]..self.said[client] + due;
         self.said[client] = numbers.end;
-        let say = |number| frame::text(&Message::new(client, number).text(LENGTH));
-        load.send(client, &numbers.flat_map(say).collect::<Vec<u8>>())
+        load.say_all(client, numbers.map(|number| Message::new(client, number).text(LENGTH)))
     }
 
     fn hear(&mut self, client: usize, text: &[u8]) -> Result<(), String> {

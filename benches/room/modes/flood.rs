@@ -1,16 +1,28 @@
 //! As many messages as the server takes: four senders, each with 16 messages under way.
 
-use super::{LENGTH, MEASURED, Meter, Outcome, WARM_UP, join};
+use super::{LENGTH, MEASURED, Meter, Outcome, WARM_UP, join, join_as};
 use crate::flood::Flood;
+use crate::load::Load;
 use crate::server::Server;
 use crate::stats::{micros_each, rate};
 use crate::table::Figure;
 
-const SENDERS: usize = 4;
-const WINDOW: usize = 16;
+pub const SENDERS: usize = 4;
+pub const WINDOW: usize = 16;
 
 pub fn run(server: &Server, clients: usize) -> Outcome {
-    let mut load = join(server, clients)?;
+    measure(join(server, clients)?, server, clients)
+}
+
+pub fn by_roomd1(server: &Server, clients: usize) -> Outcome {
+    measure(join_as(server, clients, super::by_roomd1)?, server, clients)
+}
+
+pub fn mixed(server: &Server, clients: usize) -> Outcome {
+    measure(join_as(server, clients, super::mixed)?, server, clients)
+}
+
+fn measure(mut load: Load, server: &Server, clients: usize) -> Outcome {
     let mut flood = Flood::new(clients, SENDERS, WINDOW, LENGTH);
     flood.keep_up(&mut load, WARM_UP)?;
 

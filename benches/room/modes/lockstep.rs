@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{LENGTH, MEASURED, Meter, Outcome, WARM_UP, join};
+use super::{LENGTH, MEASURED, Meter, Outcome, WARM_UP, join, join_as};
 use crate::load::{Event, Load};
 use crate::message::Message;
 use crate::order::Order;
@@ -12,7 +12,18 @@ use crate::stats::{median, micros_each, millis};
 use crate::table::Figure;
 
 pub fn run(server: &Server, clients: usize) -> Outcome {
-    let mut load = join(server, clients)?;
+    measure(join(server, clients)?, server, clients)
+}
+
+pub fn by_roomd1(server: &Server, clients: usize) -> Outcome {
+    measure(join_as(server, clients, super::by_roomd1)?, server, clients)
+}
+
+pub fn mixed(server: &Server, clients: usize) -> Outcome {
+    measure(join_as(server, clients, super::mixed)?, server, clients)
+}
+
+fn measure(mut load: Load, server: &Server, clients: usize) -> Outcome {
     let mut order = Order::new(clients, 1, LENGTH);
     talk(&mut load, &mut order, clients, WARM_UP)?;
 
