@@ -129,6 +129,8 @@ test-needs:
 	command -v jq >/dev/null || install="$$install jq"; \
 	command -v busybox >/dev/null || install="$$install busybox"; \
 	python3 -c 'import requests' 2>/dev/null || install="$$install python3-requests"; \
+	python3 -c 'import yaml' 2>/dev/null || install="$$install python3-yaml"; \
+	command -v systemd-analyze >/dev/null || install="$$install systemd"; \
 	command -v nginx >/dev/null || unpack="$$unpack nginx"; \
 	command -v caddy >/dev/null || unpack="$$unpack caddy"; \
 	command -v haproxy >/dev/null || unpack="$$unpack haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1"; \

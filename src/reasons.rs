@@ -200,3 +200,26 @@ impl CloseReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Operators look reasons up there.
+    #[test]
+    fn the_manual_has_every_reason() {
+        let manual = include_str!("../docs/operating.md");
+        let rows = |label: &str| {
+            let label = format!("`{label}`");
+            manual.lines().filter(move |line| line.starts_with('|') && line.contains(&label))
+        };
+        for reason in RefusalReason::ALL {
+            let (label, status) = (reason.label(), reason.status().to_string());
+            let is_there = rows(label).any(|row| row.split('|').nth(1).unwrap().contains(&status));
+            assert!(is_there, "{status} {label}");
+        }
+        for reason in LeaveReason::ALL {
+            assert!(rows(reason.label()).next().is_some(), "{}", reason.label());
+        }
+    }
+}
