@@ -1,41 +1,39 @@
 // One WebSocket that comes back by itself. Its state is {name: 'connecting' | 'connected' | 'lost' |
-// 'refused' | 'closed', code, reason, retryAt, heard}; without `retryAt` only a person should try again,
-// and until `heard` all that was sent has come.
+// 'refused' | 'closed', code, reason, retryAt}; without `retryAt` only a person should try again.
 
 import { ask } from './common.js';
 
 const FIRST_WAIT = 1_000;
 const LONGEST_WAIT = 30_000;
-// To open, and to answer a text; and so long a connection must have held, or a server that accepts
-// and drops would be hammered.
+// To open, to answer, and to have held, lest a server that accepts and drops be hammered.
 const PATIENCE = 10_000;
 // Pages never see the server's pings, so silence is only a reason to ask.
 const SILENCE = 25_000;
-// When timers rested so long, the page did: what came meanwhile is heard only now.
+// When timers rested so long, the page did, and maybe the machine.
 const RESTED = 5_000;
-// A machine that slept for so long did not answer the server's pings. A browser does, though its page
-// rests.
-const SLEPT = 60_000;
 
 const LOST = 1006;
-const isFinal = (code) => [1002, 1003, 1007, 1008, 1009].includes(code) || code >= 4000;
+const NO_HELLO = 4408;
+const isFinal = (code) => [1002, 1003, 1007, 1008, 1009].includes(code) || (code >= 4000 && code !== NO_HELLO);
 
-// `address()` is asked before each try.
-export function connect(address, onState, onText) {
-	let state, socket, timer, opened, heard, asked, buffered;
+// `page` is asked for its `url` before each try, is told to `greet`, to `hear` each text, and of each
+// `state`; its `probe` sends what is sure to be answered.
+export function connect(page) {
+	let state, socket, timer, asked, buffered;
+	// Since when the page may speak; 0 until it is `ready`.
+	let since = 0;
 	let attempts = 0;
 	let silent = 0;
-	// Since when the page rested, until it has caught up, and whether anything had come meanwhile.
-	let rested, cameMeanwhile;
 	let ticked = Date.now();
-	let ran = performance.now();
 
-	const become = (next) => onState((state = { ...next, heard }));
-	const isConnected = () => state?.name === 'connected' && socket?.readyState === WebSocket.OPEN;
+	const become = (next) => page.state((state = next));
+	const isOpen = () => socket?.readyState === WebSocket.OPEN;
+	const isReady = () => Boolean(since) && isOpen();
 
 	// Lets go at once: a half-dead socket takes minutes to close.
 	function leave() {
 		clearTimeout(timer);
+		since = 0;
 		if (!socket) return;
 		socket.onopen = socket.onmessage = socket.onclose = null;
 		socket.close();
@@ -45,23 +43,24 @@ export function connect(address, onState, onText) {
 	function open() {
 		leave();
 		become({ name: 'connecting' });
-		const url = address();
-		const mine = (socket = new WebSocket(url));
-		opened = asked = 0;
-		rested = undefined;
+		const url = page.url();
+		const mine = (socket = new WebSocket(url, page.protocol));
+		let isOpened = false;
+		asked = 0;
 		timer = setTimeout(lose, PATIENCE);
 		mine.onopen = () => {
-			clearTimeout(timer);
-			opened = heard = silent = Date.now();
-			become({ name: 'connected' });
+			isOpened = true;
+			page.greet();
 		};
 		mine.onmessage = ({ data }) => {
-			hear();
-			onText(data);
+			silent = Date.now();
+			asked = 0;
+			page.hear(data);
 		};
 		mine.onclose = async ({ code, reason }) => {
 			clearTimeout(timer);
-			if (!opened) {
+			since = 0;
+			if (!isOpened) {
 				const refusal = await askWhy(url);
 				if (mine === socket) retryAs(refusal);
 			} else if (code === LOST) lose();
@@ -69,19 +68,11 @@ export function connect(address, onState, onText) {
 		};
 	}
 
-	function hear() {
-		silent = Date.now();
-		if (silent - ticked > RESTED) rest();
-		cameMeanwhile = true;
-		// Nobody knows when it came.
-		heard = rested ?? silent;
-		asked = 0;
-	}
-
-	function rest() {
-		if (rested) return;
-		rested = ticked;
-		cameMeanwhile = false;
+	// The page may speak.
+	function ready() {
+		clearTimeout(timer);
+		since = silent = Date.now();
+		become({ name: 'connected' });
 	}
 
 	function lose() {
@@ -97,55 +88,27 @@ export function connect(address, onState, onText) {
 		become({ ...next, retryAt: Date.now() + wait });
 	}
 
-	const wake = () => (state.retryAt ? open() : check());
-
-	// A page can't ping, but it can ask. What had come before the answer is heard before it.
-	async function check() {
-		if (!isConnected()) return;
-		const checked = socket;
-		silent = Date.now();
-		try {
-			await ask(location.pathname, { method: 'HEAD' });
-		} catch {
-			if (checked === socket && isConnected()) lose();
-		}
+	function check() {
+		if (isReady() && !asked) page.probe();
 	}
 
-	// Who was asleep asks first, and lets in what is queued.
-	async function wakeUp(slept) {
-		const woken = socket;
-		rest();
-		await check();
-		if (woken !== socket || !isConnected()) return;
-		if (slept > SLEPT && !cameMeanwhile) open();
-		rested = undefined;
-	}
+	const wake = () => (state?.retryAt ? open() : check());
 
 	function tick() {
 		const now = Date.now();
-		const pause = now - ticked;
-		// The monotonic clock sleeps with the machine.
-		const slept = pause - (performance.now() - ran);
-		if (isConnected() && pause > RESTED) wakeUp(slept);
+		const hasRested = now - ticked > RESTED;
 		ticked = now;
-		ran = performance.now();
-		if (!isConnected()) return;
-		if (now - opened > PATIENCE) attempts = 0;
-		// A long text on a slow line moves.
-		if (asked && (pause > RESTED || socket.bufferedAmount !== buffered)) asked = now;
+		if (!isReady()) return;
+		if (now - since > PATIENCE) attempts = 0;
+		// A long text on a slow line moves, and nothing is heard by a page that rests.
+		if (asked && (hasRested || socket.bufferedAmount !== buffered)) asked = now;
 		buffered = socket.bufferedAmount;
 		if (asked && now - asked > PATIENCE) lose();
-		else if (now - silent > SILENCE) check();
-	}
-
-	// The page is put aside while it is connected.
-	function putAside() {
-		if (isConnected()) heard = Date.now();
-		leave();
+		else if (hasRested || now - silent > SILENCE) check();
 	}
 
 	function send(text) {
-		if (!isConnected()) return false;
+		if (!isOpen()) return false;
 		socket.send(text);
 		asked ||= Date.now();
 		return true;
@@ -154,14 +117,15 @@ export function connect(address, onState, onText) {
 	addEventListener('online', wake);
 	addEventListener('offline', check);
 	addEventListener('visibilitychange', () => document.hidden || wake());
-	addEventListener('pagehide', putAside);
+	// The page is put aside while it is connected.
+	addEventListener('pagehide', leave);
 	addEventListener('pageshow', ({ persisted }) => persisted && open());
 	setInterval(tick, 1_000);
-	return { open, send };
+	return { open, ready, send, isReady };
 }
 
-// Browsers don't tell why a handshake failed, but the address can be asked by HTTP: by POST, which
-// carries the page's origin, since that may be why.
+// Browsers don't tell why a handshake failed, but HTTP does: by POST, which carries the page's origin,
+// since that may be why.
 async function askWhy(url) {
 	try {
 		const answer = await ask(url.replace(/^ws/, 'http'), { method: 'POST' });

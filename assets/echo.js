@@ -1,13 +1,30 @@
 // The page at `/echo`: texts come straight back, and the times are drawn.
 
-import { asNumber, find, make, say, show } from './common.js';
+import { asNumber, find, learn, make, say, show } from './common.js';
 import { add, follow } from './log.js';
 
 const PERIOD = 1_000;
 const WIDTH = 120;
 const HEIGHT = 40;
 
+learn(`
+toRoom | To the room | 回聊天室
+echoTitle | roomd: connection test | roomd：連線測試
+echoEmpty | What you write comes straight back. Nobody else sees it. | 你寫的訊息會立即傳回，別人看不到。
+last | Last | 最近
+median | Median | 中位數
+worst | Worst | 最久
+unanswered | Unanswered | 未回應
+ms | {} ms | {} 毫秒
+scale | 0 to {} ms, the last 120 messages | 0 到 {} 毫秒，最近 120 則
+cameBack | Came back after {} | {}後傳回
+`);
+
 export function echo(connection) {
+	document.title = say('echoTitle');
+	find('messages').dataset.empty = say('echoEmpty');
+	document.querySelector('a.echo').textContent = say('toRoom');
+
 	// Answers come in the order of the questions.
 	let waiting = [];
 	let counter = 0;
@@ -33,10 +50,13 @@ export function echo(connection) {
 	for (const name of ['last', 'median', 'worst', 'unanswered']) {
 		find('facts').append(make('div', {}, make('dt', {}, say(name)), make('dd', { id: name }, '–')));
 	}
-	setInterval(() => !document.hidden && ask(String(counter), false) && (counter += 1), PERIOD);
+	const probe = () => ask(String(counter), false) && (counter += 1);
+	setInterval(() => !document.hidden && probe(), PERIOD);
 
 	return {
 		socketPath: () => 'ws',
+		greet: () => connection.ready(),
+		probe,
 		send(text) {
 			if (!ask(text, true)) return false;
 			add({ sender: '1', name: say('you'), text, mine: true });
@@ -78,7 +98,6 @@ function draw(samples) {
 	show('scale', say('scale', asNumber(top)));
 }
 
-// To the next of 1, 2, 5, 10, 20, 50, …
 function roundUp(ms) {
 	const ten = 10 ** Math.floor(Math.log10(Math.max(ms, 1)));
 	return [1, 2, 5, 10].map((step) => step * ten).find((step) => step >= ms);

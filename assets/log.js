@@ -6,6 +6,8 @@ import { asDay, asTime, copyMarked, find, isTouch, make, say, show } from './com
 const MAX_ROWS = 1_000;
 // Of rounding.
 const AT_END = 2;
+// A scroll begins slowly, and must not be undone meanwhile.
+const HOLD = 10;
 
 const scroller = find('log');
 const list = find('messages');
@@ -16,16 +18,51 @@ let following = true;
 let missed = 0;
 let top = 0;
 let rest = 0;
-let holding;
+// Frames.
+let holding = 0;
 let previous;
+let newest;
 let width = scroller.clientWidth;
 let anchor;
+// Rows that the reader has asked for.
+let extra = 0;
+// Rows of what is not in the log yet, when they have changed.
+let unproven;
+// Where the unread begins, until the reader has been there.
+let unread;
 
-// An entry with a sender is a message, any other a notice.
+export const isNewest = (entry) => entry === newest;
+
+// With a sender it is a message, if it `divides` a line, else a notice.
 export function add(entry) {
-	queue.push({ ...entry, at: new Date() });
-	if (queue.length > 2 * MAX_ROWS) queue = queue.slice(-MAX_ROWS);
+	entry.at ??= (entry.divides && newest?.at) || new Date();
+	if (entry.sender && !entry.mine && (document.hidden || !following)) markUnread(entry.at);
 	if (entry.sender && !following) missed += 1;
+	queue.push((newest = entry));
+	if (queue.length > 2 * MAX_ROWS) queue = queue.slice(-MAX_ROWS);
+	schedule();
+}
+
+// What comes next is unread. The line stays until there is another.
+export function markUnread(at) {
+	if (unread) return;
+	keepPlace(() => list.querySelector('.unread')?.remove());
+	unread = { text: say('unread'), divides: 'unread', at };
+	queue = [...queue.filter(({ divides }) => divides !== 'unread'), (newest = unread)];
+}
+
+// Its text has changed.
+export function refresh(entry) {
+	entry.row?.replaceWith((entry.row = notice(entry)));
+	schedule();
+}
+
+export function showUnproven(rows) {
+	unproven = rows;
+	schedule();
+}
+
+function schedule() {
 	if (scheduled) return;
 	scheduled = true;
 	// A hidden tab gets no frames.
@@ -33,8 +70,34 @@ export function add(entry) {
 	else requestAnimationFrame(draw);
 }
 
+// The number of the first message.
+export const oldest = () => list.querySelector('.message')?.seq;
+
+// What is being read stays where it is, while rows above it change.
+function keepPlace(change) {
+	if (following) return change();
+	const place = () => list.getBoundingClientRect().bottom;
+	const before = place();
+	change();
+	const wanted = scroller.scrollTop + place() - before + rest;
+	scroller.scrollTop = wanted;
+	// Browsers round to the screen's pixels.
+	rest = wanted - scroller.scrollTop;
+}
+
+export function prepend(entries) {
+	const rows = make('ol', {}, ...rowsOf(entries));
+	const first = list.firstChild;
+	extra += rows.children.length;
+	keepPlace(() => {
+		if (first?.textContent === [...rows.querySelectorAll('.day')].at(-1)?.textContent) first.remove();
+		list.prepend(...rows.children);
+	});
+}
+
 export function follow() {
 	following = true;
+	extra = 0;
 	scroller.scrollTop = scroller.scrollHeight;
 	top = scroller.scrollTop;
 	showJump();
@@ -42,40 +105,40 @@ export function follow() {
 
 function draw() {
 	scheduled = false;
-	const fresh = document.createDocumentFragment();
-	for (const entry of queue.splice(0).slice(-MAX_ROWS)) {
-		if (entry.at.toDateString() !== previous?.at.toDateString()) {
-			fresh.append(day(entry));
-			previous = undefined;
-		}
-		fresh.append(entry.sender ? message(entry, previous) : notice(entry));
-		previous = entry;
-	}
-	list.append(fresh);
-	prune();
-	if (following && !holding) follow();
+	const fresh = rowsOf(queue.splice(0).slice(-MAX_ROWS), previous);
+	previous = newest ?? previous;
+	list.append(...fresh);
+	if (unproven) find('unsent').replaceChildren(...unproven);
+	unproven = undefined;
+	keepPlace(prune);
+	if (following && holding === 0) follow();
 	else showJump();
 }
 
-// The first row stays a day, until the next day follows it. What is being read stays where it is.
+function rowsOf(entries, before) {
+	const rows = [];
+	for (const entry of entries) {
+		if (entry.at.toDateString() !== before?.at.toDateString()) {
+			rows.push(day(entry));
+			before = undefined;
+		}
+		entry.row = (entry.sender ? message : entry.divides ? divider : notice)(entry, before);
+		rows.push(entry.row);
+		before = entry;
+	}
+	return rows;
+}
+
+// The first row stays a day, until the next day follows it.
 function prune() {
-	const { children } = list;
-	const surplus = children.length - MAX_ROWS;
-	const kept = surplus > 0 && !following && children[surplus + 2];
-	const place = () => kept && kept.getBoundingClientRect().top;
-	const before = place();
-	for (let gone = 0; gone < surplus; gone += 1) {
-		const [first, second] = children;
+	while (list.children.length > MAX_ROWS + extra) {
+		const [first, second] = list.children;
 		(second.className === 'day' ? first : second).remove();
 	}
-	if (!kept) return;
-	const wanted = scroller.scrollTop + place() - before + rest;
-	scroller.scrollTop = wanted;
-	// Browsers round to the screen's pixels.
-	rest = wanted - scroller.scrollTop;
 }
 
 function showJump() {
+	if (following && !document.hidden) unread = undefined;
 	if (following) missed = 0;
 	find('jump').hidden = following;
 	show('jump', missed > 0 ? say('newMessages', missed) : say('toEnd'));
@@ -91,16 +154,17 @@ scroller.onscroll = () => {
 	anchor = following ? undefined : firstInSight();
 	showJump();
 };
-// A scroll begins slowly, and must not be undone.
 for (const start of ['wheel', 'keydown', 'touchmove']) {
 	scroller[`on${start}`] = ({ key }) => {
 		if (key === 'End') follow();
-		clearTimeout(holding);
-		holding = setTimeout(() => {
-			holding = 0;
-			if (following) follow();
-		}, 300);
+		if (holding === 0) requestAnimationFrame(release);
+		holding = HOLD;
 	};
+}
+function release() {
+	holding -= 1;
+	if (holding > 0) requestAnimationFrame(release);
+	else if (following) follow();
 }
 find('jump').onclick = () => {
 	follow();
@@ -108,25 +172,18 @@ find('jump').onclick = () => {
 	(isTouch() ? scroller : find('messageText')).focus();
 };
 
-// The first row that is seen, and how far it reaches above the top.
+// The first row that is seen, and which part of it is above the top.
 function firstInSight() {
-	const rows = list.children;
-	let [first, last] = [0, rows.length - 1];
-	while (first < last) {
-		const middle = (first + last) >> 1;
-		if (rows[middle].offsetTop + rows[middle].offsetHeight > scroller.scrollTop) last = middle;
-		else first = middle + 1;
-	}
-	const row = rows[first];
-	return row && { row, above: scroller.scrollTop - row.offsetTop, height: row.offsetHeight };
+	const row = [...list.children].find((row) => row.offsetTop + row.offsetHeight > scroller.scrollTop);
+	return row && { row, part: (scroller.scrollTop - row.offsetTop) / row.offsetHeight };
 }
 
 // A turned phone breaks all lines elsewhere.
 function resized() {
 	if (following) follow();
 	else if (scroller.clientWidth !== width && anchor?.row.isConnected) {
-		const { row, above, height } = anchor;
-		scroller.scrollTop = row.offsetTop + (above > 0 ? (above * row.offsetHeight) / height : above);
+		const { row, part } = anchor;
+		scroller.scrollTop = row.offsetTop + part * row.offsetHeight;
 		top = scroller.scrollTop;
 	}
 	width = scroller.clientWidth;
@@ -134,24 +191,40 @@ function resized() {
 new ResizeObserver(resized).observe(scroller);
 addEventListener('visibilitychange', draw);
 
-// Entries as rows. A row in the list never changes, or a screen reader would say it again.
+// Entries as rows. A message's never changes, or a screen reader would say it again.
 
 const GROUPED_WITHIN = 5 * 60_000;
 
-function message({ sender, name, text, mine, at }, previous) {
-	const grouped = previous?.sender === sender && previous.mine === mine && at - previous.at < GROUPED_WITHIN;
-	const className = `message${mine ? ' mine' : ''}${grouped ? ' grouped' : ''}`;
-	const row = make('li', { className }, make('bdi', { className: 'sender' }, name), make('div', {}, body(text), clock(at)));
-	// The same on every page, and neighbours are far apart.
-	row.style.setProperty('--hue', (BigInt(sender) * 137n) % 360n);
+function message({ sender, name, tag = '', text, mine, isMention, at, seq }, previous) {
+	const grouped = previous?.sender === sender && previous.name === name && at - previous.at < GROUPED_WITHIN;
+	const className = `message${mine ? ' mine' : ''}${grouped ? ' grouped' : ''}${isMention ? ' mention' : ''}`;
+	const who = make('span', { className: 'sender' }, make('bdi', {}, name), tagged(tag));
+	const row = make('li', { className, seq }, who, make('div', {}, body(text), clock(at)));
+	row.style.setProperty('--hue', hue(sender));
 	return row;
 }
 
-const notice = ({ text, at }) => make('li', { className: 'notice' }, make('p', {}, text), clock(at));
+// The same on every page, and neighbours are far apart.
+const hue = (sender) => [...sender].reduce((sum, letter) => (sum * 31 + letter.codePointAt() * 137) % 360, 0);
+
+// Tells those apart whose names look the same, on demand.
+export const tagged = (tag) => make('span', { className: 'tag' }, tag);
+
+list.onclick = ({ target }) => target.closest('.sender') && toggleTags();
+
+export const toggleTags = () => document.documentElement.toggleAttribute('data-tags');
+
+function notice({ text, at, isQuiet }) {
+	const row = make('li', { className: 'notice', hidden: !text }, make('p', {}, text), clock(at));
+	if (isQuiet) row.setAttribute('aria-live', 'off');
+	return row;
+}
+
+const divider = ({ text, divides }) => make('li', { className: `line ${divides}` }, text);
 
 const day = ({ at }) => make('li', { className: 'day' }, clock(at, asDay));
 
-function body(text) {
+export function body(text) {
 	const paragraph = fill(make('p', { className: 'text', dir: 'auto', lang: '' }), text);
 	if (isBlank(text)) paragraph.dataset.blank = say('blank');
 	// What takes more than some 25 lines of 80 scrolls, by keyboard too.
@@ -174,7 +247,7 @@ const WHOLE = String.raw`(?![.:。．｡]*[\p{L}\p{N}\p{M}\p{DI}_%@＠\\\-])`;
 const PATH = String.raw`(?:[\/?#](?:(?!\p{DI}|\p{M}{17})[\p{L}\p{N}\p{M}\-._~:\/?#\[\]@!$&'\(\)*+,;=%])*)?`;
 const TAIL = String.raw`(?::\d+)?${WHOLE}`;
 const LINK = String.raw`(?:https?:\/\/${HOST}${TAIL}(?![^\s\/?#]*[@＠])|${LAN}${TAIL}(?![^\s\/?#]{0,99}[@＠]))${PATH}`;
-// Addresses that are no links, and words in which there is none.
+// Addresses and words that are no links.
 const OTHER = '[a-z][a-z0-9+.\\-]*:\\/\\/[^\\s`]*';
 const WORD = String.raw`(?:[a-z0-9_+.@\-]|:?\/\/?|\\)+`;
 // Control and invisible characters, but for those of languages and emoji, in moderate numbers.

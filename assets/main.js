@@ -3,20 +3,20 @@
 import { asNumber, find, isTouch, language, say, show, tab } from './common.js';
 import { connect } from './connection.js';
 import { isBlank } from './log.js';
-import { room } from './room.js';
+import { roomPage } from './room.js';
 
 const isEcho = location.pathname.endsWith('/echo');
 const root = document.documentElement;
 root.lang = language;
 root.dataset.page = isEcho ? 'echo' : 'room';
-if (isEcho) document.title = say('echoTitle');
-find('messages').dataset.empty = say(isEcho ? 'echoEmpty' : 'empty');
+find('messages').dataset.empty = say('empty');
 for (const element of document.querySelectorAll('[data-text]')) element.textContent = say(element.dataset.text);
 for (const element of document.querySelectorAll('[data-label]')) {
 	element.setAttribute('aria-label', say(element.dataset.label));
 }
 
 // Shows the connection's state, and counts down to the next try.
+
 let shown = {};
 
 function showState(state) {
@@ -35,110 +35,115 @@ function showState(state) {
 function count() {
 	const { retryAt, retrying } = shown;
 	const seconds = Math.max(1, Math.ceil((retryAt - Date.now()) / 1000));
-	show('retry', retrying ? say('trying') : retryAt ? say('nextTry', seconds) : '');
+	show('retry', retrying ? say('connecting') : retryAt ? say('nextTry', seconds) : '');
 }
 
 setInterval(count, 250);
 
 // Where texts are written. Each stroke is kept until the text was sent.
 
+const form = find('composer');
+const input = find('messageText');
+const button = form.querySelector('button');
+const sizesItself = CSS.supports('field-sizing', 'content');
+
 // The server counts bytes of UTF-8.
-const limit = Number(root.dataset.maxMessage);
-const tooMany = (text) => new TextEncoder().encode(text).length - limit;
+const limit = () => Number(root.dataset.maxMessage);
+const excess = () => new TextEncoder().encode(input.value).length - limit();
 // Half of an emoji has no bytes: a browser would send this in its place.
 const wellFormed = (text) => text.replace(/\p{Cs}/gu, '\ufffd');
+const isReady = () => !isBlank(input.value) && excess() <= 0;
 
-function composer(send) {
-	const form = find('composer');
-	const input = find('messageText');
-	const button = form.querySelector('button');
-	const sizesItself = CSS.supports('field-sizing', 'content');
-	let isConnected = false;
-
-	const isReady = () => !isBlank(input.value) && tooMany(input.value) <= 0;
-
-	function changed() {
-		const excess = tooMany(input.value);
-		const isTooLong = excess > 0;
-		tab.set('draft', input.value);
-		input.setAttribute('aria-invalid', isTooLong);
-		show('hint', isTooLong ? say('tooLong', asNumber(limit)) : '');
-		show('excess', isTooLong ? say('tooMany', asNumber(excess)) : '');
-		showReady();
-		fit();
-	}
-
-	function showReady() {
-		button.setAttribute('aria-disabled', !(isConnected && isReady()));
-	}
-
-	function fit() {
-		if (sizesItself) return;
-		input.style.height = 'auto';
-		input.style.height = `${input.scrollHeight + input.offsetHeight - input.clientHeight}px`;
-	}
-
-	form.onsubmit = (event) => {
-		event.preventDefault();
-		input.focus();
-		if (!isReady()) return;
-		if (send(wellFormed(input.value))) {
-			input.value = '';
-			changed();
-		} else {
-			show('hint', say('notConnected'));
-		}
-	};
-	// A touch keyboard has no Shift+Enter, and presses Shift by itself: its Enter makes a line, and
-	// the button sends. Elsewhere Enter sends. With Control or Command it does everywhere.
-	input.onkeydown = (event) => {
-		// An input method's Enter takes a word. In Safari only the code 229 tells.
-		const composing = event.isComposing || event.keyCode === 229;
-		if (event.key !== 'Enter' || composing) return;
-		const makesLine = isTouch() || event.shiftKey;
-		if (makesLine && !event.ctrlKey && !event.metaKey) return;
-		event.preventDefault();
-		if (!event.repeat) form.requestSubmit();
-	};
-	input.oninput = changed;
-	addEventListener('resize', fit);
-	// A tap on the button must not close a phone's keyboard.
-	button.onmousedown = (event) => event.preventDefault();
-
-	input.enterKeyHint = isTouch() ? 'enter' : 'send';
-	input.placeholder = say('placeholder');
-	// Somebody may have typed before this script came.
-	input.value ||= tab.get('draft') ?? '';
-	changed();
-	if (!isTouch()) input.focus();
-
-	return (connected) => {
-		isConnected = connected;
-		if (isConnected) changed();
-		else showReady();
-	};
+function changed() {
+	const isTooLong = excess() > 0;
+	tab.set('draft', input.value);
+	input.setAttribute('aria-invalid', isTooLong);
+	show('hint', isTooLong ? say('tooLong', asNumber(limit())) : '');
+	show('excess', isTooLong ? say('tooMany', asNumber(excess())) : '');
+	showReady();
+	fit();
 }
 
-// Relative to the page, so that it holds under any path, and for https.
-const address = () => new URL(page.socketPath(), location).href.replace(/^http/, 'ws');
-const connection = connect(address, onState, (text) => page.hear(text));
+function showReady() {
+	button.setAttribute('aria-disabled', !(isConnected && isReady()));
+}
+
+function fit() {
+	if (sizesItself) return;
+	input.style.height = 'auto';
+	input.style.height = `${input.scrollHeight + input.offsetHeight - input.clientHeight}px`;
+}
+
+form.onsubmit = (event) => {
+	event.preventDefault();
+	input.focus();
+	if (!isReady()) return;
+	const text = wellFormed(input.value);
+	if (page.send(text)) {
+		tab.set('last', text);
+		input.value = '';
+		changed();
+	} else {
+		show('hint', say('notConnected'));
+	}
+};
+// A touch keyboard has no Shift+Enter, and presses Shift by itself: its Enter makes a line, and the
+// button sends. Elsewhere Enter sends. With Control or Command it does everywhere.
+input.onkeydown = (event) => {
+	// An input method's Enter takes a word. In Safari only the code 229 tells.
+	const composing = event.isComposing || event.keyCode === 229;
+	if (event.key === 'ArrowUp' && !input.value && tab.get('last')) {
+		event.preventDefault();
+		input.value = tab.get('last');
+		changed();
+	}
+	if (event.key !== 'Enter' || composing) return;
+	const makesLine = isTouch() || event.shiftKey;
+	if (makesLine && !event.ctrlKey && !event.metaKey) return;
+	event.preventDefault();
+	if (!event.repeat) form.requestSubmit();
+};
+input.oninput = changed;
+addEventListener('resize', fit);
+// A tap on the button must not close a phone's keyboard.
+button.onmousedown = (event) => event.preventDefault();
+input.enterKeyHint = isTouch() ? 'enter' : 'send';
+input.placeholder = say('placeholder');
+
+let isConnected = false;
+let page;
+const connection = connect({
+	// Relative to the page, so that it holds under any path, and for https.
+	url: () => new URL(page.socketPath(), location).href.replace(/^http/, 'ws'),
+	protocol: isEcho ? [] : 'roomd.1',
+	greet: () => page.greet(),
+	hear: (text) => page.hear(text),
+	probe: () => page.probe(),
+	state: onState,
+});
 // What a room can begin without comes after what it can't.
-const extras = isEcho ? import('./echo.js') : Promise.all([import('./alerts.js'), import('./dialogs.js')]);
-const alertTo = (name, text) => extras.then(([{ alertTo }]) => alertTo(name, text));
-const page = isEcho ? (await extras).echo(connection) : room(connection, alertTo);
-const setConnected = composer((text) => page.send(text));
+const extras = isEcho ? import('./echo.js') : Promise.all([import('./people.js'), import('./dialogs.js')]);
+page = isEcho ? (await extras).echo(connection) : roomPage(connection, extras);
+// Somebody may have typed before this script came.
+input.value ||= tab.get('draft') ?? '';
+changed();
+if (!isTouch()) input.focus();
 
-let wasConnected = false;
 function onState(state) {
-	const isConnected = state.name === 'connected';
+	const wasConnected = isConnected;
+	isConnected = state.name === 'connected';
 	showState(state);
-	setConnected(isConnected);
-	if (isConnected) page.connected?.();
-	else if (wasConnected) page.disconnected(state.heard);
-	wasConnected = isConnected;
+	if (isConnected) changed();
+	else showReady();
+	if (wasConnected && !isConnected) page.disconnected?.();
 }
 
-find('try-now').onclick = connection.open;
+find('try-now').onclick = () => {
+	// Another tab has joined with the same secret.
+	if (shown.code === 4409) page.renew();
+	connection.open();
+};
+await page.start?.();
 connection.open();
 
 // Safari lays its keyboard over the page instead of resizing it.

@@ -1,132 +1,204 @@
-// The page at `/`: what the room's frames mean, and what was sent but has not come back.
+// The page of a room: what its objects mean, and what becomes of one's own messages.
 
-import { asTime, find, make, say, show, tab } from './common.js';
-import { add, follow } from './log.js';
+import { asNumber, ask, device, find, isolated, make, objects, say, show, tab } from './common.js';
+import { client, parse } from './client.js';
+import { add, body, follow, markUnread, oldest, prepend, showUnproven } from './log.js';
 
-// A notice is a whole frame, and the first prefix names the sender: anything else was typed.
-const NOTICE = /^Client #(-?\d+) left the chat$/;
-const MESSAGE = /^Client #(-?\d+) says: (.*)$/s;
+// Most proofs come sooner. For longer than the second, the room waits for slow readers.
+const WORTH_SHOWING = 1_000;
+const HELD = 3_000;
 
-// Short enough to be told, long enough that two seldom meet.
-const RANDOM_BELOW = 100_000_000;
+export const room = decodeURIComponent(location.pathname.split('/').pop()) || 'lobby';
 
-let current = parseId(tab.get('id') ?? '') ?? String(Math.floor(Math.random() * RANDOM_BELOW));
-let changed;
+// Of words with spaces between.
+const LETTER = /[\p{Script=Latin}\p{N}_]/u;
 
-export const id = () => current;
+export const titleOf = ({ room, title }) => title ?? (room === 'lobby' ? 'roomd' : room);
 
-export function useId(chosen) {
-	if (chosen === current) return;
-	current = chosen;
-	showId();
-	changed();
+let talk;
+// Undefined while there is none.
+export const wantedName = () => device.get('name') || undefined;
+
+// Takes another name, for good.
+export function rename(wish) {
+	const wanted = wish.trim().replace(/\s+/g, ' ').normalize('NFC');
+	if (!wanted || wanted === wantedName()) return;
+	device.set('name', wanted);
+	talk.rename(wanted);
 }
 
-// As the server writes it, or null if it takes no such number.
-export function parseId(text) {
-	const value = /^\s*-?\d{1,30}\s*$/.test(text) && BigInt(text);
-	return value === BigInt.asIntN(64, value) ? String(value) : null;
-}
+// `extras` come later: the people, who are told of all that concerns them, and the alerts.
+export function roomPage(connection, extras) {
+	const afterwards = (action) => extras.then(action, () => {});
+	const tell = (said) => afterwards(([people]) => people.hear(said));
+	let clock = 0;
+	let heardAt = 0;
+	let unproven = [];
+	let shown = '';
+	let hasEarlier = false;
+	let firstUnread, mention;
+	let name;
 
-function showId() {
-	tab.set('id', current);
-	show('you', `#${current}`);
-	find('you').title = say('settings');
-}
-
-// `alertTo` is told of each message of others.
-export function room(connection, alertTo) {
-	let lostAt;
-
-	function send(text) {
-		if (!connection.send(text)) return false;
-		keep(id(), text);
-		follow();
-		return true;
+	function showTitle(said) {
+		const title = titleOf(said);
+		if (find('room').textContent === title) return;
+		show('room', title);
+		document.title = title === 'roomd' ? title : `${title} · roomd`;
 	}
 
-	onSendAgain(send);
-	showId();
-	changed = () => {
-		connection.open();
-		// Nothing was missed.
-		lostAt = undefined;
+	function showName(given) {
+		show('you', given);
+		const edge = (letter) => (LETTER.test(letter) ? LETTER.source : '[]');
+		const escaped = given.replace(/[\\^$.*+?()[\]{}|\/]/g, '\\$&');
+		mention = new RegExp(`(^|(?!${edge(given[0])})[^])${escaped}(?!${edge(given.at(-1))})`, 'iu');
+		// Says once that a name is taken.
+		const wanted = wantedName();
+		if (given === wanted) find('naming').hidden = true;
+		else if (!wanted) !tab.get('nameless') && askName();
+		else if (given !== name) askName(say('taken', isolated(wanted), isolated(given)));
+		name = given;
+	}
+
+	function askName(hint = '') {
+		find('naming').hidden = false;
+		find('new-name').value ||= wantedName() ?? '';
+		show('naming-hint', hint);
+	}
+
+	const entryOf = ({ seq, at, by, name, text }) => {
+		const mine = by === talk.you();
+		return {
+			sender: by,
+			name: mine ? say('you') : name,
+			tag: by === name ? '' : by,
+			text,
+			mine,
+			isMention: !mine && mention.test(text),
+			at: new Date(at - clock),
+			seq,
+		};
 	};
+
+	function showMissed(count) {
+		// Numbers may have begun anew.
+		if (count === null) hasEarlier = false;
+		if (count !== 0) add({ text: count === null ? say('gap') : say('missed', asNumber(count)), divides: 'gap' });
+		find('earlier').hidden = !hasEarlier;
+	}
+
+	function stateOf({ at, doubtful, reason }) {
+		const now = Date.now();
+		if (doubtful) return reason ? say('refused', reason) : say('unsent');
+		if (now - at < WORTH_SHOWING) return '';
+		return say(now - at > HELD && heardAt - at > WORTH_SHOWING ? 'held' : 'sending');
+	}
+
+	// Rows stay while they are the same, or a button would lose its focus.
+	function showStates() {
+		const states = unproven.map(stateOf);
+		const now = JSON.stringify([unproven, states]);
+		if (now === shown) return;
+		shown = now;
+		showUnproven(unproven.map((entry, index) => row(entry, states[index])));
+	}
+	setInterval(showStates, 1_000);
+
+	function row(entry, state) {
+		const choices = [
+			button('sendAgain', () => talk.say(entry.text) && talk.giveUp(entry)),
+			button('discard', () => talk.giveUp(entry)),
+		];
+		const parts = [make('span', { className: 'state' }, state), ...(entry.doubtful ? choices : [])];
+		return make('li', { className: 'message mine' }, make('div', {}, body(entry.text), ...parts));
+	}
+
+	talk = client(connection, {
+		hello(said, isResumed) {
+			clock = said.now - Date.now();
+			document.documentElement.dataset.maxMessage = said.max;
+			showTitle(said);
+			showName(said.name);
+			if (!isResumed) {
+				const { epoch, seq } = parse(said.cursor);
+				hasEarlier = seq > 0;
+				const read = parse(device.get(`read ${room}`) ?? '');
+				if (read.epoch === epoch) firstUnread = read.seq + 1;
+			}
+			showMissed(said.missed);
+			tell(said);
+		},
+		msg(said) {
+			const entry = entryOf(said);
+			if (firstUnread <= said.seq && !entry.mine) {
+				markUnread(entry.at);
+				firstUnread = undefined;
+			}
+			add(entry);
+			if (!entry.mine) afterwards(([, { alertTo }]) => alertTo(said.name, said.text, entry.isMention));
+		},
+		name(said) {
+			if (said.by === talk.you()) showName(said.name);
+			tell(said);
+		},
+		err({ code, text }) {
+			if (code !== 'name') return;
+			device.set('name', name === talk.you() ? '' : name);
+			askName(say('nameRefused', text));
+		},
+		join: tell,
+		leave: tell,
+		count: tell,
+		who: tell,
+		showMissed,
+		showUnproven(entries) {
+			unproven = entries;
+			showStates();
+		},
+	});
+
+	find('naming').onsubmit = (event) => {
+		event.preventDefault();
+		if (event.submitter.id === 'later') tab.set('nameless', 'yes');
+		else rename(find('new-name').value);
+		find('naming').hidden = true;
+		find('messageText').focus();
+	};
+
+	find('earlier').onclick = async () => {
+		const { epoch, seq } = talk.cursor();
+		const before = (oldest() ?? seq + 1) - 1;
+		const answer = await ask(`${room}/json?poll=1&before=${epoch}.${before}`).catch(() => ({}));
+		const said = (await objects(answer)).filter(({ t }) => t === 'msg');
+		prepend(said.map(entryOf));
+		// Without an answer one may ask again.
+		hasEarlier = !answer.status || said[0]?.seq > 1;
+		showMissed(0);
+		if (!hasEarlier) find('log').focus();
+	};
+
+	// Where the unread begins at the next visit.
+	addEventListener('visibilitychange', () => {
+		const { epoch, seq } = talk.cursor() ?? {};
+		if (document.hidden && epoch) device.set(`read ${room}`, `${epoch}.${seq}`);
+	});
+
+	find('you').title = say('settings');
+	showTitle({ room });
 
 	return {
-		send,
-		socketPath: () => `ws/${id()}`,
-		hear(frame) {
-			const [, leaver] = NOTICE.exec(frame) ?? [];
-			const [, sender, text] = MESSAGE.exec(frame) ?? [];
-			if (!sender) return add({ text: leaver ? say('left', leaver) : frame });
-			// Others may have the same number: mine is what was sent from here.
-			const mine = confirm(sender, text);
-			const name = mine ? say('you') : say('client', sender);
-			add({ sender, name, text, mine });
-			if (!mine) alertTo(name, text);
+		...talk,
+		socketPath: () => `${room}/ws`,
+		greet: () => talk.greet(wantedName()),
+		hear(text) {
+			heardAt = Date.now();
+			talk.hear(text);
 		},
-		connected() {
-			if (lostAt) add({ text: say('gap', asTime(lostAt), asTime(Date.now())) });
-			lostAt = undefined;
-		},
-		disconnected(heard) {
-			lostAt = heard;
-			doubt();
+		send(text) {
+			if (!talk.say(text)) return false;
+			follow();
+			return true;
 		},
 	};
-}
-
-// After a loss nobody knows whether a text was heard, so the writer decides what becomes of it. Most
-// answers come sooner.
-const WORTH_SHOWING = 1_000;
-
-let entries = JSON.parse(tab.get('unsent') ?? '[]').map((entry) => ({ ...entry, doubtful: true }));
-let send;
-
-function onSendAgain(how) {
-	send = how;
-	showUnsent();
-}
-
-function keep(id, text) {
-	entries.push({ id, text });
-	save();
-	setTimeout(showUnsent, WORTH_SHOWING);
-}
-
-// Takes out the first such entry, and says whether there was one.
-function confirm(id, text) {
-	const entry = entries.find((entry) => entry.id === id && entry.text === text);
-	if (entry) drop(entry);
-	return Boolean(entry);
-}
-
-function doubt() {
-	for (const entry of entries) entry.doubtful = true;
-	showUnsent();
-}
-
-function drop(entry) {
-	entries = entries.filter((other) => other !== entry);
-	save();
-	if (!find('unsent').hidden) showUnsent();
-}
-
-function save() {
-	tab.set('unsent', JSON.stringify(entries));
-}
-
-function showUnsent() {
-	find('unsent').hidden = entries.length === 0;
-	find('unsent').querySelector('ul').replaceChildren(...entries.map(row));
-}
-
-function row(entry) {
-	const choices = entry.doubtful
-		? [button('sendAgain', () => send(entry.text) && drop(entry)), button('discard', () => drop(entry))]
-		: [say('sending')];
-	return make('li', {}, make('p', { dir: 'auto' }, entry.text), ...choices);
 }
 
 const button = (key, onclick) => make('button', { className: 'quiet', onclick }, say(key));

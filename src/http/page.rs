@@ -44,10 +44,11 @@ const PAGES: &[Asset] = &[asset!(HTML, "/", "index.html"), asset!(HTML, "/echo",
 /// browser may keep them for good: a reload asks for the page alone. The page refers to them, and
 /// they to each other, by relative paths.
 const ASSETS: &[Asset] = assets! {
-    "text/css; charset=utf-8" => "style.css";
-    "image/svg+xml" => "icon.svg";
-    "text/javascript; charset=utf-8" =>
-        "alerts.js" "common.js" "connection.js" "dialogs.js" "echo.js" "log.js" "main.js" "room.js";
+    // Modules are UTF-8, and a style sheet is what its document is.
+    "text/css" => "style.css";
+    "text/javascript" =>
+        "client.js" "common.js" "connection.js" "dialogs.js" "echo.js" "log.js" "main.js"
+        "people.js" "room.js";
 };
 
 /// Fields of every response, beside its own.
