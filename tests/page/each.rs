@@ -46,7 +46,8 @@ in_each! {
     a_turned_window_keeps_the_readers_place
     the_text_field_grows_with_its_text
     half_an_emoji_and_a_blank_text
-    a_cut_line_comes_back_and_says_what_it_was
+    a_cut_line_comes_back_and_nothing_is_lost
+    a_name_and_a_room
 }
 
 fn the_window_keeps_its_parts_in_place(open: Open) {
@@ -189,24 +190,51 @@ fn half_an_emoji_and_a_blank_text(open: Open) {
     let heard = client.hear();
     assert!(heard.ends_with(" says: half \u{fffd} of one"), "{heard:?}");
     page.wait("it came back", "said('.mine').length === 1");
-    assert_eq!(page.eval("sessionStorage.getItem('/unsent')"), "[]");
+    page.wait("nothing is kept", "sessionStorage.getItem('/unsent') === '[]'");
     assert_eq!(page.eval(ready), false);
 }
 
-fn a_cut_line_comes_back_and_says_what_it_was(open: Open) {
+fn a_cut_line_comes_back_and_nothing_is_lost(open: Open) {
     let room = Room::start();
     let line = Line::to(room.address);
     let page = open(&line.url());
+    let mut client = room.join(5);
+    page.wait("the client", "said('.message').length === 1");
     page.click("#messageText");
     page.insert("half a text");
+    line.hang(true);
     line.cut();
-    page.wait("the gap", "said('.notice').length === 1");
-    let said = page.eval("said('.notice')[0].querySelector('p').textContent");
-    let said = said.as_str().expect("a text");
-    assert!(said.ends_with("messages may be missing"), "{said}");
-    let mut client = room.join(5);
+    page.wait("the loss", "document.querySelector('[data-state=lost]')");
+    client.say_all((0..30).map(|n| format!("meanwhile {n}")));
+    line.hang(false);
+    page.wait("what was said", "said('.message').length === 31");
     page.press("Enter", false);
-    let heard = client.hear();
-    assert!(heard.ends_with(" says: half a text"), "{heard:?}");
+    client.hear_until(" says: half a text");
     page.wait("the own message", "said('.mine').length === 1");
+    assert_eq!(page.eval("document.querySelectorAll('.gap').length"), 0);
+    assert_eq!(
+        page.eval("said('.message')[30].querySelector('.text').textContent"),
+        "meanwhile 29"
+    );
+}
+
+fn a_name_and_a_room(open: Open) {
+    let room = Room::start_with(|config| {
+        config.rooms = vec![("lab".into(), Some("Engine room".into()))];
+    });
+    let page = open(&room.url());
+    page.click("#new-name");
+    page.insert("Ana");
+    page.press("Enter", false);
+    page.wait("the name", "document.querySelector('#you').textContent === 'Ana'");
+    assert_eq!(page.eval("document.querySelector('#naming').hidden"), true);
+    page.click("#room");
+    page.wait("the rooms", "document.querySelectorAll('#rooms a').length === 2");
+    page.click("#rooms li:last-child a");
+    page.wait(
+        "another room",
+        "location.pathname === '/lab' && document.querySelector('[data-state=connected]')",
+    );
+    page.wait("its title", "document.title === 'Engine room · roomd'");
+    assert_eq!(page.eval("document.querySelector('#you').textContent"), "Ana");
 }

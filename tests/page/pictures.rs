@@ -74,7 +74,10 @@ fn of_the_room_and_of_a_lost_connection() {
     let clients = talk(&room, &page);
     keep(&page, "light");
     drop(clients);
-    page.wait("three notices", "document.querySelectorAll('.notice').length === 3");
+    page.wait(
+        "they left",
+        "[...document.querySelectorAll('.notice p')].at(-1).textContent.endsWith(' left')",
+    );
     page.insert("Found it, th");
     page.eval("Math.random = () => 0.9999");
     drop(room);
@@ -111,7 +114,10 @@ fn of_traditional_chinese() {
     say(&page, "好，我會帶兩支。");
     guest.say("天氣：https://www.cwa.gov.tw/");
     drop(guest);
-    page.wait("the notice", "document.querySelector('.notice')");
+    page.wait(
+        "the notice",
+        "[...document.querySelectorAll('.notice p')].at(-1).textContent.endsWith('離開了')",
+    );
     keep(&page, "zh-Hant");
 }
 

@@ -99,6 +99,11 @@ impl Client {
         }
     }
 
+    /// Hears all that comes until a frame ends with this.
+    pub fn hear_until(&mut self, end: &str) {
+        while !self.hear().ends_with(end) {}
+    }
+
     pub fn hear(&mut self) -> String {
         let next = self.client.message("a message");
         assert_eq!(next.first, TEXT, "{next:?}");

@@ -88,7 +88,7 @@ pub trait Tab {
             "all has been said",
             &format!(
                 "document.querySelectorAll('#messages > .message').length >= {messages} &&
-                 document.querySelectorAll('#messages > .notice').length >= 3"
+                 document.querySelectorAll('#messages > .notice').length >= 4"
             ),
         );
         self.eval("window.filled = document.querySelectorAll('#messages > li').length");

@@ -131,14 +131,11 @@ fn the_server_stops_and_starts_again_while_a_text_is_half_written() {
     page.press("Enter", 0);
     let heard = client.hear();
     assert!(heard.ends_with(" says: half a text"), "{heard:?}");
-    page.wait(
-        "the gap is told",
-        "said('.notice')[0]?.querySelector('p').textContent.startsWith('Not connected from')",
-    );
+    page.wait("the gap is told", "said('.gap')[0]?.textContent === 'Messages may be missing'");
 }
 
 #[test]
-fn what_was_sent_into_a_dead_line_comes_back_to_its_writer() {
+fn what_was_sent_into_a_dead_line_is_sent_again() {
     let room = Room::start();
     let line = Line::to(room.address);
     let page = Page::open(&line.url());
@@ -146,29 +143,39 @@ fn what_was_sent_into_a_dead_line_comes_back_to_its_writer() {
     line.hang(true);
     page.insert("into the dark");
     page.press("Enter", 0);
+    page.wait("it is there at once", "document.querySelector('#unsent .text')");
     page.wait(
         "it is on its way",
-        "document.querySelector('#unsent li')?.textContent.endsWith('Sending…')",
+        "document.querySelector('#unsent .state')?.textContent === 'Sending…'",
     );
     // No answer to an own text proves that the line is dead, before the system notices.
     page.wait("the loss is noticed", "document.querySelector('[data-state=lost]')");
-    page.wait(
-        "the text is shown",
-        "document.querySelector('#unsent p')?.textContent === 'into the dark'",
-    );
+    assert_eq!(page.eval("document.querySelector('#unsent .text').textContent"), "into the dark");
+    let mut client = room.join(5);
     line.cut();
     line.hang(false);
     page.reload();
-    page.wait("connected again", CONNECTED);
-    page.wait(
-        "the text is still shown",
-        "document.querySelector('#unsent p')?.textContent === 'into the dark'",
-    );
-    let mut client = room.join(5);
-    page.click("#unsent button");
-    let heard = client.hear();
-    assert!(heard.ends_with(" says: into the dark"), "{heard:?}");
-    page.wait("it was sent", "document.querySelector('#unsent').hidden && document.querySelector('.mine .text')?.textContent === 'into the dark'");
+    client.hear_until(" says: into the dark");
+    page.wait("it is proven", "document.querySelector('#unsent').children.length === 0 && document.querySelector('.mine .text')?.textContent === 'into the dark'");
+    client.say("the next");
+    assert_eq!(page.eval("document.querySelectorAll('.mine').length"), 1);
+}
+
+#[test]
+fn the_arrow_brings_back_what_was_said_last() {
+    let room = Room::start();
+    let page = page(&room);
+    let up = json!({ "type": "rawKeyDown", "key": "ArrowUp", "code": "ArrowUp", "windowsVirtualKeyCode": 38 });
+    page.call("Input.dispatchKeyEvent", up.clone());
+    assert_eq!(page.eval(VALUE), "");
+    page.insert("said before");
+    page.press("Enter", 0);
+    page.wait("an empty field", &format!("{VALUE} === ''"));
+    page.call("Input.dispatchKeyEvent", up.clone());
+    assert_eq!(page.eval(VALUE), "said before");
+    page.insert(", and more");
+    page.call("Input.dispatchKeyEvent", up);
+    assert_eq!(page.eval(VALUE), "said before, and more");
 }
 
 #[test]
