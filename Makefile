@@ -65,7 +65,7 @@ test: test-needs ## run every test, in the browser too; installs what that needs
 	$(MAKE) model
 
 model: ## try the orders in which hub, session and flusher can meet (shuttle)
-	RUSTFLAGS='--cfg shuttle' $(CARGO) test --locked --lib flusher::model
+	RUSTFLAGS='--cfg shuttle' $(CARGO) test --locked --lib model::
 
 soak: ## soak the program for SOAK_SECONDS (300) with a crowd that SEED (1) chooses
 	SOAK_SECONDS=$(SOAK_SECONDS) SEED=$(SEED) $(CARGO) test --locked --test soak

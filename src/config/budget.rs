@@ -9,7 +9,7 @@ use std::fmt::{self, Write};
 
 use crate::config::{
     ANSWER_BUFFER, CLIENTS_PER_IP, ENTRY, FRONT, FRONT_PER_IP, LOG, LONG_MESSAGE, Limits,
-    MAX_CLIENTS, READ_AHEAD, RECEIVE_BUFFER, SEND_BUFFER, SLOTS,
+    MAX_CLIENTS, NAME_BYTES, READ_AHEAD, RECEIVE_BUFFER, SEND_BUFFER, SLOTS,
 };
 
 const KIB: usize = 1024;
@@ -107,23 +107,49 @@ pub struct LogBounds {
 impl LogBounds {
     /// For a log of `size` bytes, or more if messages of up to `max_message` bytes need it.
     pub fn new(size: usize, max_message: usize) -> Self {
-        let longest = ENTRY + max_message;
-        let size = size.max(4 * longest);
+        let longest = ENTRY + NAME_BYTES + max_message;
+        let size = size.max(2 * longest);
         let lag = size - size / 8;
-        let in_flight = (2 * longest).max(128 * KIB).min(lag / 2);
+        let in_flight = (2 * longest).max(128 * KIB).min(lag);
         let history = History { messages: 0, age: u64::MAX, bytes: size as u64 / 2 };
         LogBounds { size, keep: size - size / 16, lag, in_flight, history }
     }
+}
 
-    /// The same, with as much history as `limits` say.
-    fn with_history(self, limits: &Limits) -> Self {
-        let bytes = limits.history_size.map_or(self.history.bytes, |bytes| bytes as u64);
+/// The memory of the logs of all rooms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logs {
+    /// Bytes for all of them.
+    pub total: usize,
+    /// Bytes that the log of a room has in any case while somebody is in it: two of the longest messages.
+    pub guaranteed: usize,
+    /// Bytes that one log may have.
+    pub most: usize,
+    max_message: usize,
+    /// Of a log that has enough for it.
+    history: History,
+}
+
+impl Logs {
+    /// For at least `declared` rooms, in so many bytes; of these, a log may have the `most`.
+    fn new(total: usize, most: usize, declared: usize, limits: &Limits) -> Self {
+        let max_message = limits.max_message;
+        let guaranteed = LogBounds::new(64 * KIB, max_message).size;
+        let total = total.max(declared * guaranteed);
+        let most = most.max(guaranteed).min(total);
         let history = History {
             messages: limits.history as u64,
             age: limits.history_age.as_millis() as u64,
-            bytes: bytes.min(self.history.bytes),
+            bytes: limits.history_size.map_or(u64::MAX, |bytes| bytes as u64),
         };
-        LogBounds { history, ..self }
+        Logs { total, guaranteed, most, max_message, history }
+    }
+
+    /// The bounds of a log that has `size` bytes.
+    pub fn bounds(&self, size: usize) -> LogBounds {
+        let bounds = LogBounds::new(size.max(self.guaranteed), self.max_message);
+        let bytes = self.history.bytes.min(bounds.history.bytes);
+        LogBounds { history: History { bytes, ..self.history }, ..bounds }
     }
 }
 
@@ -164,14 +190,10 @@ pub struct Budget {
     pub capacity: Capacity,
     /// The kernel's buffers of a connection.
     pub buffers: Buffers,
-    /// The log of a room that is always there.
-    pub log: LogBounds,
-    /// The log of another room.
-    pub other_log: LogBounds,
+    /// The logs of all rooms.
+    pub logs: Logs,
     /// How many rooms there may be.
     pub rooms: usize,
-    /// Of these, rooms that are always there.
-    declared: usize,
     /// Long messages that come in, or are answered, at the same time.
     pub slots: usize,
     /// Bytes of a frame for each byte of its text.
@@ -216,17 +238,19 @@ impl Budget {
     /// What fits `memory`; if that is not what was wanted, all that was.
     fn of(limits: &Limits, connections: usize, memory: usize) -> Result<Budget, Box<Budget>> {
         let Limits { max_message, max_clients_per_ip, max_rooms, declared_rooms, .. } = *limits;
-        let declared = declared_rooms.max(1);
         let rest = memory.saturating_sub(PROGRAM);
         let (least, most) = SEND_BUFFER.into_inner();
+        // One room takes so much. Others share as much, or four times that where there is much; where there
+        // is little, it is for clients.
+        let log = (rest / 11).min(LOG);
+        let others = if rest / 12 < MIB { 0 } else { (rest / 12).min(4 * LOG) };
+        let logs = Logs::new(log + others, log, declared_rooms.max(1), limits);
         let mut budget = Budget {
             memory,
             capacity: Capacity::of_requests(0),
             buffers: Buffers::of(least),
-            log: LogBounds::new((rest / 12).min(LOG), max_message).with_history(limits),
-            other_log: LogBounds::new(0, max_message).with_history(limits),
-            rooms: declared,
-            declared,
+            logs,
+            rooms: max_rooms.min(logs.total / logs.guaranteed),
             slots: 1,
             escaped: ESCAPED[1],
             max_message,
@@ -235,15 +259,6 @@ impl Budget {
         let escaped = ESCAPED.into_iter().find(|escaped| slots(*escaped) >= MANY_SLOTS);
         budget.escaped = escaped.unwrap_or(budget.escaped);
         budget.slots = slots(budget.escaped).clamp(1, SLOTS);
-        // Others share what the log of one room takes, or four times that where there is much. Where there is
-        // little, it is for clients.
-        let others = if rest / 12 < MIB { 0 } else { (rest / 12).min(4 * LOG) };
-        let more = (others / budget.other_log.size).min(max_rooms.saturating_sub(declared));
-        budget.rooms += more;
-        if let Some(share) = others.checked_div(more) {
-            let size = share.min(budget.log.size / 2);
-            budget.other_log = LogBounds::new(size, max_message).with_history(limits);
-        }
         let wanted = limits.max_clients.unwrap_or(MAX_CLIENTS).min(most_clients(connections));
         budget.capacity.clients = wanted;
         budget.capacity.front = (rest / 16 / budget.connection()).clamp(FRONT_MIN, FRONT);
@@ -284,17 +299,12 @@ impl Budget {
 
     /// Messages on their way to the room, and the frames that are made of them.
     fn in_flight(&self) -> usize {
-        self.log.in_flight + 4 * (ENTRY + self.max_message)
-    }
-
-    /// The logs of all rooms.
-    fn logs(&self) -> usize {
-        self.declared * self.log.size + (self.rooms - self.declared) * self.other_log.size
+        self.logs.bounds(self.logs.most).in_flight + 4 * (ENTRY + self.max_message)
     }
 
     fn sum(&self) -> usize {
         PROGRAM
-            + self.logs()
+            + self.logs.total
             + self.in_flight()
             + self.slots * self.slot()
             + (self.capacity.front + self.capacity.clients) * self.connection()
@@ -325,7 +335,7 @@ impl fmt::Display for Budget {
             "{} for the program, {} for the logs of {} rooms, {} for messages on their way to them, \
              {} for {} long ones that come in, {} for {} clients and {} requests of {} each: {}",
             Size(PROGRAM),
-            Size(self.logs()),
+            Size(self.logs.total),
             self.rooms,
             Size(self.in_flight()),
             Size(self.slots * self.slot()),
@@ -373,7 +383,7 @@ mod tests {
         assert_eq!(budget.memory, DEFAULT);
         assert_eq!(budget.capacity.clients, MAX_CLIENTS);
         assert_eq!(budget.buffers, Buffers::of(*SEND_BUFFER.end()));
-        assert_eq!(budget.log.size, LOG);
+        assert_eq!((budget.logs.most, budget.rooms), (LOG, 64));
         assert!(budget.capacity.front > 150 && budget.slots > 30, "{budget}");
     }
 
@@ -382,6 +392,7 @@ mod tests {
         let small = budget(&Limits::default(), 32 * MIB);
         assert_eq!(small.memory, 8 * MIB);
         assert!((50..100).contains(&small.capacity.clients), "{small}");
+        assert_eq!(small.rooms, 4, "{small}");
         let smallest = budget(&Limits::default(), 14 * MIB);
         assert!((2..30).contains(&smallest.capacity.clients), "{smallest}");
     }

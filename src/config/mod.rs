@@ -10,7 +10,6 @@ pub mod host_memory;
 pub mod network;
 pub mod system_limits;
 
-use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -362,12 +361,6 @@ pub const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Config {
-    /// How many rooms are always there: those of `--room`, each once, and the lobby.
-    pub fn declared_rooms(&self) -> usize {
-        let names = self.rooms.iter().map(|(name, _)| name.to_ascii_lowercase());
-        names.chain(["lobby".into()]).collect::<HashSet<_>>().len()
-    }
-
     /// Holds the settings against each other.
     ///
     /// # Errors

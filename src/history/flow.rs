@@ -19,15 +19,12 @@ use std::time::{Duration, Instant};
 use crate::config::budget::LogBounds;
 use crate::history::Log;
 use crate::history::chunk::Position;
+use crate::history::pool::Need;
 use crate::history::window::{STEP, STEPS, Window};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// How far readers may be behind, and the senders that wait for them.
 pub struct Flow {
-    /// Bytes that the furthest reader lacks and that are on their way to the hub, at most.
-    bound: u64,
-    /// Of these, bytes on their way to the hub, so that the queue to it stays short.
-    in_flight: u64,
     /// Wakes whoever calls [`Flow::look`]: a sender has begun to wait for readers.
     wake: Box<dyn Fn() + Send + Sync>,
     /// What times are counted from.
@@ -37,12 +34,16 @@ pub struct Flow {
 
 impl fmt::Debug for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flow").field("bound", &self.bound).finish_non_exhaustive()
+        f.debug_struct("Flow").finish_non_exhaustive()
     }
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// Bytes that the furthest reader lacks and that are on their way to the hub, at most.
+    bound: u64,
+    /// Of these, bytes on their way to the hub, so that the queue to it stays short.
+    most_in_flight: u64,
     /// Bytes that were ever said.
     end: u64,
     said: Window,
@@ -141,8 +142,18 @@ const PART: u64 = 16;
 impl Flow {
     /// For a log within these bounds.
     pub fn new(bounds: LogBounds, wake: Box<dyn Fn() + Send + Sync>) -> Self {
-        let (bound, in_flight) = (bounds.lag as u64, bounds.in_flight as u64);
-        Flow { bound, in_flight, wake, started: Instant::now(), state: Mutex::default() }
+        let flow = Flow { wake, started: Instant::now(), state: Mutex::default() };
+        flow.resize(|_| bounds);
+        flow
+    }
+
+    /// Other bounds from now on, which depend on the bytes that readers lack or that are on their way.
+    pub fn resize(&self, bounds: impl FnOnce(u64) -> LogBounds) -> LogBounds {
+        let mut state = self.lock();
+        let bounds = bounds(state.used());
+        (state.bound, state.most_in_flight) = (bounds.lag as u64, bounds.in_flight as u64);
+        self.admit(&mut state);
+        bounds
     }
 
     /// So many clients hear the room.
@@ -172,14 +183,14 @@ impl Flow {
             return Findings::default();
         }
         let is_held = !state.waiting.is_empty();
-        let lacking = state.lacking() + state.in_flight;
+        let used = state.used();
         // A crowd that is behind is no reason yet to close anybody.
-        let is_full = lacking > self.bound / 4 * 3
-            || is_held && lacking + state.first_waits_for() > self.bound;
+        let is_full =
+            used > state.bound / 4 * 3 || is_held && used + state.first_waits_for() > state.bound;
         let mut too_slow = Vec::new();
         if is_full {
             let now = now.saturating_duration_since(self.started);
-            too_slow = state.too_slow(now, self.bound / 2, is_held);
+            too_slow = state.too_slow(now, state.bound / 2, is_held);
         }
         Findings { too_slow, is_pressed: is_full || is_held && state.is_crowded }
     }
@@ -195,7 +206,7 @@ impl Flow {
     fn update(&self, state: &mut State, now: Instant) {
         state.find_tail();
         let now = now.saturating_duration_since(self.started);
-        state.is_crowded = state.behind > 1 && state.is_a_crowd_behind(now, self.bound / 2);
+        state.is_crowded = state.behind > 1 && state.is_a_crowd_behind(now, state.bound / 2);
         self.admit(state);
     }
 
@@ -220,7 +231,8 @@ impl Flow {
     fn fits_log(&self, state: &State, bytes: u64) -> bool {
         let flight = state.in_flight + bytes;
         // The first on its way always may, so that the longest message gets through.
-        (flight <= self.in_flight || state.in_flight == 0) && state.lacking() + flight <= self.bound
+        (flight <= state.most_in_flight || state.in_flight == 0)
+            && state.lacking() + flight <= state.bound
     }
 
     /// Bytes that are on their way to the hub.
@@ -241,6 +253,11 @@ impl State {
     /// Bytes that the furthest reader lacks.
     fn lacking(&self) -> u64 {
         if self.behind == 0 { 0 } else { self.end - self.tail }
+    }
+
+    /// Bytes that the furthest reader lacks, or that are on their way.
+    fn used(&self) -> u64 {
+        self.lacking() + self.in_flight
     }
 
     fn first_waits_for(&self) -> u64 {
@@ -325,6 +342,16 @@ impl Log {
     ) -> Option<Credit> {
         let (flow, bytes) = (&self.flow, bytes as u64);
         let mut state = flow.lock();
+        // Before anybody waits for readers, they may lack half of all that there is memory for.
+        while state.behind > 0 && state.used() + bytes > state.bound / 2 {
+            let end = state.end;
+            drop(state);
+            let has_grown = self.grow(Need::Readers, end);
+            state = flow.lock();
+            if !has_grown {
+                break;
+            }
+        }
         let is_quiet = turn.0 <= state.turn;
         let mine = turn.0.max(state.turn);
         turn.0 = mine + bytes;

@@ -7,15 +7,20 @@
 
 pub mod chunk;
 pub mod flow;
+pub mod pool;
 pub mod ring;
 mod window;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use crate::config::budget::LogBounds;
 use crate::history::chunk::Chunk;
 use crate::history::flow::{Credit, Flow};
+use crate::history::pool::{Need, Pool};
 use crate::history::ring::Ring;
+use crate::sync::{Mutex, MutexGuard};
 use crate::wire::cursor::Epoch;
 
 /// The log of one room.
@@ -27,26 +32,115 @@ pub struct Log {
     pub ring: Ring,
     /// Who may add to them, and how far behind the readers are.
     pub flow: Flow,
+    pool: Arc<Pool>,
+    /// Held while somebody is given a place in the log, so that memory is not taken from it meanwhile.
+    places: Mutex<()>,
+    /// The pool had no more to give for each [`Need`]. It is asked again once so many bytes have been said.
+    asks_again: [AtomicU64; 2],
 }
 
 impl Log {
-    /// An empty log within these bounds. `wake` has somebody call [`Flow::look`] soon.
-    pub fn new(epoch: Epoch, bounds: LogBounds, wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Log { epoch, ring: Ring::new(bounds), flow: Flow::new(bounds, Box::new(wake)) }
+    /// An empty log, which has no memory until it is [occupied](Log::occupy). The history of a room that
+    /// was declared goes last when the pool is short. `wake` has somebody call [`Flow::look`] soon.
+    pub fn new(
+        epoch: Epoch,
+        pool: &Arc<Pool>,
+        is_declared: bool,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let bounds = pool.bounds(0);
+        let log = Arc::new(Log {
+            epoch,
+            ring: Ring::new(bounds, pool.most().history),
+            flow: Flow::new(bounds, Box::new(wake)),
+            pool: pool.clone(),
+            places: Mutex::new(()),
+            asks_again: Default::default(),
+        });
+        pool.add(&log, is_declared);
+        log
     }
 
-    /// Whether nothing was ever said, and nothing is on its way to the hub.
-    pub fn is_unused(&self) -> bool {
+    /// A log with these bounds.
+    #[cfg(any(test, fuzzing))]
+    pub fn alone(
+        epoch: Epoch,
+        bounds: LogBounds,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let log = Log::new(epoch, &Pool::of_one(bounds), true, wake);
+        log.occupy();
+        log
+    }
+
+    /// Somebody comes into the room, which was empty. False if there is no memory for it.
+    pub fn occupy(&self) -> bool {
+        self.pool.occupy(self)
+    }
+
+    /// Nobody is in the room any more: its history may go when the memory is needed elsewhere.
+    pub fn vacate(&self) {
+        self.pool.vacate(self);
+    }
+
+    /// Whether there is nothing at this time, in milliseconds since 1970, that somebody who comes could
+    /// be given, and nothing is on its way to the hub.
+    pub fn is_empty(&self, now: u64) -> bool {
         // In this order: what arrives meanwhile is seen in one of the two.
-        self.flow.in_flight() == 0 && self.ring.head() == 0
+        self.flow.in_flight() == 0 && self.ring.first(now) > self.ring.head()
+    }
+
+    /// What is in the log stays there for as long as this is held. For the hub, while it gives readers
+    /// their places.
+    pub fn hold(&self) -> MutexGuard<'_, ()> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Appends the entries of `batch` from the `first` on, and forgets those that nobody lacks. Whoever
-    /// lacks some of the entries before has to have a [`flow::Lag`]. For the hub alone.
+    /// lacks some of the entries before has to have a [`flow::Lag`]. For the hub alone, which
+    /// [holds](Log::hold) the log until it has sent the batch.
     pub fn append(&self, batch: &Chunk, first: usize, credit: Option<Credit>, now: Instant) {
         self.ring.append(batch, first);
         let unneeded = self.flow.appended(batch.end(), credit, now);
         // Whoever keeps up has not been sent the batch yet.
         self.ring.forget(unneeded.min(batch.start().bytes), batch.last_at());
+        while self.ring.wants_memory() && self.grow(Need::History, batch.end().bytes) {}
+        self.ring.trim();
+    }
+
+    /// Asks for more memory. Whoever was refused it says something first; so far the log goes to `end`.
+    fn grow(&self, need: Need, end: u64) -> bool {
+        let asks_again = &self.asks_again[need as usize];
+        if end < asks_again.load(Ordering::Relaxed) {
+            return false;
+        }
+        let has_grown = self.pool.grow(self, need);
+        if !has_grown {
+            asks_again.store(end + ASKS_AFTER, Ordering::Relaxed);
+        }
+        has_grown
+    }
+
+    fn resize(&self, bounds: LogBounds) {
+        self.ring.resize(bounds);
+        self.flow.resize(|_| bounds);
+    }
+
+    /// Gives up history until it has the `size` that its readers need, or all of it if it is being read.
+    /// The size that is left of that `before`.
+    fn shrink(&self, before: usize, size: impl Fn(u64) -> usize) -> usize {
+        let Ok(_places) = self.places.try_lock() else { return before };
+        let mut left = before;
+        let bounds = self.flow.resize(|needed| {
+            left = size(needed).min(before);
+            self.pool.bounds(left)
+        });
+        // Without anybody in the room, less may be left than messages would need.
+        self.ring.resize(LogBounds { size: left, keep: bounds.keep.min(left), ..bounds });
+        self.ring.trim();
+        left
     }
 }
+
+/// Bytes that are said before the pool is asked again that had nothing to give.
+const ASKS_AFTER: u64 = 64 * 1024;

@@ -17,16 +17,14 @@ use crate::sync::{Mutex, MutexGuard};
 pub struct Ring {
     /// Names it among all rings there ever were.
     id: u64,
-    /// Bytes of memory of all chunks, above which the oldest goes.
-    size: usize,
-    /// Bytes of entries, as [`Position::bytes`] counts them, that stay in any case.
-    keep: u64,
+    /// What is kept, as far as there is memory.
     history: History,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    bounds: LogBounds,
     chunks: VecDeque<Arc<Chunk>>,
     end: Position,
     /// The number of the last message.
@@ -38,12 +36,18 @@ struct State {
 const CHUNK: usize = 16 * 1024;
 
 impl Ring {
-    /// An empty ring within these bounds.
-    pub fn new(bounds: LogBounds) -> Self {
+    /// An empty ring within these bounds, which keeps as much of this `history` as they allow.
+    pub fn new(bounds: LogBounds, history: History) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = LAST.fetch_add(1, Ordering::Relaxed);
-        let LogBounds { size, keep, history, .. } = bounds;
-        Ring { id, size, keep: keep as u64, history, state: Mutex::default() }
+        let (chunks, end) = (VecDeque::new(), Position::default());
+        let state = State { bounds, chunks, end, head: 0, memory: 0 };
+        Ring { id, history, state: Mutex::new(state) }
+    }
+
+    /// Other bounds from now on. [`Ring::trim`] drops what is too much then.
+    pub fn resize(&self, bounds: LogBounds) {
+        self.lock().bounds = bounds;
     }
 
     /// Names the ring among all that there ever were.
@@ -82,8 +86,9 @@ impl Ring {
     /// 1970; one more than [`Ring::head`] if there is none.
     pub fn first(&self, now: u64) -> u64 {
         let state = self.lock();
-        let chunks = state.chunks.iter().filter(|chunk| self.history.has(&state, chunk, now));
-        let is_kept = |number, at| self.history.has_message(state.head, number, at, now);
+        let history = state.bounds.history;
+        let chunks = state.chunks.iter().filter(|chunk| history.has(&state, chunk, now));
+        let is_kept = |number, at| history.has_message(state.head, number, at, now);
         let first = chunks.filter_map(|chunk| chunk.find(is_kept)).next();
         first.map_or(state.head + 1, |(_, number)| number)
     }
@@ -106,17 +111,34 @@ impl Ring {
         debug_assert_eq!(batch.position(first), state.end, "there is one order");
         let mut next = first;
         while next < batch.len() {
-            next = state.fill(batch, next, CHUNK.min(self.size / 16));
+            let most = CHUNK.min(state.bounds.size / 16);
+            next = state.fill(batch, next, most);
         }
         state.end = batch.end();
         state.head = batch.last_message().map_or(state.head, |(number, _)| number);
-        while state.memory > self.size {
-            let second = state.chunks.get(1).map(|chunk| chunk.start().bytes);
-            if second.is_none_or(|start| state.end.bytes - start < self.keep) {
-                return;
-            }
-            let oldest = state.chunks.pop_front();
-            state.memory -= oldest.map_or(0, |chunk| chunk.memory());
+    }
+
+    /// The bounds that it has now.
+    #[cfg(test)]
+    pub fn bounds(&self) -> LogBounds {
+        self.lock().bounds
+    }
+
+    /// Whether there is history that newcomers would be given if the ring had more memory. Once it is
+    /// [forgotten](Ring::forget) there is none.
+    pub fn wants_memory(&self) -> bool {
+        let state = self.lock();
+        let given = state.bounds.history.bytes;
+        let oldest = state.chunks.front();
+        given < self.history.bytes
+            && oldest.is_some_and(|chunk| state.end.bytes - chunk.start().bytes > given)
+    }
+
+    /// Drops the oldest chunks until the rest is within the bounds.
+    pub fn trim(&self) {
+        let mut state = self.lock();
+        while state.is_over() {
+            state.drop_oldest();
         }
     }
 
@@ -127,9 +149,8 @@ impl Ring {
         let is_needed = |state: &State, chunk: &Arc<Chunk>| {
             chunk.end().bytes > bytes || self.history.has(state, chunk, now)
         };
-        while let Some(oldest) = state.chunks.front().filter(|chunk| !is_needed(&state, chunk)) {
-            state.memory -= oldest.memory();
-            state.chunks.pop_front();
+        while state.chunks.front().is_some_and(|chunk| !is_needed(&state, chunk)) {
+            state.drop_oldest();
         }
     }
 
@@ -152,6 +173,18 @@ impl History {
 }
 
 impl State {
+    /// Whether the chunks take too much memory, and enough stays without the oldest.
+    fn is_over(&self) -> bool {
+        let LogBounds { size, keep, .. } = self.bounds;
+        let second = self.chunks.get(1).map_or(self.end, |chunk| chunk.start());
+        self.memory > size && self.end.bytes - second.bytes >= keep as u64
+    }
+
+    fn drop_oldest(&mut self) {
+        let oldest = self.chunks.pop_front();
+        self.memory -= oldest.map_or(0, |chunk| chunk.memory());
+    }
+
     /// Puts entries of `batch`, from the `next` on, into the last chunk, or into a new one if they do
     /// not fit. Where the rest begins.
     fn fill(&mut self, batch: &Chunk, next: usize, most: usize) -> usize {
@@ -199,12 +232,16 @@ mod tests {
         LogBounds { size: SIZE, keep: KEEP, lag: 0, in_flight: 0, history: NO_HISTORY };
     const LONGEST: usize = 5_000;
 
+    fn ring_of(bounds: LogBounds) -> Ring {
+        Ring::new(bounds, bounds.history)
+    }
+
     /// Appends of all sizes against a list of everything: whatever is still there is what was appended,
     /// in order and without a gap; the rest is the oldest; and the memory is bounded and used.
     #[test]
     fn a_ring_is_the_end_of_the_list_of_all_entries() {
         for seed in 0..60 {
-            let (mut dice, ring, mut all) = (Rng::new(seed), Ring::new(BOUNDS), Vec::new());
+            let (mut dice, ring, mut all) = (Rng::new(seed), ring_of(BOUNDS), Vec::new());
             let mut held = None;
             while all.len() < 1500 {
                 let mut batch = Chunk::new(ring.end());
@@ -227,6 +264,7 @@ mod tests {
                 first.extend(&batch, 0..appended);
                 ring.append(&first, 0);
                 ring.append(&batch, appended);
+                ring.trim();
                 // Now and then somebody reads the last chunk while more is appended.
                 held = (dice.roll(2) == 0).then(|| ring.chunk(ring.end().entry - 1));
                 check(&ring, &all);
@@ -237,7 +275,7 @@ mod tests {
 
     #[test]
     fn what_nobody_lacks_is_forgotten_chunk_by_chunk() {
-        let ring = Ring::new(BOUNDS);
+        let ring = ring_of(BOUNDS);
         for n in 1..=20 {
             let mut batch = Chunk::new(ring.end());
             let kind = Kind::Message { seq: n, n: 0 };
@@ -263,7 +301,7 @@ mod tests {
             (History { age: 7, ..all }, 13),
             (NO_HISTORY, 21),
         ] {
-            let ring = Ring::new(LogBounds { size: 1 << 20, keep: 1 << 20, history, ..BOUNDS });
+            let ring = ring_of(LogBounds { size: 1 << 20, keep: 1 << 20, history, ..BOUNDS });
             for seq in 1..=20 {
                 let mut batch = Chunk::new(ring.end());
                 batch.push(Entry { kind: LEFT, at: seq, author: Author::default(), text: "" });
@@ -285,7 +323,7 @@ mod tests {
     #[test]
     fn history_of_bytes() {
         let history = History { messages: 1000, age: 1000, bytes: 40 * 1024 };
-        let ring = Ring::new(LogBounds { size: 1 << 20, keep: 1 << 20, history, ..BOUNDS });
+        let ring = ring_of(LogBounds { size: 1 << 20, keep: 1 << 20, history, ..BOUNDS });
         for seq in 1..=200 {
             let mut batch = Chunk::new(ring.end());
             let (kind, author) = (Kind::Message { seq, n: 0 }, Author::default());

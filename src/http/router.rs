@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::net::conn::Conn;
 use crate::net::deadline;
 use crate::net::rates::{AddressRates, Rates, Turn};
+use crate::room::event::Moment;
 use crate::room::name::RoomName;
 use crate::room::rooms::Rooms;
 
@@ -305,6 +306,6 @@ impl Router {
 
 /// A seat in this room, which is made if it is not there.
 fn take_seat(chat: &Chat, conn: &Conn, room: &RoomName) -> Result<Seat, Refusal> {
-    let seat = chat.rooms.seat(room, conn.slot.address(), Instant::now());
+    let seat = chat.rooms.seat(room, conn.slot.address(), Moment::now());
     seat.map_err(|why| Refusal::no_seat(why, room))
 }

@@ -107,7 +107,7 @@ pub struct Talk {
 impl Talk {
     /// A log of `size` bytes, in which nobody waits.
     pub fn new(size: usize) -> Self {
-        let log = Arc::new(Log::new(Epoch::from_random(1), LogBounds::new(size, 1000), || {}));
+        let log = Log::alone(Epoch::from_random(1), LogBounds::new(size, 1000), || {});
         Talk { log, end: Position::default(), said: Vec::new() }
     }
 

@@ -157,5 +157,7 @@ impl<T: Transport> Default for Hub<T> {
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzz_target;
+#[cfg(all(test, shuttle))]
+mod model;
 #[cfg(test)]
 mod tests;

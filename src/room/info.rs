@@ -8,7 +8,7 @@ use crate::room::name::RoomName;
 
 /// Names a room for as long as the server runs; never used twice, even if a room of the same name comes
 /// again.
-pub type RoomId = u32;
+pub type RoomId = u64;
 
 /// A room, as seen from outside.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ pub struct Participants {
     records: Vec<Option<Record>>,
     free: Vec<u32>,
     by_mac: HashMap<[u8; 32], Key>,
-    /// By what the name is compared by.
+    /// By what their names are compared by, and by their tags, which are nobody else's names.
     by_name: HashMap<String, Key>,
     /// Those who have gone, the first of them first. One who came again is left in here until it goes again, and passed over.
     gone: VecDeque<(Key, Instant)>,
@@ -71,7 +71,7 @@ const RENAMES: u32 = 5;
 const SAME_NAMES: u32 = 99;
 
 /// What a record and its places in the tables take beside its name.
-const RECORD: usize = size_of::<Record>() + 2 * 48 + 40;
+const RECORD: usize = size_of::<Record>() + 3 * 48 + 40;
 
 impl Participants {
     /// Whom this identity is known as, be it here or not.
@@ -90,13 +90,17 @@ impl Participants {
                 self.absent -= size;
             }
         }
-        let (wish, rejected) = match wish.map(names::check) {
-            Some(Ok(name)) => (Some(name), None),
-            Some(Err(why)) => (Some(identity.tag.to_string()), Some(why)),
-            None => (None, None),
+        let own = self.record(key).map_or_else(Arc::default, |record| record.name.clone());
+        let (wish, rejected) = match wish {
+            // It may be one that only the server gives.
+            Some(wish) if wish == &*own => (wish.to_owned(), None),
+            Some(wish) => match names::check(wish) {
+                Ok(name) => (name, None),
+                Err(why) => (identity.tag.to_string(), Some(why)),
+            },
+            None => (own.to_string(), None),
         };
-        let wish = wish.or_else(|| self.record(key).map(|record| record.name.to_string()));
-        let name = self.give(key, &wish.unwrap_or_default(), now);
+        let name = self.give(key, &wish, now);
         Welcome { key, name, n, rejected }
     }
 
@@ -105,8 +109,11 @@ impl Participants {
     /// # Errors
     /// Why it keeps its name.
     pub fn rename(&mut self, key: Key, wish: &str, now: Instant) -> Result<Arc<str>, &'static str> {
-        let name = names::check(wish)?;
         let record = self.record_mut(key).ok_or("you are not here")?;
+        if wish == &*record.name {
+            return Ok(record.name.clone());
+        }
+        let name = names::check(wish)?;
         let renamed = record.renamed.max(now) + RENAME;
         if renamed > now + RENAME * RENAMES {
             return Err("a name may be changed every ten seconds");
@@ -129,7 +136,11 @@ impl Participants {
             return;
         };
         record.gone = Some(now);
-        self.absent += record.size();
+        let (size, is_nobody) = (record.size(), record.is_nobody());
+        self.absent += size;
+        if is_nobody {
+            return self.forget(key, now);
+        }
         // It may have gone before; there are few of them.
         self.gone.retain(|(other, _)| *other != key);
         self.gone.push_back((key, now));
@@ -154,10 +165,11 @@ impl Participants {
             return name.into();
         };
         let name = free.unwrap_or_else(|| record.tag.as_str().into());
-        if self.by_name.get(&names::fold(&record.name)) == Some(&key) {
-            self.by_name.remove(&names::fold(&record.name));
+        let before = std::mem::replace(&mut record.name, name.clone());
+        if *before != *record.tag.as_str() && self.by_name.get(&names::fold(&before)) == Some(&key)
+        {
+            self.by_name.remove(&names::fold(&before));
         }
-        record.name = name.clone();
         self.by_name.insert(names::fold(&name), key);
         name
     }
@@ -191,6 +203,7 @@ impl Participants {
             }
         };
         self.by_mac.insert(mac, key);
+        self.by_name.entry(names::fold(tag.as_str())).or_insert(key);
         key
     }
 
@@ -199,11 +212,14 @@ impl Participants {
         let Some(record) = self.record(key).filter(|record| record.gone == Some(when)) else {
             return;
         };
-        let (size, mac, name) = (record.size(), record.mac, names::fold(&record.name));
+        let (size, mac) = (record.size(), record.mac);
+        let its_names = [names::fold(&record.name), names::fold(record.tag.as_str())];
         self.absent -= size;
         self.by_mac.remove(&mac);
-        if self.by_name.get(&name) == Some(&key) {
-            self.by_name.remove(&name);
+        for name in its_names {
+            if self.by_name.get(&name) == Some(&key) {
+                self.by_name.remove(&name);
+            }
         }
         self.records[key.0 as usize] = None;
         self.free.push(key.0);
@@ -222,6 +238,11 @@ impl Record {
     /// Bytes that it takes. The name of one who has gone stays as it is.
     fn size(&self) -> usize {
         RECORD + 2 * self.name.len()
+    }
+
+    /// Whether it cannot come again: it gave no secret, and has no name to keep for it.
+    fn is_nobody(&self) -> bool {
+        self.tag.is_of_nobody() && *self.name == *self.tag.as_str()
     }
 }
 
@@ -256,6 +277,47 @@ mod tests {
             name(&mut all, n, "ana", now);
         }
         assert_eq!(name(&mut all, 103, "ana", now), identity(103).tag.as_str());
+    }
+
+    #[test]
+    fn the_tag_of_somebody_is_nobody_elses_name() {
+        let (mut all, now) = (Participants::default(), Instant::now());
+        let ana = name(&mut all, 1, "Ana", now);
+        let tag = identity(1).tag.to_string();
+        assert_eq!(name(&mut all, 2, &tag.to_uppercase(), now), tag.to_uppercase() + "·2");
+        assert_eq!(name(&mut all, 1, &tag, now), tag, "it is its own");
+        assert_eq!(name(&mut all, 1, &ana, now), "Ana");
+        assert_eq!(name(&mut all, 3, &tag, now), tag + "·3", "still not another's");
+    }
+
+    #[test]
+    fn the_name_that_the_server_gave_is_kept() {
+        let (mut all, now) = (Participants::default(), Instant::now());
+        name(&mut all, 1, "Ana", now);
+        let second = all.come(&identity(2), Some("Ana"), now);
+        assert_eq!(&*second.name, "Ana·2");
+        assert_eq!(all.rename(second.key, "Ana·2", now).as_deref(), Ok("Ana·2"));
+        all.go(second.key, now);
+        let again = all.come(&identity(2), Some("Ana·2"), now);
+        assert_eq!((&*again.name, again.rejected), ("Ana·2", None));
+        assert!(all.come(&identity(3), Some("Ana·2"), now).rejected.is_some());
+    }
+
+    #[test]
+    fn those_who_cannot_come_again_push_nobody_out() {
+        let (mut all, now) = (Participants::default(), Instant::now());
+        let ana = all.come(&identity(1), None, now).key;
+        all.accept(ana, 5);
+        all.go(ana, now);
+        for n in 0..1000_u32 {
+            let mut mac = [9; 32];
+            mac[..4].copy_from_slice(&n.to_ne_bytes());
+            let visitor = Identity { mac, tag: Tag(*b"~bcdefgh"), num: 1 };
+            let key = all.come(&visitor, None, now).key;
+            all.go(key, now);
+        }
+        assert_eq!(all.come(&identity(1), None, now).n, Some(5));
+        assert_eq!((all.absent, all.records.iter().flatten().count()), (0, 1));
     }
 
     #[test]

@@ -159,9 +159,11 @@ impl<T: Transport> Room<T> {
             Some(old) if old != name => self.say_renamed(conn),
             Some(_) => {}
         }
+        let log = self.info.log.clone();
+        let _held = log.hold();
         // What is in the batch is a part of the history by now.
-        self.batch.append(&self.info.log);
-        let (end, log) = (self.batch.end(), self.info.log.clone());
+        self.batch.append(&log);
+        let end = self.batch.end();
         let resume = resume::resume(
             &self.kept(),
             Since::parse(hello.since.as_deref().filter(|_| hello.hear)),
@@ -276,11 +278,13 @@ impl<T: Transport> Room<T> {
         self.say_count();
         // Those who turn out to be gone make for another batch, and each goes only once.
         while !self.batch.is_empty() {
-            self.batch.append(&self.info.log);
+            let log = self.info.log.clone();
+            let _held = log.hold();
+            self.batch.append(&log);
             let mut gone = Vec::new();
             for encoding in Encoding::ALL {
                 if self.hearers[encoding as usize] > 0 {
-                    self.batch.encode(&self.info.log, encoding);
+                    self.batch.encode(&log, encoding);
                 }
             }
             // Counted are the exceptions: nearly everybody stays and gets the whole batch.
@@ -397,6 +401,7 @@ impl<T: Transport> Room<T> {
 
     /// Sends a member that was removed what was said so far.
     fn hear_out(&mut self, member: &Member<T>, tally: &mut HubCounters) {
+        let _held = self.info.log.hold();
         self.batch.append(&self.info.log);
         if let Some(encoding) = member.hears.filter(|_| !self.batch.is_empty()) {
             self.batch.encode(&self.info.log, encoding);

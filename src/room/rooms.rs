@@ -1,15 +1,16 @@
 //! All rooms by their names: which there are, who keeps one open, and when one is dropped.
 //!
 //! A room is there from the first seat in it. One that was declared stays; another is dropped when it is
-//! empty and has no history, or when it has been empty longest and a place is needed.
+//! empty and has no history any more, or when it has been empty longest and a place is needed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::room::event::Moment;
 use crate::room::handle::RoomHandle;
 use crate::room::info::RoomId;
 use crate::room::name::RoomName;
@@ -60,7 +61,8 @@ pub struct Seat<T> {
 pub enum NoRoom {
     /// There is no such room, and none may be made.
     Closed,
-    /// There are as many rooms as there may be, and somebody is in each of them.
+    /// There are as many rooms as there may be, and somebody is in each of them; or their readers are so
+    /// far behind that there is no memory for another one.
     TooMany,
     /// This address has made too many rooms; it may make another one after this time.
     TooFast(Duration),
@@ -69,6 +71,9 @@ pub enum NoRoom {
 /// An address may make so many rooms at once, and then one in each [`PAUSE`].
 const AT_ONCE: u32 = 8;
 const PAUSE: Duration = Duration::from_secs(60);
+
+/// Loopback, where programs of the host and proxies are, may make so many times as many.
+const FROM_LOOPBACK: u32 = 10;
 
 /// So many addresses are remembered that have made rooms lately.
 const MAKERS: usize = 1024;
@@ -81,14 +86,20 @@ impl<T> Rooms<T> {
     ) -> Arc<Self> {
         let state = State { rooms: HashMap::new(), last_id: 0, makers: HashMap::new() };
         let rooms = Rooms { settings, make: Box::new(make), state: Mutex::new(state) };
-        rooms.make(&mut rooms.lock(), &RoomName::lobby(), Instant::now());
-        for name in rooms.settings.declared.keys().filter(|name| !name.is_lobby()) {
-            rooms.make(&mut rooms.lock(), name, Instant::now());
+        let lobby = RoomName::lobby();
+        let others = rooms.settings.declared.keys().filter(|name| !name.is_lobby());
+        for name in [&lobby].into_iter().chain(others) {
+            let mut state = rooms.lock();
+            rooms.make(&mut state, name, Instant::now());
+            if let Some(place) = state.rooms.get(name) {
+                // The budget has memory for it.
+                place.room.info.log.occupy();
+            }
         }
         Arc::new(rooms)
     }
 
-    /// A seat in this room, for somebody who counts as this `address` if that is limited. The room is made
+    /// A seat in this room, for somebody who counts as this `address`; none is loopback. The room is made
     /// if it is not there.
     ///
     /// # Errors
@@ -97,11 +108,13 @@ impl<T> Rooms<T> {
         self: &Arc<Self>,
         name: &RoomName,
         address: Option<IpAddr>,
-        now: Instant,
+        at: Moment,
     ) -> Result<Seat<T>, NoRoom> {
-        let mut dropped = None;
+        let mut dropped = Vec::new();
         let mut state = self.lock();
-        if !state.rooms.contains_key(name) {
+        self.sweep(&mut state, at.at, &mut dropped);
+        let is_new = !state.rooms.contains_key(name);
+        if is_new {
             if !self.settings.is_open {
                 return Err(NoRoom::Closed);
             }
@@ -109,17 +122,20 @@ impl<T> Rooms<T> {
             let is_full = state.rooms.len() >= self.settings.most;
             let oldest = is_full.then(|| self.longest_empty(&state).ok_or(NoRoom::TooMany));
             let oldest = oldest.transpose()?;
-            if let Some(address) = address {
-                state.count(address, now)?;
-            }
-            dropped = oldest.and_then(|oldest| state.rooms.remove(&oldest));
-            self.make(&mut state, name, now);
+            state.count(address, at.received)?;
+            dropped.extend(oldest.and_then(|oldest| state.rooms.remove(&oldest)));
+            self.make(&mut state, name, at.received);
         }
         let place = state.rooms.get_mut(name).ok_or(NoRoom::Closed)?;
+        let is_first = place.seats == 0 && !self.is_permanent(name);
+        if is_first && !place.room.info.log.occupy() {
+            dropped.extend(is_new.then(|| state.rooms.remove(name)).flatten());
+            return Err(NoRoom::TooMany);
+        }
         place.seats += 1;
         let room = place.room.clone();
         drop(state);
-        // Its hub is told, which may take a moment.
+        // Their hubs are told, which may take a moment.
         drop(dropped);
         Ok(Seat { rooms: self.clone(), room })
     }
@@ -164,15 +180,27 @@ impl<T> Rooms<T> {
 
     /// A seat is given back.
     fn leave(&self, name: &RoomName) {
+        let (mut dropped, now) = (Vec::new(), Moment::now());
         let mut state = self.lock();
         let Some(place) = state.rooms.get_mut(name) else { return };
         place.seats -= 1;
-        place.empty_since = Instant::now();
-        let is_dropped =
-            place.seats == 0 && !self.is_permanent(name) && place.room.info.log.is_unused();
-        let dropped = is_dropped.then(|| state.rooms.remove(name));
+        place.empty_since = now.received;
+        if place.seats == 0 && !self.is_permanent(name) {
+            place.room.info.log.vacate();
+        }
+        self.sweep(&mut state, now.at, &mut dropped);
         drop(state);
         drop(dropped);
+    }
+
+    /// Drops the rooms that are empty and, at this time in milliseconds since 1970, without history.
+    fn sweep(&self, state: &mut State<T>, now: u64, dropped: &mut Vec<Place<T>>) {
+        let is_over = |name: &RoomName, place: &Place<T>| {
+            place.seats == 0 && !self.is_permanent(name) && place.room.info.log.is_empty(now)
+        };
+        let over = state.rooms.iter().filter(|(name, place)| is_over(name, place));
+        let over: Vec<RoomName> = over.map(|(name, _)| name.clone()).collect();
+        dropped.extend(over.iter().filter_map(|name| state.rooms.remove(name)));
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -182,9 +210,11 @@ impl<T> Rooms<T> {
 
 impl<T> State<T> {
     /// Counts a room that this address makes.
-    fn count(&mut self, address: IpAddr, now: Instant) -> Result<(), NoRoom> {
+    fn count(&mut self, address: Option<IpAddr>, now: Instant) -> Result<(), NoRoom> {
+        let pause = if address.is_some() { PAUSE } else { PAUSE / FROM_LOOPBACK };
+        let address = address.unwrap_or(Ipv4Addr::LOCALHOST.into());
         self.makers.retain(|_, due| *due > now);
-        let due = self.makers.get(&address).map_or(now, |due| *due) + PAUSE;
+        let due = self.makers.get(&address).map_or(now, |due| *due) + pause;
         let wait = due.saturating_duration_since(now + PAUSE * AT_ONCE);
         if !wait.is_zero() {
             return Err(NoRoom::TooFast(wait));
@@ -243,6 +273,10 @@ mod tests {
         RoomName::parse(text).expect("a name")
     }
 
+    fn now() -> Moment {
+        Moment::now()
+    }
+
     fn ip(n: u8) -> Option<IpAddr> {
         Some([192, 0, 2, n].into())
     }
@@ -250,7 +284,7 @@ mod tests {
     #[test]
     fn a_room_is_there_while_somebody_has_a_seat() {
         let (rooms, events) = rooms(9, true);
-        let now = Instant::now();
+        let now = now();
         let seat = rooms.seat(&name("a"), None, now).expect("a seat");
         let other = rooms.seat(&name("a"), None, now).expect("a seat");
         assert_eq!(seat.info.id, other.info.id);
@@ -270,7 +304,7 @@ mod tests {
     #[test]
     fn closed_rooms_are_those_that_were_declared() {
         let (rooms, _events) = rooms(9, false);
-        let now = Instant::now();
+        let now = now();
         assert_eq!(rooms.seat(&name("a"), None, now).err(), Some(NoRoom::Closed));
         assert!(rooms.seat(&name("lab"), None, now).is_ok() && rooms.may_be(&name("lobby")));
         assert!(!rooms.may_be(&name("a")));
@@ -279,7 +313,7 @@ mod tests {
     #[test]
     fn the_one_that_has_been_empty_longest_makes_room() {
         let (rooms, _events) = rooms(4, true);
-        let now = Instant::now();
+        let now = now();
         let take = |of: &str| {
             let seat = rooms.seat(&name(of), None, now)?;
             // With something in its log, it is not dropped at once.
@@ -300,7 +334,7 @@ mod tests {
     #[test]
     fn an_address_makes_a_few_rooms_at_once() {
         let (rooms, _events) = rooms(1000, true);
-        let now = Instant::now();
+        let now = now();
         let make = |n: usize, address, now| rooms.seat(&name(&format!("r{n}")), address, now);
         for n in 0..8 {
             assert!(make(n, ip(1), now).is_ok());
@@ -308,8 +342,10 @@ mod tests {
         assert_eq!(make(9, ip(1), now).err(), Some(NoRoom::TooFast(PAUSE)));
         assert!(make(9, ip(2), now).is_ok(), "another address may");
         assert!(rooms.seat(&name("lab"), ip(1), now).is_ok(), "a declared room is there");
-        assert!(make(10, ip(1), now + PAUSE).is_ok());
-        assert!(make(11, ip(1), now + PAUSE).is_err());
-        assert!((0..100).all(|n| make(100 + n, None, now).is_ok()), "loopback has no limit");
+        let later = Moment { received: now.received + PAUSE, ..now };
+        assert!(make(10, ip(1), later).is_ok());
+        assert!(make(11, ip(1), later).is_err());
+        assert!((0..80).all(|n| make(100 + n, None, now).is_ok()), "loopback has more");
+        assert_eq!(make(200, None, now).err(), Some(NoRoom::TooFast(PAUSE / 10)));
     }
 }

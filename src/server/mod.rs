@@ -3,6 +3,7 @@
 mod acceptor;
 pub mod allocator;
 mod error;
+mod rooms;
 mod sockets;
 mod start;
 mod stop;
@@ -15,6 +16,7 @@ use std::net::SocketAddr;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 pub use self::error::ServerError;
+use self::rooms::Declared;
 use self::sockets::Listening;
 use self::systemd::{Passed, ServiceManager};
 use crate::config::budget::Budget;
@@ -28,6 +30,7 @@ pub struct Server {
     /// Where health and metrics alone are found.
     admin: Option<Listening>,
     config: Config,
+    declared: Declared,
     budget: Budget,
     system: SystemLimits,
     manager: Option<ServiceManager>,
@@ -63,7 +66,8 @@ impl Server {
     /// As those of [`Server::bind`], or when a socket cannot be used.
     pub fn on(passed: Passed, mut config: Config) -> Result<Server, ServerError> {
         config.check().map_err(ServerError::Settings)?;
-        config.limits.declared_rooms = config.declared_rooms();
+        let declared = rooms::declared(&config).map_err(ServerError::Settings)?;
+        config.limits.declared_rooms = rooms::count(&declared);
         let system = SystemLimits::raised();
         system.check().map_err(ServerError::System)?;
         let memory = system.cap_memory(&mut config.limits, host_memory::memory());
@@ -82,7 +86,7 @@ impl Server {
             (None, AdminListen::WithTheRoom | AdminListen::Off) => None,
         };
         let (manager, stop) = (None, unbounded());
-        Ok(Server { room, admin, config, budget, system, manager, stop })
+        Ok(Server { room, admin, config, declared, budget, system, manager, stop })
     }
 
     /// Has the server notify `manager` when it serves, lives and stops.

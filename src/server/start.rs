@@ -1,10 +1,8 @@
 //! Starts the threads, the ones that others rely on first.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::num::NonZero;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::thread;
 
 use crossbeam_channel::{Sender, bounded};
@@ -13,10 +11,8 @@ use crate::client::Guest;
 use crate::client::permits::Permits;
 use crate::client::session::Context;
 use crate::client::socket::Socket;
-use crate::config::budget::{Budget, Capacity};
-use crate::config::{ADMIN_PLACES, AdminListen, Config, HUBS, INBOX};
-use crate::excerpt::excerpt;
-use crate::history::Log;
+use crate::config::budget::Capacity;
+use crate::config::{ADMIN_PLACES, AdminListen, HUBS, INBOX};
 use crate::http::admin::Admin;
 use crate::http::forwarded::Proxies;
 use crate::http::origin::OriginPolicy;
@@ -28,26 +24,21 @@ use crate::net::conn::Conn;
 use crate::net::rates::Rates;
 use crate::net::slots::Slots;
 use crate::net::threads::{Quota, Threads};
-use crate::outbox::flusher::{Flusher, Wake};
-use crate::room::event::{Event, Moment};
-use crate::room::handle::RoomHandle;
+use crate::outbox::flusher::Flusher;
 use crate::room::hub::Hub;
-use crate::room::identity::{self, Secret};
-use crate::room::info::RoomInfo;
-use crate::room::name::RoomName;
+use crate::room::identity::Secret;
 use crate::room::probe::Probe;
-use crate::room::rooms::{Rooms, Settings};
 use crate::server::acceptor::Acceptor;
 use crate::server::stop::Running;
 use crate::server::systemd::ServiceManager;
 use crate::server::thread::{ServerThread, cannot_start};
-use crate::server::{Server, ServerError, StopReason, watchdog};
-use crate::wire::cursor::Epoch;
+use crate::server::{Server, ServerError, StopReason, rooms, watchdog};
 
 /// Starts a server that listens.
 pub fn start(server: Server) -> Result<Running, ServerError> {
-    let Server { room, admin: admin_socket, config, budget, system, manager, stop: (stop, _) } =
+    let Server { room, admin: admin_socket, config, declared, budget, system, manager, stop } =
         server;
+    let (stop, _) = stop;
     let limits = config.limits.clone();
     let (capacity, buffers) = (budget.capacity, budget.buffers);
     let bound = system.bound_of(&budget, &limits);
@@ -68,7 +59,7 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
         hub_threads.push(ServerThread::spawn("hub", &stop, run)?);
         inboxes.push(inbox);
     }
-    let rooms = make_rooms(&config, &budget, &flusher, inboxes.clone())?;
+    let rooms = rooms::make(&config, declared, &budget, &flusher, inboxes.clone());
     let (overload, refuse) =
         Overload::new(metrics.clone()).map_err(|error| cannot_start("overload", &error))?;
     let overload_thread = ServerThread::spawn("overload", &stop, refuse)?;
@@ -161,59 +152,6 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
         all_ended,
         stop_timeout: limits.stop_timeout,
     })
-}
-
-/// The rooms of the server, spread over its hubs.
-fn make_rooms(
-    config: &Config,
-    budget: &Budget,
-    flusher: &Flusher<Socket>,
-    inboxes: Vec<Sender<Event<Socket>>>,
-) -> Result<Arc<Rooms<Socket>>, ServerError> {
-    let mut declared = BTreeMap::new();
-    for (name, title) in &config.rooms {
-        let name = RoomName::parse(name).ok_or_else(|| ServerError::Settings(no_name(name)))?;
-        declared.insert(name, title.clone());
-    }
-    let settings = Settings { most: budget.rooms, is_open: config.rooms_open, declared };
-    let (log, other_log) = (budget.log, budget.other_log);
-    let always: Vec<RoomName> = settings.declared.keys().cloned().collect();
-    let (max_message, presence) = (config.limits.max_message, config.limits.presence);
-    let flusher = flusher.clone();
-    Ok(Rooms::new(settings, move |id, name, title| {
-        let bounds = if name.is_lobby() || always.contains(name) { log } else { other_log };
-        let waker = flusher.waker().clone();
-        let log = Arc::new(Log::new(epoch(), bounds, move || waker.wake()));
-        flusher.watch_room(&log);
-        let info = RoomInfo {
-            id,
-            name: name.clone(),
-            title: title.map(Into::into),
-            log,
-            max_message,
-            presence,
-            members: AtomicU64::new(0),
-        };
-        let inbox = inboxes[id as usize % inboxes.len()].clone();
-        RoomHandle { info: Arc::new(info), inbox }
-    }))
-}
-
-fn no_name(name: &str) -> String {
-    format!(
-        "--room {}: a room's name has up to 64 of a-z, 0-9, - and _, begins with a letter or a digit, and \
-         is none of ws, echo, invite, healthz, metrics and assets",
-        excerpt(name)
-    )
-}
-
-/// A new name for a log. Without random bytes, one of the time.
-fn epoch() -> Epoch {
-    let mut bits = [0; 8];
-    match identity::random(&mut bits) {
-        Ok(()) => Epoch::from_random(u64::from_ne_bytes(bits)),
-        Err(_) => Epoch::from_random(Moment::now().at),
-    }
 }
 
 /// The threads that read the requests of the room's address, and those of its clients.

@@ -21,6 +21,11 @@ impl Tag {
         // They are ASCII, whoever made them.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
+
+    /// Whether it is of somebody who proved nothing, so that nobody can come again with it.
+    pub fn is_of_nobody(&self) -> bool {
+        self.0[0] == b'~'
+    }
 }
 
 impl fmt::Display for Tag {

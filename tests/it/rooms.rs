@@ -228,6 +228,80 @@ impl Peer {
     }
 }
 
+/// Programs of the host and proxies come from loopback, which may make ten times as many as others.
+#[test]
+fn an_address_makes_so_many_rooms_and_is_then_refused() {
+    let program = start(&["--max-rooms=100"]);
+    let post = |room: &str| {
+        let head =
+            format!("POST /{room} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi");
+        program.ask(head)
+    };
+    for n in 0..80 {
+        assert_eq!(post(&format!("room{n}")).status, 201, "room {n}");
+    }
+    let refused = post("another");
+    refused.refuses(429, "too many rooms");
+    assert!(refused.field("Retry-After").is_some(), "{}", refused.head);
+    handshake(&program, "/another/ws").response().refuses(429, "too many rooms");
+    // Those that are there do not count.
+    assert_eq!((post("room3").status, post("lobby").status), (201, 201));
+}
+
+/// A small host has four rooms. What one of them does not need the others have: the lobby keeps a long
+/// history while it is alone, gives it up for rooms that people are in, and goes on in each case.
+#[test]
+fn rooms_share_the_memory_of_a_small_host() {
+    let program = start(&["--max-memory=8M", "--max-clients=8"]);
+    let mut ana = Member::join(program.address, "lobby", json!({"history": 0}));
+    let long = "t".repeat(20_000);
+    for n in 0..20 {
+        ana.says_and_hears(&format!("{n} {long}"));
+    }
+    let history = |room: &str| {
+        let path = format!("/{room}/json?poll=1");
+        program
+            .ask(get(&path, ""))
+            .text()
+            .lines()
+            .filter(|line| line.contains(r#""t":"msg""#))
+            .count()
+    };
+    let alone = history("lobby");
+    assert!(alone >= 8, "{alone} messages of 20 kB are kept");
+    let mut others: Vec<_> = ["a", "b", "c"]
+        .into_iter()
+        .map(|room| Member::join(program.address, room, json!({"history": 0})))
+        .collect();
+    handshake(&program, "/d/ws").response().refuses(503, "rooms");
+    let shared = history("lobby");
+    assert!((2..alone).contains(&shared), "{shared} of {alone} are left");
+    for member in others.iter_mut().chain([&mut ana]) {
+        member.says_and_hears(&"x".repeat(65_536));
+        member.says_and_hears(&"y".repeat(65_536));
+    }
+    assert!(history("lobby") >= 1 && history("a") >= 1);
+}
+
+/// What nobody could be given any more keeps no room.
+#[test]
+fn a_room_without_history_ends_with_its_last_member() {
+    let program = start(&["--history=0"]);
+    let mut ana = Member::named(program.address, "lab", 1, "ana");
+    ana.says_and_hears("gone with the room");
+    let epoch = ana.epoch().to_owned();
+    ana.leave();
+    eventually("another room of this name", || {
+        let member = Member::named(program.address, "lab", 2, "bea");
+        (member.epoch() != epoch).then_some(())
+    });
+    let mut lobby = Member::named(program.address, "lobby", 1, "ana");
+    lobby.says_and_hears("stays");
+    let epoch = lobby.epoch().to_owned();
+    lobby.leave();
+    assert_eq!(Member::named(program.address, "lobby", 1, "ana").epoch(), epoch);
+}
+
 /// Looking at a room makes none.
 #[test]
 fn the_page_and_head_make_no_room() {

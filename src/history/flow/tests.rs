@@ -16,7 +16,7 @@ struct Room {
 
 impl Room {
     fn new(members: usize) -> Self {
-        let log = Arc::new(Log::new(Epoch::from_random(1), LogBounds::new(SIZE, LONGEST), || {}));
+        let log = Log::alone(Epoch::from_random(1), LogBounds::new(SIZE, LONGEST), || {});
         log.flow.set_members(members);
         Room { start: log.flow.started, log, end: 0, now: Duration::ZERO }
     }
@@ -154,7 +154,7 @@ fn senders_take_turns_by_bytes() {
     let lag = room.falls_behind();
     let flow = &room.log.flow;
     // The log is full.
-    let filled = Position { entry: 0, bytes: flow.bound };
+    let filled = Position { entry: 0, bytes: flow.lock().bound };
     flow.appended(filled, None, Instant::now());
     let heard = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -172,7 +172,8 @@ fn senders_take_turns_by_bytes() {
             }
         }
         // There is room for one of them at a time.
-        flow.lock().in_flight = flow.in_flight - 1000;
+        let in_flight = flow.lock().most_in_flight - 1000;
+        flow.lock().in_flight = in_flight;
         lag.advance(filled, 1);
         flow.look(Instant::now());
     });
@@ -184,7 +185,8 @@ fn a_sender_whose_client_is_gone_gives_up_its_turn() {
     let room = Room::new(2);
     let _lag = room.falls_behind();
     let flow = &room.log.flow;
-    flow.appended(Position { entry: 0, bytes: flow.bound }, None, Instant::now());
+    let full = Position { entry: 0, bytes: flow.lock().bound };
+    flow.appended(full, None, Instant::now());
     assert!(room.log.credit(1000, &mut Turn::default(), || false).is_none());
     assert!(flow.lock().waiting.is_empty());
     // The end of the room is the end of all waiting.
@@ -202,7 +204,7 @@ fn a_reader_that_stalls_after_the_room_began_to_wait_goes() {
         let mut room = Room::new(members);
         let lag = room.falls_behind();
         let others: Vec<Lag> = (0..others).map(|_| room.falls_behind()).collect();
-        let bound = room.log.flow.bound;
+        let bound = room.log.flow.lock().bound;
         room.now = Duration::from_secs(4);
         room.says(bound);
         others.iter().for_each(|other| room.takes(other, 0, bound as usize));

@@ -226,7 +226,7 @@ fn run_client(
             waker.wake();
         }
     };
-    let log = Arc::new(Log::new(Epoch::from_random(1), LogBounds::new(size, 10), wake));
+    let log = Log::alone(Epoch::from_random(1), LogBounds::new(size, 10), wake);
     log.flow.set_members(4);
     flusher.watch_room(&log);
     let socket = Arc::new(Socket { world: world.clone(), flusher });

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::*;
+#[cfg(test)]
+use crate::config::budget::History;
 use crate::config::budget::LogBounds;
 use crate::history::Log;
 use crate::history::chunk;
@@ -51,8 +53,18 @@ impl Guest {
         self.outbox.flush(Instant::now(), &mut Encoder::default());
     }
 
+    /// One that hears the room by this protocol.
+    #[cfg(all(test, shuttle))]
+    pub fn speaking(encoding: Encoding) -> Self {
+        Self::with(Socket::generous(None), encoding)
+    }
+
     fn over(socket: Arc<Socket>) -> Self {
-        let outbox = Outbox::new(socket.clone(), Encoding::Tutorial, RESPONSE.to_vec(), BOUNDS);
+        Self::with(socket, Encoding::Tutorial)
+    }
+
+    fn with(socket: Arc<Socket>, encoding: Encoding) -> Self {
+        let outbox = Outbox::new(socket.clone(), encoding, RESPONSE.to_vec(), BOUNDS);
         outbox.open();
         Guest { outbox, socket }
     }
@@ -95,7 +107,9 @@ pub fn room_within(bounds: LogBounds) -> Arc<RoomInfo> {
 /// A room with this name and title.
 #[cfg(test)]
 pub fn room_named(id: RoomId, name: RoomName, title: Option<&str>) -> Arc<RoomInfo> {
-    room_like(id, name, title, LogBounds::new(1 << 20, 1000))
+    let bounds = LogBounds::new(1 << 20, 1000);
+    let history = History { messages: 1000, ..bounds.history };
+    room_like(id, name, title, LogBounds { history, ..bounds })
 }
 
 /// Puts a message into the log of a room.
@@ -112,7 +126,7 @@ fn room_like(id: RoomId, name: RoomName, title: Option<&str>, bounds: LogBounds)
         id,
         name,
         title: title.map(Into::into),
-        log: Arc::new(Log::new(Epoch::from_random(1), bounds, || {})),
+        log: Log::alone(Epoch::from_random(1), bounds, || {}),
         max_message: 1000,
         presence: 4,
         members: AtomicU64::new(0),

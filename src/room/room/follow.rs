@@ -28,9 +28,11 @@ impl<T: Transport> Room<T> {
         let Some(format) = encoding.format() else { return };
         self.now = at.at;
         self.add(conn, Who::Follower, outbox.clone(), Some(encoding));
+        let log = self.info.log.clone();
+        let _held = log.hold();
         // What is in the batch is a part of the history by now.
-        self.batch.append(&self.info.log);
-        let (log, came) = (self.info.log.clone(), self.batch.end());
+        self.batch.append(&log);
+        let came = self.batch.end();
         let resume = self.find_start(follow.wants);
         tally.resumed(resume.result, resume.missed);
         let cursor = Cursor { epoch: log.epoch, seq: resume.start - 1 };
