@@ -113,11 +113,10 @@ fn lose_connections() {
     let guests: Vec<Guest> = (0..CONNECTIONS).map(|_| Guest::speaking(Encoding::Roomd1)).collect();
     let mut sessions = Vec::new();
     for (conn, guest) in (1..).zip(guests.clone()) {
-        let (world, room) = (world.clone(), room.clone());
         // The person gives up on one connection once it was welcome there, whatever is on its way.
         let is_last = conn == CONNECTIONS;
         let session = thread::spawn({
-            let (world, guest) = (world.clone(), guest.clone());
+            let (world, room, guest) = (world.clone(), room.clone(), guest.clone());
             move || {
                 talk(&world, &room, conn, &guest);
                 if !is_last {
@@ -128,6 +127,8 @@ fn lose_connections() {
             }
         });
         world.accepted(&guest);
+        // This one may have left again by now.
+        assert!(room.count() <= 2, "a ghost is in the room");
         sessions.push(session);
     }
     sessions.into_iter().for_each(|session| session.join().unwrap());
