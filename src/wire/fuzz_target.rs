@@ -32,7 +32,7 @@ pub fn run(bytes: &[u8]) {
         }
         Ok(Command::Ping { x }) => {
             let x = x.unwrap_or_default();
-            assert!(x.len() <= roomd1::PING_BYTES);
+            assert!(x.len() <= roomd1::command::PING_BYTES);
             written_again(&x);
         }
         Err(Fault { code, n, text }) => {
