@@ -1,9 +1,12 @@
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
+use rustix::net::sockopt;
+use serde_json::json;
+
 use crate::support::{
-    Client, Frame, MAX_MESSAGE, PATIENCE, Peer, TEXT, TestServer, eventually, frame, get, left,
-    numbered, says,
+    Client, Frame, MAX_MESSAGE, Member, OFFER, PATIENCE, Peer, TEXT, TestServer, UPGRADE,
+    eventually, frame, get, left, me, numbered, says,
 };
 
 /// A client of the room that has little room for what it has not read.
@@ -174,4 +177,104 @@ fn an_echo_client_that_does_not_read_is_slowed_and_loses_nothing() {
     });
     client.say("");
     client.hears("Message text was: ");
+}
+
+/// A sensor that only publishes and has little room for what it is told, and somebody who hears it.
+fn sensor(server: &TestServer) -> (Member, Member) {
+    let mut ana = Member::named(server.address(), "lobby", 1, "ana");
+    let mut peer = Peer::narrow(server.address());
+    peer.send(get("/lobby/ws", &format!("{UPGRADE}{OFFER}")));
+    // Or the kernel would hold most of what it says.
+    sockopt::set_socket_send_buffer_size(&peer.stream, 4096).expect("a small buffer");
+    let client = peer.upgraded_to(Some("roomd.1"));
+    let sensor = Member::greet(client, json!({"me": me(2), "hear": false}));
+    ana.skip_to("join", "the sensor");
+    (sensor, ana)
+}
+
+fn publication(n: usize) -> Vec<u8> {
+    frame(TEXT, json!({"t": "msg", "text": "on", "n": n}).to_string())
+}
+
+const MANY: usize = 200_000;
+
+/// One that does not take its acks is not read from any more. Once it reads again, nothing is lost.
+#[test]
+fn a_publisher_that_does_not_take_its_acks_is_slowed_and_loses_nothing() {
+    let server = TestServer::start();
+    let (mut sensor, mut ana) = sensor(&server);
+    let stream = sensor.client.peer.stream.try_clone().expect("a descriptor");
+    // As for the echo: a longer while would not make the test less sharp.
+    stream.set_write_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+    let listener = std::thread::spawn(move || {
+        let mut heard = 0;
+        while ana.next("a message")["name"] != "bea" {
+            heard += 1;
+        }
+        (ana, heard)
+    });
+    let (mut sent, mut rest) = (0, Vec::new());
+    while rest.is_empty() {
+        assert!(sent < MANY, "it is not slowed down");
+        sent += 1;
+        rest = publication(sent);
+        while !rest.is_empty() {
+            match (&stream).write(&rest) {
+                Ok(more) => drop(rest.drain(..more)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("it was closed: {error}"),
+            }
+        }
+    }
+    let mut bea = Member::named(server.address(), "lobby", 3, "bea");
+    bea.says_and_hears("the others notice nothing");
+    // Her coming is the one thing that ana is told that the sensor did not say.
+    let (mut ana, heard) = listener.join().expect("the listener");
+    assert!((1..=sent).contains(&heard), "{heard} of {sent} were heard");
+    bea.leave();
+    let mut sending = sensor.client.peer.twin();
+    std::thread::scope(|scope| {
+        scope.spawn(move || sending.send(rest));
+        scope.spawn(move || {
+            for n in heard + 1..=sent {
+                while ana.next("a message")["n"] != n {}
+            }
+        });
+        for n in 1..=sent {
+            assert_eq!(sensor.next("an ack")["n"], n);
+        }
+    });
+}
+
+/// If that lasts, it is closed.
+#[test]
+fn a_publisher_that_never_takes_its_acks_is_closed_with_1013() {
+    let server = TestServer::with(|config| {
+        config.limits.rate = 0;
+        config.limits.catch_up = Duration::from_millis(300);
+    });
+    let (mut sensor, mut ana) = sensor(&server);
+    let mut stream = sensor.client.peer.stream.try_clone().expect("a descriptor");
+    let sender = std::thread::spawn(move || {
+        (1..=MANY).take_while(|n| stream.write_all(&publication(*n)).is_ok()).count()
+    });
+    let listener = std::thread::spawn(move || {
+        while ana.next("a message, or that it left")["t"] == "msg" {}
+        ana.pings();
+    });
+    eventually("its eviction", || {
+        let metrics = server.ask(get("/metrics", ""));
+        metrics.text().contains("\nroomd_evictions_total 1\n").then_some(())
+    });
+    // It wakes up: a beginning of what it was told, and why there is no more.
+    let last = loop {
+        let next = sensor.client.next("a close frame");
+        if next.first != 0x81 {
+            break next;
+        }
+    };
+    assert_eq!(last.close_code(), 1013);
+    assert!(sender.join().expect("the sender") < MANY);
+    listener.join().expect("the others notice nothing");
 }
