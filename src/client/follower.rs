@@ -44,8 +44,8 @@ impl Follower {
             // A stream may end with a long replay, for a reader on a slow link.
             close_timeout: limits.catch_up,
         };
-        let (flusher, piece) = (context.flusher.clone(), context.piece);
-        let socket = Socket { conn: conn.clone(), flusher, piece };
+        let (flusher, pieces) = (context.flusher.clone(), context.pieces);
+        let socket = Socket { conn: conn.clone(), flusher, pieces };
         let outbox = Outbox::new(socket, Encoding::of(format), Vec::new(), bounds);
         outbox.open();
         let closable: Weak<Outbox<Socket>> = Arc::downgrade(&outbox);

@@ -17,6 +17,7 @@ use crate::client::permits::Permits;
 use crate::client::roomd1::Visitor;
 use crate::client::socket::Socket;
 use crate::client::stream::{Answer, Stream};
+use crate::config::budget::Pieces;
 use crate::config::{ANSWER_BUFFER, Echo, Limits, READ_BUFFER};
 use crate::excerpt::excerpt;
 use crate::net::conn::Conn;
@@ -80,8 +81,8 @@ pub struct Context {
     pub secret: Secret,
     /// Who sends to clients that are behind.
     pub flusher: Flusher<Socket>,
-    /// The kernel is given so many bytes at once.
-    pub piece: usize,
+    /// How many bytes the kernel is given at once.
+    pub pieces: Pieces,
     /// Memory for long messages.
     pub permits: Permits,
 }
@@ -108,8 +109,8 @@ impl Session {
             catch_up: limits.catch_up,
             close_timeout: limits.close_timeout,
         };
-        let (flusher, piece) = (context.flusher.clone(), context.piece);
-        let socket = Socket { conn: conn.clone(), flusher, piece };
+        let (flusher, pieces) = (context.flusher.clone(), context.pieces);
+        let socket = Socket { conn: conn.clone(), flusher, pieces };
         let encoding = match endpoint {
             Endpoint::Roomd1(_) => Encoding::Roomd1,
             Endpoint::Echo | Endpoint::Tutorial(..) => Encoding::Tutorial,

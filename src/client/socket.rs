@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
+use crate::config::budget::Pieces;
 use crate::net::conn::Conn;
 use crate::net::deadline;
 use crate::net::slots::Closable;
@@ -21,8 +22,8 @@ pub struct Socket {
     pub conn: Arc<Conn>,
     /// Who sends to the client when it is behind.
     pub flusher: Flusher<Socket>,
-    /// The kernel is given so many bytes at once.
-    pub piece: usize,
+    /// How many bytes the kernel is given at once.
+    pub pieces: Pieces,
 }
 
 impl AsFd for Socket {
@@ -39,8 +40,8 @@ impl Transport for Socket {
         let flags = SendFlags::DONTWAIT | SendFlags::EOR;
         let mut sent = 0;
         while sent < bytes.len() {
-            let piece = &bytes[sent..bytes.len().min(sent + self.piece)];
-            match send(&self.conn.stream, piece, flags) {
+            let piece = self.pieces.next(bytes.len() - sent);
+            match send(&self.conn.stream, &bytes[sent..sent + piece], flags) {
                 Ok(taken) => sent += taken,
                 Err(Errno::INTR) => {}
                 // What the error is about will be said again.

@@ -63,16 +63,33 @@ impl Buffers {
         Buffers { send, receive: send.min(RECEIVE_BUFFER) }
     }
 
-    /// The kernel is given so many bytes at once. Two of these fit the buffer: many systems acknowledge
-    /// the second segment at once, and the first one alone only after a while.
-    pub fn piece(self) -> usize {
-        self.send.max(8 * KIB)
+    /// What the kernel is given at once.
+    pub fn pieces(self) -> Pieces {
+        let usual = self.send.max(8 * KIB);
+        Pieces { usual, last: usual.max(self.send + self.send / 2) }
     }
 
     /// What the kernel may hold of a connection's bytes. What is sent may be a piece more, the one with
     /// which the buffer gets full.
     fn held(self) -> usize {
-        2 * self.send + 2 * self.receive + self.piece()
+        2 * self.send + 2 * self.receive + self.pieces().last
+    }
+}
+
+/// How many bytes the kernel is given at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pieces {
+    /// Two of these fit the buffer: many systems acknowledge the second segment at once, and the first one
+    /// alone only after a while.
+    usual: usize,
+    /// The last piece may be as long. A short one behind it would cost as much as a long one.
+    last: usize,
+}
+
+impl Pieces {
+    /// How many of the next `bytes` to give to it.
+    pub fn next(self, bytes: usize) -> usize {
+        if bytes <= self.last { bytes } else { self.usual }
     }
 }
 

@@ -70,7 +70,7 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
         echo: config.echo,
         secret: Secret::random().map_err(|error| cannot_start("secret", &error))?,
         flusher,
-        piece: buffers.piece(),
+        pieces: buffers.pieces(),
         permits: Permits::new(budget.slots),
         max_frame: budget.max_frame(),
     });
