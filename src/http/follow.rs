@@ -65,18 +65,12 @@ impl FollowRequest {
 
     /// The response to HEAD.
     pub fn head(&self) -> Vec<u8> {
-        let mut head = response::stream_head(self.format.content_type(), FIELDS);
-        head.extend_from_slice(b"\r\n");
-        head
+        whole_head(self.format)
     }
 
-    /// The response to a request for which there is no place. An EventSource never comes again after a 503.
+    /// The response to a request for which there is no place, if that is not the refusal.
     pub fn full(&self, refusal: &Refusal) -> Option<Vec<u8>> {
-        (self.format == Format::Sse && refusal.is_unavailable()).then(|| {
-            let mut response = self.head();
-            response.extend_from_slice(FULL);
-            response
-        })
+        (self.format == Format::Sse && refusal.is_unavailable()).then(full)
     }
 
     /// The client that the request makes of its connection. Pages of the origin `reader` may hear it, too.
@@ -95,5 +89,33 @@ impl FollowRequest {
         }
         let follow = Follow { head, identity, wants: self.wants, until: self.until };
         Follower { conn, seat, format: self.format, follow, wait: self.wait }
+    }
+}
+
+/// The response to an EventSource for which there is no place. It never comes again after a 503.
+pub fn full() -> Vec<u8> {
+    let mut response = whole_head(Format::Sse);
+    response.extend_from_slice(FULL);
+    response
+}
+
+fn whole_head(format: Format) -> Vec<u8> {
+    let mut head = response::stream_head(format.content_type(), FIELDS);
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+#[cfg(any(test, fuzzing))]
+impl FollowRequest {
+    /// Checks what holds whatever was sent.
+    ///
+    /// # Panics
+    /// If it does not hold.
+    pub fn check(&self) {
+        assert!(self.wait <= Duration::from_secs(60));
+        assert!(self.wait.is_zero() || self.until != Until::Forever, "{self:?}");
+        let head = String::from_utf8(self.head()).expect("text");
+        assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
+        assert!(head.len() < 400 && !head.contains("Content-Length"), "{head}");
     }
 }

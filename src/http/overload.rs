@@ -1,8 +1,8 @@
 //! Answers the connections for which there is no slot or no thread: 503.
 //!
 //! One thread holds all of them, at most [`REFUSALS`], and never waits for one: it sleeps in `poll`
-//! until one sends something, closes, or has had its time. A connection gets its answer once the
-//! first bytes of its request tell whether a body may follow, or when its time is over. It is kept
+//! until one sends something, closes, or has had its time. A connection gets its answer once enough of
+//! its request has come to tell what that has to be like, or when its time is over. It is kept
 //! until the peer closes, because closing before the request has arrived resets the connection, and
 //! a reset can take the answer away. When all are taken, the next one replaces the oldest of those
 //! that sent nothing, of the address that has most of them.
@@ -19,9 +19,12 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::config::{REFUSAL_TIMEOUT, REFUSALS};
+use crate::http::accept;
+use crate::http::follow;
 use crate::http::refusal::Refusal;
 use crate::metrics::Metrics;
 use crate::net::deadline;
+use crate::wire::stream::Format;
 
 /// Hands connections over to the thread that refuses them.
 #[derive(Clone, Debug)]
@@ -37,6 +40,13 @@ const HANDED_OVER: usize = 4;
 
 /// The beginning of a request whose answer has no body (RFC 9110 section 9.3.2).
 const HEAD: &[u8] = b"HEAD ";
+
+/// The beginning of a request that may be an EventSource's, which never comes again after a 503.
+const GET: &[u8] = b"GET ";
+
+/// Of a request for which there is no place, so many bytes are looked at. What an EventSource accepts is
+/// among the first fields that browsers send.
+const START: usize = 2 * 1024;
 
 /// Reads from one connection before the others have their turn.
 const READS: usize = 8;
@@ -73,7 +83,7 @@ struct Refused {
     stream: TcpStream,
     peer: SocketAddr,
     refusal: Refusal,
-    /// The beginning of the request, until it differs from [`HEAD`].
+    /// The beginning of the request, until the answer is clear.
     start: Vec<u8>,
     answered: bool,
     /// When it is answered at the latest, and then closed.
@@ -152,9 +162,9 @@ impl Refused {
                     return false;
                 }
                 Ok((len, _)) => {
-                    let missing = HEAD.len() - self.start.len();
+                    let missing = if self.answered { 0 } else { START - self.start.len() };
                     self.start.extend_from_slice(&bytes[..len.min(missing)]);
-                    if self.start.len() == HEAD.len() || !HEAD.starts_with(&self.start) {
+                    if is_clear(&self.start) {
                         self.answer(now);
                     }
                 }
@@ -178,15 +188,74 @@ impl Refused {
         if self.answered {
             return;
         }
-        let response = self.refusal.response(self.start == HEAD);
+        let response = match is_event_source(&self.start) {
+            true => follow::full(),
+            false => self.refusal.response(self.start.starts_with(HEAD)),
+        };
         let _ = send(&self.stream, &response, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         let _ = self.stream.shutdown(Shutdown::Write);
         (self.answered, self.until) = (true, now + REFUSAL_TIMEOUT);
+        // One byte tells that it was not silent.
+        self.start.truncate(1);
+        self.start.shrink_to_fit();
     }
 
     /// Answers and closes at once.
     fn abort(mut self) {
         self.answer(self.until);
         deadline::abort_on_close(&self.stream);
+    }
+}
+
+/// Whether a request that begins in this way can be answered.
+fn is_clear(start: &[u8]) -> bool {
+    if start.starts_with(GET) {
+        start.len() >= START || start.windows(4).any(|bytes| bytes == b"\r\n\r\n")
+    } else {
+        start.starts_with(HEAD) || !HEAD.starts_with(start) && !GET.starts_with(start)
+    }
+}
+
+/// Whether a request that begins in this way is an EventSource's, by what it accepts.
+fn is_event_source(start: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(start);
+    let head = text.split("\r\n\r\n").next().unwrap_or_default();
+    start.starts_with(GET)
+        && head.split("\r\n").skip(1).filter_map(|line| line.split_once(':')).any(
+            |(name, value)| {
+                name.eq_ignore_ascii_case("accept") && accept::format(value) == Format::Sse
+            },
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_answered_once_it_is_clear() {
+        for start in ["", "H", "HEAD", "G", "GET", "GET ", "GET /lab HTTP/1.1\r\nHost: x\r\n"] {
+            assert!(!is_clear(start.as_bytes()), "{start}");
+        }
+        let long = format!("GET /{}", "x".repeat(START));
+        for start in ["HEAD /", "HEX", "X", "POST / HTTP/1.1\r\n", "GET / HTTP/1.1\r\n\r\n", &long]
+        {
+            assert!(is_clear(start.as_bytes()), "{start}");
+        }
+    }
+
+    #[test]
+    fn an_event_source_says_what_it_accepts() {
+        for (request, expected) in [
+            ("GET /lab/sse HTTP/1.1\r\nHost: x\r\naccept: Text/Event-Stream\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\nAccept: text/event-stream", true),
+            ("POST /lab/sse HTTP/1.1\r\nAccept: text/event-stream\r\n\r\n", false),
+            ("GET /lab/sse HTTP/1.1\r\nAccept: */*\r\n\r\n", false),
+            ("GET /text/event-stream HTTP/1.1\r\n\r\nAccept: text/event-stream\r\n", false),
+            ("GET ", false),
+            ("", false),
+        ] {
+            assert_eq!(is_event_source(request.as_bytes()), expected, "{request}");
+        }
     }
 }

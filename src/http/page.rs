@@ -87,6 +87,8 @@ pub struct PageRequest {
     pub if_none_match: Option<String>,
     /// Whether the client takes gzip.
     pub accepts_gzip: bool,
+    /// Whether who wants something else than a page gets that at the same path.
+    pub is_negotiated: bool,
 }
 
 /// Every file of the page, ready to be served.
@@ -122,8 +124,13 @@ impl Page {
         let known = request.if_none_match.as_deref().unwrap_or_default();
         let is_known = known.trim() == "*" || known.contains(tag);
         let (status, body) = if is_known { (304, &[][..]) } else { (200, &**bytes) };
+        let mut fields = fields.clone();
+        if request.is_negotiated {
+            fields.retain(|field| !field.field.equiv("Vary"));
+            fields.extend(headers([("Vary", "Accept, Accept-Encoding")].into_iter()));
+        }
         // A proxy must not keep this connection for a WebSocket handshake.
-        print(StatusCode(status), fields.clone(), body, CLOSE, request.head_only)
+        print(StatusCode(status), fields, body, CLOSE, request.head_only)
     }
 }
 

@@ -167,6 +167,21 @@ impl PublishRequest {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl PublishRequest {
+    /// Checks what holds whatever was sent.
+    ///
+    /// # Panics
+    /// If it does not hold.
+    pub fn check(&self, max_message: usize) {
+        assert!(self.body.length <= max_message + 1);
+        let is_key = |key: &String| !key.is_empty() && key.len() <= KEY_BYTES;
+        assert!(self.key.as_ref().is_none_or(is_key), "{self:?}");
+        let is_name = |name: &String| crate::room::names::check(name).as_ref() == Ok(name);
+        assert!(self.name.as_ref().is_none_or(is_name), "{self:?}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::thread;

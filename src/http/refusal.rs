@@ -17,12 +17,18 @@ use crate::room::rooms::NoRoom;
 pub struct Refusal {
     reason: RefusalReason,
     fields: Fields,
+    /// In so many seconds the same request may be served.
+    retry_after: Option<u64>,
     line: String,
 }
 
 impl Refusal {
     fn new(reason: RefusalReason, fields: Fields, line: impl Into<String>) -> Self {
-        Refusal { reason, fields, line: line.into() }
+        Refusal { reason, fields, retry_after: None, line: line.into() }
+    }
+
+    fn retry_after(self, seconds: u64) -> Self {
+        Refusal { retry_after: Some(seconds), ..self }
     }
 
     /// The request is malformed; `line` says how.
@@ -67,9 +73,11 @@ impl Refusal {
             NoRoom::TooMany => {
                 Self::unavailable(RefusalReason::RoomsFull, "no more rooms can be made")
             }
-            NoRoom::TooFast(_) => {
-                let line = "your address has made too many rooms; try again in a minute";
-                Self::new(RefusalReason::NewRooms, &[("Retry-After", "60")], line)
+            NoRoom::TooFast(wait) => {
+                let seconds = wait.as_secs_f64().ceil() as u64;
+                let line =
+                    format!("your address has made too many rooms; try again in {seconds} s");
+                Self::new(RefusalReason::NewRooms, &[], line).retry_after(seconds)
             }
         }
     }
@@ -128,7 +136,7 @@ impl Refusal {
     /// The address publishes too often.
     pub fn too_many_messages() -> Self {
         let line = "your address publishes too often; try again in a while";
-        Self::new(RefusalReason::TooManyMessages, &[("Retry-After", "1")], line)
+        Self::new(RefusalReason::TooManyMessages, &[], line).retry_after(1)
     }
 
     /// The room waited for its readers for too long, so the message was not published.
@@ -165,7 +173,7 @@ impl Refusal {
     /// The address joins too often.
     pub fn too_many_joins() -> Self {
         let line = "your address joins too often; try again in a while";
-        Self::new(RefusalReason::TooManyJoins, &[("Retry-After", "5")], line)
+        Self::new(RefusalReason::TooManyJoins, &[], line).retry_after(5)
     }
 
     /// The head has too many bytes or fields.
@@ -200,7 +208,7 @@ impl Refusal {
 
     /// The server cannot serve at the moment.
     fn unavailable(reason: RefusalReason, why: impl fmt::Display) -> Self {
-        Self::new(reason, &[("Retry-After", "5")], format!("{why}; try again in a while"))
+        Self::new(reason, &[], format!("{why}; try again in a while")).retry_after(5)
     }
 
     /// Why, as the metrics count it.
@@ -210,10 +218,14 @@ impl Refusal {
 
     /// The whole response; to HEAD (`head_only`) without its body.
     pub fn response(&self, head_only: bool) -> Vec<u8> {
-        let Refusal { reason, fields, line } = self;
+        let Refusal { reason, fields, retry_after, line } = self;
         let status = reason.status();
+        let seconds = retry_after.map(|seconds| seconds.to_string());
+        let retry_after = seconds.as_deref().map(|seconds| ("Retry-After", seconds));
+        let fields: Vec<_> = fields.iter().copied().chain(retry_after).collect();
         let body = format!("{line}\n");
-        Response { status, fields, content_type: PLAIN, body: body.as_bytes() }.bytes(head_only)
+        Response { status, fields: &fields, content_type: PLAIN, body: body.as_bytes() }
+            .bytes(head_only)
     }
 
     /// Whether it says that the server cannot serve at the moment.
@@ -231,5 +243,24 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = self.reason.status();
         write!(f, "{status} {}: {}", StatusCode(status).default_reason_phrase(), self.line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn whoever_made_too_many_rooms_is_told_how_long_to_wait() {
+        let name = RoomName::parse("lab").expect("a name");
+        for (millis, seconds) in [(1, "1"), (12_300, "13"), (60_000, "60")] {
+            let wait = NoRoom::TooFast(Duration::from_millis(millis));
+            let response = Refusal::no_seat(wait, &name).response(false);
+            let response = String::from_utf8(response).expect("UTF-8");
+            assert!(response.starts_with("HTTP/1.1 429 "), "{response}");
+            assert!(response.contains(&format!("\r\nRetry-After: {seconds}\r\n")), "{response}");
+        }
     }
 }

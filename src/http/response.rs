@@ -13,14 +13,14 @@ pub struct Response<'a> {
     pub status: u16,
     /// Fields beside those that every such response has. With `Upgrade` among them, `Connection` names
     /// it (RFC 9110 section 7.8).
-    pub fields: Fields,
+    pub fields: &'a [(&'a str, &'a str)],
     /// `Content-Type`.
     pub content_type: &'static str,
     /// The body.
     pub body: &'a [u8],
 }
 
-/// Names and values.
+/// Names and values that are always the same.
 pub type Fields = &'static [(&'static str, &'static str)];
 
 /// The content type of a line of text.

@@ -60,8 +60,13 @@ impl<'a> RoomPath<'a> {
 impl Redirect {
     /// The whole response; to HEAD (`head_only`) without its body.
     pub fn response(&self, head_only: bool) -> Vec<u8> {
-        let location = [("Location", &*self.location), ("Content-Type", "text/plain")];
-        let fields = headers(FIELDS.iter().copied().chain(location));
+        let own = [
+            ("Location", &*self.location),
+            ("Content-Type", "text/plain"),
+            // Others get no page at this path, and no redirect.
+            ("Vary", "Accept"),
+        ];
+        let fields = headers(FIELDS.iter().copied().chain(own));
         let body = format!("this room is at {}\n", self.location);
         // Writing to memory does not fail.
         print(StatusCode(self.status), fields, body.as_bytes(), CLOSE, head_only)

@@ -129,6 +129,7 @@ fn page(head: &RequestHead<'_>, path: &str) -> Result<PageRequest, Refusal> {
         path: path.into(),
         if_none_match: head.if_none_match.map(Into::into),
         accepts_gzip: accepts_gzip(&head.accept_encoding),
+        is_negotiated: false,
     })
 }
 
@@ -152,10 +153,13 @@ fn room(
     let room = path.name.clone();
     if path.is_page() {
         let is_read = matches!(head.method, "GET" | "HEAD");
-        if is_read && head.accept.contains("text/html") {
+        if is_read && accept::wants_page(&head.accept) {
             return Ok(match path.redirect() {
                 Some(redirect) => Route::Redirect { redirect, head_only: is_head(head)? },
-                None => Route::RoomPage { room, page: page(head, "/")? },
+                None => {
+                    let page = PageRequest { is_negotiated: true, ..page(head, "/")? };
+                    Route::RoomPage { room, page }
+                }
             });
         }
         if origin::is_foreign(policy, head) {

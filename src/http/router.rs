@@ -61,6 +61,16 @@ pub struct Chat {
     pub context: Arc<Context>,
 }
 
+/// What an answer depends on beside its route.
+struct Asked<'a> {
+    /// No body follows the answer to HEAD (RFC 9110 section 9.3.2).
+    head_only: bool,
+    /// The origin whose pages may read it, because a flag says so.
+    reader: Option<&'a str>,
+    /// What has come behind the head.
+    behind: &'a [u8],
+}
+
 impl Router {
     /// Serves the request of a connection. A good handshake or a request to hear a room, for which there is
     /// a slot, comes back as a guest; its response has not been sent yet.
@@ -82,8 +92,7 @@ impl Router {
             Err(_) => return None,
         };
         conn.slot.set_busy();
-        // No body follows the answer to HEAD (RFC 9110 section 9.3.2), even if the rest of the head
-        // could not be parsed.
+        // Also where the rest of the head could not be parsed.
         let head_only = received.starts_with(b"HEAD ");
         if conn.is_proxied {
             if let Err(full) = conn.serve_for(client) {
@@ -91,87 +100,100 @@ impl Router {
                 return None;
             }
         }
-        match (route, &self.chat, &self.admin) {
-            (Route::Upgrade(endpoint, response), ..) => match self.admit(&conn) {
-                Some(Ok(())) => match self.seat(&conn, endpoint) {
-                    Ok(endpoint) => {
-                        let session = Session::new(conn, endpoint, response, &received[len..]);
-                        return Some(Guest::Session(session));
-                    }
-                    Err(refusal) => self.refuse(&conn, &refusal, head_only),
-                },
-                Some(Err(refusal)) => self.refuse(&conn, &refusal, head_only),
-                None => {}
-            },
-            (Route::Page(request), Some(chat), _) => match chat.page.response(&request) {
-                Ok(response) => self.answer(&conn, &response),
-                Err(_) => self.refuse(&conn, &Refusal::not_found("the chat is at /"), head_only),
-            },
-            (Route::RoomPage { room, page }, Some(chat), _) => match chat.page.response(&page) {
-                Ok(response) if chat.rooms.may_be(&room) => self.answer(&conn, &response),
-                _ => self.refuse(&conn, &Refusal::no_room(&room), head_only),
-            },
-            (Route::Redirect { redirect, head_only }, ..) => {
-                self.answer(&conn, &redirect.response(head_only));
+        let asked = Asked { head_only, reader: reader.as_deref(), behind: &received[len..] };
+        self.follow_route(route, conn, &asked)
+    }
+
+    /// Does what a request gets.
+    fn follow_route(&self, route: Route, conn: Arc<Conn>, asked: &Asked<'_>) -> Option<Guest> {
+        match route {
+            Route::Upgrade(endpoint, response) => {
+                return self.upgrade(conn, endpoint, response, asked);
             }
-            (Route::Rooms { head_only }, Some(chat), _) => {
-                let declared = chat.rooms.declared();
-                let infos = declared.iter().map(|room| &*room.info);
-                self.answer(&conn, &rooms::list(infos, head_only));
-            }
-            (Route::Invite { page_url, head_only }, Some(chat), _) => {
-                self.answer(&conn, &invite::response(&page_url, chat.address, head_only));
-            }
-            (Route::Admin { path, head_only }, _, Some(admin)) => {
-                self.answer(&conn, &admin.response(path, head_only));
-            }
-            (Route::Options { allow, is_preflight }, ..) => {
+            Route::Follow(request) => return self.follow(request, conn, asked.reader),
+            Route::Publish(request) => self.publish(request, &conn, asked),
+            Route::Options { allow, is_preflight } => {
                 let response = match is_preflight {
                     true => Response::preflight(allow),
                     false => Response::options(allow),
                 };
-                self.answer_to(&conn, response, reader.as_deref());
+                self.answer_to(&conn, response, asked.reader);
             }
-            (Route::Publish(request), Some(chat), _) => {
-                let reader = reader.as_deref();
-                match self.publish(chat, request, &conn, &received[len..]) {
-                    Ok(Some(response)) => self.answer_to(&conn, response, reader),
-                    // The peer went away.
-                    Ok(None) => {}
-                    Err(refusal) => self.refuse_to(&conn, &refusal, reader),
-                }
+            Route::NotUpgraded(refusal) => self.refuse_upgrade(&conn, refusal, asked.head_only),
+            Route::Refuse(refusal) if asked.reader.is_some() && !asked.head_only => {
+                self.refuse_to(&conn, &refusal, asked.reader);
             }
-            (Route::Follow(request), Some(chat), _) => {
-                return self.follow(chat, request, conn, reader.as_deref());
-            }
-            (Route::NotUpgraded(refusal), ..) => {
-                let rates = self.rates_of(&conn);
-                let refusal = match conn.slot.become_client() {
-                    Err(full) => Refusal::full(full),
-                    Ok(()) if rates.is_some_and(|rates| rates.has_too_many_joins()) => {
-                        Refusal::too_many_joins()
-                    }
-                    Ok(()) => refusal,
-                };
-                self.refuse(&conn, &refusal, head_only);
-            }
-            (Route::Refuse(refusal), ..) if reader.is_some() && !head_only => {
-                self.refuse_to(&conn, &refusal, reader.as_deref());
-            }
-            (Route::Refuse(refusal), ..) => self.refuse(&conn, &refusal, head_only),
-            // `routes` leaves out the routes to parts that are not there.
-            (
-                Route::Page(_)
-                | Route::RoomPage { .. }
-                | Route::Rooms { .. }
-                | Route::Publish(_)
-                | Route::Follow(_)
-                | Route::Invite { .. }
-                | Route::Admin { .. },
-                ..,
-            ) => {}
+            Route::Refuse(refusal) => self.refuse(&conn, &refusal, asked.head_only),
+            Route::Page(_)
+            | Route::RoomPage { .. }
+            | Route::Redirect { .. }
+            | Route::Rooms { .. }
+            | Route::Invite { .. }
+            | Route::Admin { .. } => match self.document(route) {
+                Ok(document) => self.answer(&conn, &document),
+                Err(refusal) => self.refuse(&conn, &refusal, asked.head_only),
+            },
         }
         None
+    }
+
+    /// The response with a document, which is there for everybody.
+    fn document(&self, route: Route) -> Result<Vec<u8>, Refusal> {
+        let nothing = || Refusal::not_found("the chat is at /");
+        match (route, &self.chat, &self.admin) {
+            (Route::Page(request), Some(chat), _) => {
+                chat.page.response(&request).map_err(|_| nothing())
+            }
+            (Route::RoomPage { room, page }, Some(chat), _) => match chat.page.response(&page) {
+                Ok(response) if chat.rooms.may_be(&room) => Ok(response),
+                _ => Err(Refusal::no_room(&room)),
+            },
+            (Route::Redirect { redirect, head_only }, ..) => Ok(redirect.response(head_only)),
+            (Route::Rooms { head_only }, Some(chat), _) => {
+                let declared = chat.rooms.declared();
+                Ok(rooms::list(declared.iter().map(|room| &*room.info), head_only))
+            }
+            (Route::Invite { page_url, head_only }, Some(chat), _) => {
+                Ok(invite::response(&page_url, chat.address, head_only))
+            }
+            (Route::Admin { path, head_only }, _, Some(admin)) => {
+                Ok(admin.response(path, head_only))
+            }
+            // `routes` leaves out the routes to parts that are not there.
+            _ => Err(nothing()),
+        }
+    }
+
+    /// Makes a session of a connection whose handshake is good, or answers it.
+    fn upgrade(
+        &self,
+        conn: Arc<Conn>,
+        endpoint: Endpoint,
+        response: Vec<u8>,
+        asked: &Asked<'_>,
+    ) -> Option<Guest> {
+        match self.admit(&conn)?.and_then(|()| self.seat(&conn, endpoint)) {
+            Ok(endpoint) => {
+                Some(Guest::Session(Session::new(conn, endpoint, response, asked.behind)))
+            }
+            Err(refusal) => {
+                self.refuse(&conn, &refusal, asked.head_only);
+                None
+            }
+        }
+    }
+
+    /// Answers a plain request as a handshake would be answered, if that would be refused.
+    fn refuse_upgrade(&self, conn: &Conn, refusal: Refusal, head_only: bool) {
+        let rates = self.rates_of(conn);
+        let refusal = match conn.slot.become_client() {
+            Err(full) => Refusal::full(full),
+            Ok(()) if rates.is_some_and(|rates| rates.has_too_many_joins()) => {
+                Refusal::too_many_joins()
+            }
+            Ok(()) => refusal,
+        };
+        self.refuse(conn, &refusal, head_only);
     }
 
     /// Makes a client of a connection whose handshake is good, once it is its turn among the joins of its
@@ -196,14 +218,23 @@ impl Router {
         Some(rates.of(conn.slot.address()))
     }
 
+    /// Publishes the body of a request, and answers it unless the peer has gone meanwhile.
+    fn publish(&self, request: PublishRequest, conn: &Arc<Conn>, asked: &Asked<'_>) {
+        match self.published(request, conn, asked.behind) {
+            Ok(Some(response)) => self.answer_to(conn, response, asked.reader),
+            Ok(None) => {}
+            Err(refusal) => self.refuse_to(conn, &refusal, asked.reader),
+        }
+    }
+
     /// Publishes the body of a request. None: the peer has gone meanwhile.
-    fn publish(
+    fn published(
         &self,
-        chat: &Chat,
         request: PublishRequest,
         conn: &Arc<Conn>,
         received: &[u8],
     ) -> Result<Option<Vec<u8>>, Refusal> {
+        let chat = self.chat.as_ref().ok_or_else(|| Refusal::no_room(&request.room))?;
         if let Some(rates) = self.rates_of(conn) {
             let time = rates.messages.count(Instant::now());
             if time > PUBLISH_PATIENCE {
@@ -224,11 +255,11 @@ impl Router {
     /// Makes a subscriber of a connection, or answers it.
     fn follow(
         &self,
-        chat: &Chat,
         request: FollowRequest,
         conn: Arc<Conn>,
         reader: Option<&str>,
     ) -> Option<Guest> {
+        let chat = self.chat.as_ref()?;
         if request.head_only {
             match chat.rooms.may_be(&request.room) {
                 true => self.answer_to(&conn, request.head(), reader),

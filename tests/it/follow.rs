@@ -168,9 +168,13 @@ fn the_room_itself_is_in_the_format_that_is_accepted() {
         ("Accept: application/x-ndjson\r\n", "application/x-ndjson", "{\"t\":\"hello\""),
         ("Accept: text/event-stream\r\n", "text/event-stream", "retry: 2000\nevent: hello\n"),
         ("Accept: text/html,*/*;q=0.8\r\n", "text/html; charset=utf-8", "<!"),
+        ("Accept: Text/HTML;q=0.1\r\n", "text/html; charset=utf-8", "<!"),
+        ("Accept: text/html;q=0, */*\r\n", "text/plain; charset=utf-8", "ana: hi\n"),
     ] {
         for path in ["/lab?poll=1", "/LAB?poll=1"] {
             let response = server.ask(get(path, accept));
+            let vary = response.field("Vary").expect("it depends on the wish");
+            assert!(vary.split(", ").any(|field| field == "Accept"), "{}", response.head);
             if response.status == 308 {
                 continue;
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use roomd::AdminListen;
 
-use crate::support::{PATIENCE, Peer, TestServer, UPGRADE, eventually, get};
+use crate::support::{PATIENCE, Peer, Response, TestServer, UPGRADE, eventually, get};
 
 /// A server with few slots, all of which silent connections have, and those. The server minds them
 /// only after longer than any test takes.
@@ -83,6 +83,28 @@ fn a_connection_too_many_gets_no_body_for_head() {
     peer.send(&head);
     peer.half_close();
     is_bare(peer);
+}
+
+/// An EventSource would never come again after a 503.
+#[test]
+fn an_event_source_too_many_is_told_to_come_again() {
+    let (server, _crowd) = full_server();
+    let request = get("/lab/sse", "Accept: text/event-stream\r\nCookie: a=b\r\n");
+    let comes_again = |response: Response| {
+        assert_eq!(response.status, 200, "{}", response.head);
+        assert_eq!(response.field("Content-Type"), Some("text/event-stream"));
+        assert_eq!(response.text(), "retry: 15000\nevent: full\ndata: {}\n\n");
+    };
+    for _ in 0..20 {
+        comes_again(server.ask(&request));
+    }
+    let mut peer = server.connect();
+    peer.drip(&request);
+    comes_again(peer.response());
+    // What it accepts is behind more than is looked at.
+    let fields = format!("Cookie: {}\r\nAccept: text/event-stream\r\n", "x".repeat(4000));
+    server.ask(get("/lab/sse", &fields)).refuses(503, "all places are taken");
+    server.ask(get("/lab/json", "")).refuses(503, "all places are taken");
 }
 
 /// What comes behind the request, however much, does not take the answer away.
