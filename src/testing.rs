@@ -44,3 +44,29 @@ impl<'a> Choices<'a> {
         taken.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)) % sides
     }
 }
+
+/// A folder of a test's own, which goes with it.
+#[cfg(test)]
+pub struct TestFolder(std::path::PathBuf);
+
+#[cfg(test)]
+impl TestFolder {
+    pub fn new() -> Self {
+        static LAST: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let n = LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("roomd-test-{}-{n}", std::process::id()));
+        std::fs::create_dir(&path).expect("a folder");
+        TestFolder(path)
+    }
+
+    pub fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+impl Drop for TestFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

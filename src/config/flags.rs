@@ -4,17 +4,18 @@
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lexopt::Arg;
 use log::LevelFilter;
 
 use self::Value::{
-    Address, AdminAddress, Age, Bytes, Level, Names, Networks, Number, OpenOrClosed, Origins, Room,
-    Seconds, Size, Switch,
+    Address, AdminAddress, Age, Bytes, Folder, Level, Names, Networks, Number, OpenOrClosed,
+    Origins, Room, Seconds, Size, Switch, Sync,
 };
 use crate::config::network::Network;
-use crate::config::{AdminListen, Config, DeclaredRoom, MAX_PRESENCE, TITLE_BYTES};
+use crate::config::{AdminListen, Config, DeclaredRoom, HistorySync, MAX_PRESENCE, TITLE_BYTES};
 
 #[cfg(test)]
 mod manual;
@@ -55,6 +56,9 @@ enum Value {
     /// A room's name, and maybe its title.
     Room(fn(&mut Config) -> &mut Vec<DeclaredRoom>),
     OpenOrClosed(fn(&mut Config) -> &mut bool),
+    Folder(fn(&mut Config) -> &mut Option<PathBuf>),
+    /// A time, 0 or off.
+    Sync(fn(&mut Config) -> &mut HistorySync),
     Origins(fn(&mut Config) -> &mut Vec<String>),
     Names(fn(&mut Config) -> &mut Vec<String>),
     Networks(fn(&mut Config) -> &mut Vec<Network>),
@@ -142,6 +146,24 @@ const FLAGS: &[Flag] = &[
         default: "half of a room's log",
         takes: Size(4 << 10, |config| &mut config.limits.history_size),
         help: "bytes of these, at most half of a room's log",
+    },
+    Flag {
+        name: "state-dir",
+        default: "none: a restart forgets",
+        takes: Folder(|config| &mut config.state_dir),
+        help: "where the history of the lobby and of the rooms of --room survives a restart",
+    },
+    Flag {
+        name: "history-disk",
+        default: "4M a room",
+        takes: Size(64 << 10, |config| &mut config.limits.history_disk),
+        help: "bytes of a room's files there, and of all rooms 16 times that; the oldest goes",
+    },
+    Flag {
+        name: "history-sync",
+        default: "10s",
+        takes: Sync(|config| &mut config.history_sync),
+        help: "a power cut costs what was said in this time; 0: the disk syncs each write, off: never",
     },
     Flag {
         name: "max-message",
@@ -285,6 +307,8 @@ impl Value {
             Age(_) => "TIME",
             Room(_) => "NAME[=TITLE]",
             OpenOrClosed(_) => "WHICH",
+            Folder(_) => "DIR",
+            Sync(_) => "TIME",
             Origins(_) => "ORIGIN",
             Names(_) => "NAME",
             Networks(_) => "ADDRESS[/PREFIX]",
@@ -306,6 +330,8 @@ impl Value {
             Age(of) => age(text).map(|value| *of(config) = value),
             Room(of) => room(text).map(|value| of(config).push(value)),
             OpenOrClosed(of) => open_or_closed(text).map(|value| *of(config) = value),
+            Folder(of) => folder(text).map(|value| *of(config) = Some(value)),
+            Sync(of) => sync(text).map(|value| *of(config) = value),
             Origins(of) => list(text, is_origin).map(|values| of(config).extend(values)),
             Names(of) => list(text, is_name).map(|values| of(config).extend(values)),
             Networks(of) => networks(text).map(|values| of(config).extend(values)),
@@ -329,6 +355,8 @@ impl Value {
             Age(_) => "a time from 1s to 366d, such as 90s, 10m, 12h or 7d".into(),
             Room(_) => "a room's name of a-z, 0-9, - and _, such as lab or lab=The lab".into(),
             OpenOrClosed(_) => "open or closed".into(),
+            Folder(_) => "a folder's path, in UTF-8".into(),
+            Sync(_) => "a time from 1ms to 3600s, such as 10s, or 0, or off".into(),
             Origins(_) => "an Origin as it is sent, such as https://chat.example, or *".into(),
             Names(_) => "a host name without scheme and port, or *".into(),
             Networks(_) => "an address or a network, such as 127.0.0.1 or 10.0.0.0/8".into(),
@@ -414,6 +442,20 @@ fn open_or_closed(text: &str) -> Option<bool> {
         "open" => Some(true),
         "closed" => Some(false),
         _ => None,
+    }
+}
+
+/// A path. What is not UTF-8 has arrived with U+FFFD in its place.
+fn folder(text: &str) -> Option<PathBuf> {
+    let is_good = !text.is_empty() && !text.contains('\u{fffd}');
+    is_good.then(|| text.into())
+}
+
+fn sync(text: &str) -> Option<HistorySync> {
+    match text {
+        "off" => Some(HistorySync::Off),
+        "0" => Some(HistorySync::Always),
+        _ => seconds(text).map(HistorySync::Every),
     }
 }
 
@@ -504,7 +546,7 @@ mod tests {
                 "allow-origin" => "https://a.example",
                 "log-level" => "warn",
                 "max-queue" => "500000",
-                "max-memory" | "history-size" => "77M",
+                "max-memory" | "history-size" | "history-disk" => "77M",
                 "rooms" => "closed",
                 "history-age" => "77m",
                 "trust-proxy" => "10.0.0.0/8",

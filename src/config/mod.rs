@@ -12,6 +12,7 @@ pub mod system_limits;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -39,6 +40,10 @@ pub struct Config {
     pub rooms: Vec<DeclaredRoom>,
     /// Whether other rooms are made by whoever comes.
     pub rooms_open: bool,
+    /// Where the history of the lobby and of [`Config::rooms`] is kept. None: nowhere.
+    pub state_dir: Option<PathBuf>,
+    /// When the disk has to have it.
+    pub history_sync: HistorySync,
     /// What is logged.
     pub log_level: LevelFilter,
     /// How much of everything.
@@ -47,6 +52,17 @@ pub struct Config {
 
 /// A room's name as it was given, and what people call it.
 pub type DeclaredRoom = (String, Option<String>);
+
+/// When what was written has to survive a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HistorySync {
+    /// Whenever the system likes.
+    Off,
+    /// After each write.
+    Always,
+    /// This long after it was said.
+    Every(Duration),
+}
 
 /// Where `/healthz` and `/metrics` are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +108,10 @@ pub struct Limits {
     pub history_age: Duration,
     /// Bytes of them in the log. None: half of it.
     pub history_size: Option<usize>,
+    /// Bytes of a room's history on the disk. None: [`HISTORY_DISK`].
+    pub history_disk: Option<usize>,
+    /// How long the disk is left alone after a fault.
+    pub disk_retry: Duration,
     /// Bytes in one message from a client.
     pub max_message: usize,
     /// Bytes for one client alone (echoes, pongs) that it has not taken; see [`Limits::queue`].
@@ -139,6 +159,8 @@ impl Default for Config {
             qr: false,
             rooms: Vec::new(),
             rooms_open: true,
+            state_dir: None,
+            history_sync: HistorySync::Every(Duration::from_secs(10)),
             log_level: LevelFilter::Info,
             limits: Limits::default(),
         }
@@ -157,6 +179,8 @@ impl Default for Limits {
             history: 500,
             history_age: Duration::from_secs(12 * 3600),
             history_size: None,
+            history_disk: None,
+            disk_retry: Duration::from_secs(60),
             max_message: 64 * 1024,
             max_queue: 128 * 1024,
             rate: 100,
@@ -307,6 +331,19 @@ pub const FRAMING: usize = 64;
 
 /// Memory that an entry of a log takes beside its author's name and its text.
 pub const ENTRY: usize = 48;
+
+/// Bytes of a room's history on the disk when nobody says otherwise.
+pub const HISTORY_DISK: usize = 4 * 1024 * 1024;
+
+/// The history on the disk takes as much as that of so many rooms, at most.
+pub const DISK_ROOMS: usize = 16;
+
+/// The history is written once so many bytes of the log are not on the disk, or after [`WRITE_DELAY`].
+/// A flash card writes no less than such a block.
+pub const WRITE_BYTES: u64 = 4 * 1024;
+
+/// What was said in this time is lost if the process is killed.
+pub const WRITE_DELAY: Duration = Duration::from_secs(1);
 
 /// The log of a room, unless memory is short.
 pub const LOG: usize = 4 * 1024 * 1024;

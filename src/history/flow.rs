@@ -156,6 +156,12 @@ impl Flow {
         bounds
     }
 
+    /// The log begins here, behind what it had before. Nobody reads it yet.
+    pub fn begin_at(&self, end: Position) {
+        let mut state = self.lock();
+        (state.end, state.tail) = (end.bytes, end.bytes);
+    }
+
     /// So many clients hear the room.
     pub fn set_members(&self, members: usize) {
         self.lock().members = members;

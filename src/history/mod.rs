@@ -5,9 +5,12 @@
 //! ([`ring`]), and the room runs at the pace of its readers ([`flow`]), so that nobody who is
 //! connected falls off its tail.
 
+pub mod before;
 pub mod chunk;
+pub mod disk;
 pub mod flow;
 pub mod pool;
+pub mod progress;
 pub mod ring;
 mod window;
 
@@ -16,9 +19,11 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use crate::config::budget::LogBounds;
+use crate::history::before::Before;
 use crate::history::chunk::Chunk;
 use crate::history::flow::{Credit, Flow};
 use crate::history::pool::{Need, Pool};
+use crate::history::progress::Progress;
 use crate::history::ring::Ring;
 use crate::sync::{Mutex, MutexGuard};
 use crate::wire::cursor::Epoch;
@@ -28,10 +33,14 @@ use crate::wire::cursor::Epoch;
 pub struct Log {
     /// Names this incarnation of the room in cursors.
     pub epoch: Epoch,
+    /// What it continues.
+    pub before: Before,
     /// The entries.
     pub ring: Ring,
     /// Who may add to them, and how far behind the readers are.
     pub flow: Flow,
+    /// How far the disk has got with it, if it is kept there.
+    disk: Option<Arc<Progress>>,
     pool: Arc<Pool>,
     /// Held while somebody is given a place in the log, so that memory is not taken from it meanwhile.
     places: Mutex<()>,
@@ -48,11 +57,47 @@ impl Log {
         is_declared: bool,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Arc<Self> {
+        Log::make(epoch, pool, is_declared, Box::new(wake), Before::default(), None)
+    }
+
+    /// The log of a room that was declared, which goes on behind what is in `earlier` and is kept on the
+    /// disk. It has as much of that as the pool has memory for.
+    pub fn continuing(
+        epoch: Epoch,
+        pool: &Arc<Pool>,
+        wake: impl Fn() + Send + Sync + 'static,
+        earlier: &Ring,
+        before: Before,
+        disk: Arc<Progress>,
+    ) -> Arc<Self> {
+        let log = Log::make(epoch, pool, true, Box::new(wake), before, Some(disk));
+        log.occupy();
+        let chunks = earlier.chunks();
+        let start = chunks.first().map_or(earlier.end(), |chunk| chunk.start());
+        log.ring.begin(start, earlier.head());
+        for chunk in &chunks {
+            log.ring.append(chunk, 0);
+            log.fit(chunk.end().bytes);
+        }
+        log.flow.begin_at(earlier.end());
+        log
+    }
+
+    fn make(
+        epoch: Epoch,
+        pool: &Arc<Pool>,
+        is_declared: bool,
+        wake: Box<dyn Fn() + Send + Sync>,
+        before: Before,
+        disk: Option<Arc<Progress>>,
+    ) -> Arc<Self> {
         let bounds = pool.bounds(0);
         let log = Arc::new(Log {
             epoch,
+            before,
             ring: Ring::new(bounds, pool.most().history),
-            flow: Flow::new(bounds, Box::new(wake)),
+            flow: Flow::new(bounds, wake),
+            disk,
             pool: pool.clone(),
             places: Mutex::new(()),
             asks_again: Default::default(),
@@ -103,8 +148,19 @@ impl Log {
         self.ring.append(batch, first);
         let unneeded = self.flow.appended(batch.end(), credit, now);
         // Whoever keeps up has not been sent the batch yet.
-        self.ring.forget(unneeded.min(batch.start().bytes), batch.last_at());
-        while self.ring.wants_memory() && self.grow(Need::History, batch.end().bytes) {}
+        let mut unneeded = unneeded.min(batch.start().bytes);
+        if let Some(disk) = &self.disk {
+            disk.appended(batch.end().bytes);
+            unneeded = unneeded.min(disk.read());
+        }
+        self.ring.forget(unneeded, batch.last_at());
+        self.fit(batch.end().bytes);
+    }
+
+    /// Takes as much memory as there is for the history, and drops what is too much. So far the log goes
+    /// to `end`.
+    fn fit(&self, end: u64) {
+        while self.ring.wants_memory() && self.grow(Need::History, end) {}
         self.ring.trim();
     }
 

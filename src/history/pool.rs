@@ -85,7 +85,7 @@ impl Pool {
     }
 
     /// The bounds of a log that has as much as it may.
-    pub(super) fn most(&self) -> LogBounds {
+    pub fn most(&self) -> LogBounds {
         self.bounds(self.most)
     }
 

@@ -50,6 +50,19 @@ impl Ring {
         self.lock().bounds = bounds;
     }
 
+    /// Nothing is in it, and what comes next is appended at this place, behind the message with number
+    /// `head`.
+    pub fn begin(&self, end: Position, head: u64) {
+        let mut state = self.lock();
+        state.chunks.clear();
+        (state.end, state.head, state.memory) = (end, head, 0);
+    }
+
+    /// All entries.
+    pub fn chunks(&self) -> Vec<Arc<Chunk>> {
+        self.lock().chunks.iter().cloned().collect()
+    }
+
     /// Names the ring among all that there ever were.
     pub fn id(&self) -> u64 {
         self.id

@@ -16,7 +16,7 @@ pub struct Admin {
 /// A path of [`Admin`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdminPath {
-    /// `/healthz`: 200 if the server works, else 503.
+    /// `/healthz`: 200 if the server works, else 503. A second line says if history is not kept.
     Health,
     /// `/metrics`, for Prometheus.
     Metrics,
@@ -41,7 +41,11 @@ impl Admin {
     pub fn response(&self, path: AdminPath, head_only: bool) -> Vec<u8> {
         let (status, content_type, body) = match path {
             AdminPath::Health => match self.health() {
-                Ok(()) => (200, PLAIN, "ok\n".into()),
+                Ok(()) => {
+                    let fault = self.hub.metrics.history.fault();
+                    let fault = fault.map_or_else(String::new, |fault| fault + "\n");
+                    (200, PLAIN, format!("ok\n{fault}"))
+                }
                 Err(why) => {
                     log::warn!("not healthy: {why}");
                     (503, PLAIN, format!("{why}\n"))

@@ -4,12 +4,14 @@
 //! what comes once for a client or for a read, and the hub, which sends every message to everybody,
 //! counts in numbers of its own ([`HubCounters`]) and hands them over once a batch.
 
+pub mod history;
 pub mod process;
 pub mod prometheus;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::metrics::history::HistoryCounts;
 use crate::metrics::process::Process;
 use crate::metrics::prometheus::Exposition;
 use crate::reasons::{LeaveReason, RefusalReason};
@@ -32,6 +34,8 @@ pub struct Metrics {
     answered_bytes: AtomicU64,
     behind: AtomicU64,
     hubs: Vec<HubCounts>,
+    /// The history on the disk.
+    pub history: HistoryCounts,
 }
 
 /// The clients of one endpoint: how many have come, and why they have gone.
@@ -139,6 +143,7 @@ impl Metrics {
             answered_bytes: AtomicU64::new(0),
             behind: AtomicU64::new(0),
             hubs: std::iter::repeat_with(HubCounts::default).take(hubs).collect(),
+            history: HistoryCounts::default(),
         }
     }
 
@@ -196,6 +201,7 @@ impl Metrics {
             .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
         self.clients(&mut text);
         self.traffic(&mut text, queue_depth);
+        self.history.text(&mut text);
         let mut refusals = text.counter("roomd_refusals_total", "Requests that were refused.");
         for (reason, count) in RefusalReason::ALL.iter().zip(&self.refusals) {
             let status = reason.status().to_string();

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::history::before::Accepted;
 use crate::room::identity::Identity;
 use crate::room::names;
 use crate::wire::tag::Tag;
@@ -25,6 +26,8 @@ pub struct Participants {
     gone: VecDeque<(Key, Instant)>,
     /// Bytes that the absent take.
     absent: usize,
+    /// What was accepted in earlier runs from those who have not come since, by their tags.
+    accepted: HashMap<Tag, u64>,
 }
 
 /// Names somebody who is here.
@@ -74,6 +77,11 @@ const SAME_NAMES: u32 = 99;
 const RECORD: usize = size_of::<Record>() + 3 * 48 + 40;
 
 impl Participants {
+    /// Nobody yet, but the greatest numbers of messages that were accepted in earlier runs.
+    pub fn remembering(accepted: Accepted) -> Self {
+        Participants { accepted: accepted.into_iter().collect(), ..Participants::default() }
+    }
+
     /// Whom this identity is known as, be it here or not.
     pub fn find(&self, identity: &Identity) -> Option<Key> {
         self.by_mac.get(&identity.mac).copied()
@@ -82,8 +90,12 @@ impl Participants {
     /// Somebody comes, who wants this name. One who is here already comes again.
     pub fn come(&mut self, identity: &Identity, wish: Option<&str>, now: Instant) -> Welcome {
         let known = self.find(identity);
-        let n = known.and_then(|key| self.record(key)).map(|record| record.n);
-        let key = known.unwrap_or_else(|| self.add(identity, now));
+        let n = match known.and_then(|key| self.record(key)) {
+            Some(record) => Some(record.n),
+            // Once only: it is out of date as soon as it says something.
+            None => self.accepted.remove(&identity.tag),
+        };
+        let key = known.unwrap_or_else(|| self.add(identity, n.unwrap_or(0), now));
         if let Some(record) = self.record_mut(key) {
             if record.gone.take().is_some() {
                 let size = record.size();
@@ -188,10 +200,10 @@ impl Participants {
         names.find(|name| is_free(name)).map(Arc::from)
     }
 
-    fn add(&mut self, identity: &Identity, now: Instant) -> Key {
+    fn add(&mut self, identity: &Identity, n: u64, now: Instant) -> Key {
         let Identity { mac, tag, .. } = *identity;
         let name = tag.as_str().into();
-        let record = Some(Record { mac, tag, name, n: 0, gone: None, renamed: now });
+        let record = Some(Record { mac, tag, name, n, gone: None, renamed: now });
         let key = match self.free.pop() {
             Some(key) => {
                 self.records[key as usize] = record;

@@ -1,5 +1,6 @@
 //! From where a client goes on in a room's log, and what it has missed. Pure.
 
+use crate::history::before::Past;
 use crate::metrics::Resumed;
 use crate::wire::cursor::{Cursor, Epoch};
 
@@ -14,17 +15,8 @@ pub struct Kept<'a> {
     pub first: u64,
     /// Earlier incarnations of it, whose numbers it has continued.
     pub past: &'a [Past],
-}
-
-/// An incarnation of a log that is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Past {
-    /// Its name.
-    pub epoch: Epoch,
-    /// The number of its last message that survived.
-    pub last: u64,
-    /// All its messages survived.
-    pub is_clean: bool,
+    /// The last number of these that is missing between others; 0 if none is.
+    pub hole: u64,
 }
 
 /// Where a client wants to go on.
@@ -61,7 +53,7 @@ impl Since {
 
 /// Where a client starts that wants to go on `since`; a new one is given `history` messages at most.
 pub fn resume(kept: &Kept<'_>, since: Since, history: u64) -> Resume {
-    let Kept { epoch, head, first, past } = *kept;
+    let Kept { epoch, head, first, past, hole } = *kept;
     let unknown = |start| Resume { start, missed: None, result: Some(Resumed::Unknown) };
     let Cursor { epoch: of, seq } = match since {
         Since::New => {
@@ -71,7 +63,7 @@ pub fn resume(kept: &Kept<'_>, since: Since, history: u64) -> Resume {
         Since::Nowhere => return unknown(first),
         Since::At(cursor) => cursor,
     };
-    let over = past.iter().position(|past| past.epoch == of);
+    let over = past.iter().position(|past| past.epoch == Some(of));
     let last = match over {
         _ if of == epoch => head,
         // A damaged log may know of more messages than it has.
@@ -84,7 +76,8 @@ pub fn resume(kept: &Kept<'_>, since: Since, history: u64) -> Resume {
     }
     let start = first.max(seq + 1);
     // What was lost with the end of an incarnation had numbers that were assigned again.
-    if over.is_some_and(|n| past[n..].iter().any(|past| !past.is_clean)) {
+    let is_whole = |n: usize| seq >= hole && past[n..].iter().all(|past| past.is_clean);
+    if over.is_some_and(|n| !is_whole(n)) {
         return unknown(start);
     }
     let missed = start - (seq + 1);
@@ -108,10 +101,10 @@ mod tests {
     #[test]
     fn each_row_of_the_protocol() {
         let past = [
-            Past { epoch: epoch(1), last: 50, is_clean: false },
-            Past { epoch: epoch(2), last: 80, is_clean: true },
+            Past { epoch: Some(epoch(1)), last: 50, is_clean: false },
+            Past { epoch: Some(epoch(2)), last: 80, is_clean: true },
         ];
-        let kept = Kept { epoch: epoch(3), head: 100, first: 61, past: &past };
+        let kept = Kept { epoch: epoch(3), head: 100, first: 61, past: &past, hole: 0 };
         let given = |since, history| {
             let Resume { start, missed, .. } = resume(&kept, since, history);
             (start, missed)
@@ -131,7 +124,11 @@ mod tests {
         assert_eq!(given(at(epoch(2), 82), 0), (81, None), "it saw what was lost");
         assert_eq!(given(at(epoch(1), 50), 0), (61, None), "there may have been a 51st");
         assert_eq!(given(at(epoch(3), u64::MAX), 0), (61, None));
-        let past = [Past { epoch: epoch(2), last: u64::MAX, is_clean: true }];
+        for (hole, missed) in [(70, Some(0)), (71, None)] {
+            let resume = resume(&Kept { hole, ..kept.clone() }, at(epoch(2), 70), 0);
+            assert_eq!((resume.start, resume.missed), (71, missed), "{hole} is missing");
+        }
+        let past = [Past { epoch: Some(epoch(2)), last: u64::MAX, is_clean: true }];
         let damaged = Kept { past: &past, ..kept };
         assert_eq!(resume(&damaged, at(epoch(2), 200), 0).start, 101);
     }
@@ -147,6 +144,7 @@ mod tests {
             let (mut epochs, mut past, mut names) = (1, Vec::new(), 0);
             // The log: numbers with the names of the messages.
             let (mut log, mut first): (Vec<u64>, u64) = (Vec::new(), 1);
+            let mut hole = 0;
             // What readers have seen: a cursor, all messages up to there, and whether all that were said
             // since are in the log.
             let mut readers: Vec<(Cursor, Vec<u64>, bool)> = Vec::new();
@@ -159,7 +157,8 @@ mod tests {
                     }
                     6 => first = (first + dice.roll(4) as u64).min(head + 1),
                     7 => {
-                        let seq = dice.roll(head as usize + 1) as u64;
+                        // Nobody is given a place before a hole.
+                        let seq = hole + dice.roll((head - hole) as usize + 1) as u64;
                         let seen = log[..seq as usize].to_vec();
                         readers.push((Cursor { epoch: present, seq }, seen, true));
                     }
@@ -174,18 +173,25 @@ mod tests {
                         {
                             (before.last, before.is_clean) = (last, false);
                         }
-                        past.push(Past { epoch: present, last, is_clean });
+                        past.push(Past { epoch: Some(present), last, is_clean });
                         readers.iter_mut().for_each(|reader| reader.2 &= is_clean);
+                        if dice.roll(3) == 0 {
+                            // Another in the middle.
+                            hole = hole.max(dice.roll(last as usize + 1) as u64);
+                            first = first.max(hole + 1);
+                            let before = readers.iter_mut().filter(|it| it.0.seq < hole);
+                            before.for_each(|reader| reader.2 = false);
+                        }
                         epochs += 1;
                     }
                     9 if dice.roll(8) == 0 => {
                         // The room is dropped, and comes again.
-                        (log, past, first) = (Vec::new(), Vec::new(), 1);
+                        (log, past, first, hole) = (Vec::new(), Vec::new(), 1, 0);
                         readers.iter_mut().for_each(|reader| reader.2 = false);
                         epochs += 1;
                     }
                     _ => {
-                        let kept = Kept { epoch: present, head, first, past: &past };
+                        let kept = Kept { epoch: present, head, first, past: &past, hole };
                         let Some((cursor, seen, is_whole)) =
                             readers.get(dice.roll(readers.len().max(1)))
                         else {

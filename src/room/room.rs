@@ -94,7 +94,7 @@ impl<T: Transport> Room<T> {
             members: Vec::new(),
             places: HashMap::new(),
             present: HashMap::new(),
-            participants: Participants::default(),
+            participants: Participants::remembering(info.log.before.take_accepted()),
             keys: Keys::default(),
             followers: 0,
             waiting: 0,
@@ -338,7 +338,8 @@ impl<T: Transport> Room<T> {
     /// What those who come may be given.
     fn kept(&self) -> Kept<'_> {
         let log = &self.info.log;
-        Kept { epoch: log.epoch, head: self.seq, first: log.ring.first(self.now), past: &[] }
+        let (past, hole) = (&*log.before.past, log.before.hole);
+        Kept { epoch: log.epoch, head: self.seq, first: log.ring.first(self.now), past, hole }
     }
 
     fn who(&self, conn: ConnId) -> Option<&Who> {

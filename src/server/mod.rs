@@ -3,6 +3,7 @@
 mod acceptor;
 pub mod allocator;
 mod error;
+mod kept;
 mod rooms;
 mod sockets;
 mod start;
@@ -22,6 +23,7 @@ use self::systemd::{Passed, ServiceManager};
 use crate::config::budget::Budget;
 use crate::config::system_limits::SystemLimits;
 use crate::config::{AdminListen, Config, host_memory};
+use crate::history::disk::state::StateFolder;
 
 /// A server that listens, and serves once it is [`run`](Server::run).
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct Server {
     declared: Declared,
     budget: Budget,
     system: SystemLimits,
+    /// Where the history is kept, if it is.
+    state: Option<StateFolder>,
     manager: Option<ServiceManager>,
     stop: (Sender<StopReason>, Receiver<StopReason>),
 }
@@ -68,6 +72,9 @@ impl Server {
         config.check().map_err(ServerError::Settings)?;
         let declared = rooms::declared(&config).map_err(ServerError::Settings)?;
         config.limits.declared_rooms = rooms::count(&declared);
+        // Before the sockets: a second server with the same settings should say what it is about.
+        let state = config.state_dir.as_deref().map(StateFolder::take).transpose();
+        let state = state.map_err(ServerError::Settings)?;
         let system = SystemLimits::raised();
         system.check().map_err(ServerError::System)?;
         let memory = system.cap_memory(&mut config.limits, host_memory::memory());
@@ -86,7 +93,7 @@ impl Server {
             (None, AdminListen::WithTheRoom | AdminListen::Off) => None,
         };
         let (manager, stop) = (None, unbounded());
-        Ok(Server { room, admin, config, declared, budget, system, manager, stop })
+        Ok(Server { room, admin, config, declared, budget, system, state, manager, stop })
     }
 
     /// Has the server notify `manager` when it serves, lives and stops.

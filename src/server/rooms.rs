@@ -1,6 +1,6 @@
 //! The rooms of a server: those that its settings declare, and how each is made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -19,6 +19,7 @@ use crate::room::identity;
 use crate::room::info::RoomInfo;
 use crate::room::name::RoomName;
 use crate::room::rooms::{Rooms, Settings};
+use crate::server::kept::Keeper;
 use crate::wire::cursor::Epoch;
 
 /// The rooms of `--room`, with what people call them. The lobby is always there, too.
@@ -51,23 +52,34 @@ pub fn count(declared: &Declared) -> usize {
     declared.len() + usize::from(!declared.contains_key(&RoomName::lobby()))
 }
 
-/// Makes the rooms, spread over the hubs that these inboxes are of.
+/// Makes the rooms, spread over the hubs that these inboxes are of. The `keeper` keeps those that are
+/// always there.
 pub fn make(
     config: &Config,
     declared: Declared,
     budget: &Budget,
     flusher: &Flusher<Socket>,
     inboxes: Vec<Sender<Event<Socket>>>,
+    keeper: Option<&mut Keeper>,
 ) -> Arc<Rooms<Socket>> {
     let settings = Settings { most: budget.rooms, is_open: config.rooms_open, declared };
     let pool = Pool::new(budget.logs);
-    let always: Vec<RoomName> = settings.declared.keys().cloned().collect();
+    let mut always: BTreeSet<RoomName> = settings.declared.keys().cloned().collect();
+    always.insert(RoomName::lobby());
     let (max_message, presence) = (config.limits.max_message, config.limits.presence);
     let flusher = flusher.clone();
-    Rooms::new(settings, move |id, name, title| {
-        let is_declared = name.is_lobby() || always.contains(name);
+    let wake = |flusher: &Flusher<Socket>| {
         let waker = flusher.waker().clone();
-        let log = Log::new(epoch(), &pool, is_declared, move || waker.wake());
+        move || waker.wake()
+    };
+    let kept: BTreeMap<RoomName, Arc<Log>> = keeper.map_or_else(BTreeMap::new, |keeper| {
+        let mut restore = |name: &RoomName| keeper.restore(name, epoch(), &pool, wake(&flusher));
+        always.iter().map(|name| (name.clone(), restore(name))).collect()
+    });
+    Rooms::new(settings, move |id, name, title| {
+        let new = || Log::new(epoch(), &pool, always.contains(name), wake(&flusher));
+        // These rooms are made once.
+        let log = kept.get(name).cloned().unwrap_or_else(new);
         flusher.watch_room(&log);
         let info = RoomInfo {
             id,

@@ -26,9 +26,9 @@ use crate::net::slots::Slots;
 use crate::net::threads::{Quota, Threads};
 use crate::outbox::flusher::Flusher;
 use crate::room::hub::Hub;
-use crate::room::identity::Secret;
 use crate::room::probe::Probe;
 use crate::server::acceptor::Acceptor;
+use crate::server::kept::{self, Keeper};
 use crate::server::stop::Running;
 use crate::server::systemd::ServiceManager;
 use crate::server::thread::{ServerThread, cannot_start};
@@ -36,9 +36,19 @@ use crate::server::{Server, ServerError, StopReason, rooms, watchdog};
 
 /// Starts a server that listens.
 pub fn start(server: Server) -> Result<Running, ServerError> {
-    let Server { room, admin: admin_socket, config, declared, budget, system, manager, stop } =
-        server;
+    let Server {
+        room,
+        admin: admin_socket,
+        config,
+        declared,
+        budget,
+        system,
+        state,
+        manager,
+        stop,
+    } = server;
     let (stop, _) = stop;
+    let secret = kept::secret(state.as_ref())?;
     let limits = config.limits.clone();
     let (capacity, buffers) = (budget.capacity, budget.buffers);
     let bound = system.bound_of(&budget, &limits);
@@ -59,7 +69,11 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
         hub_threads.push(ServerThread::spawn("hub", &stop, run)?);
         inboxes.push(inbox);
     }
-    let rooms = rooms::make(&config, declared, &budget, &flusher, inboxes.clone());
+    let mut keeper =
+        state.map(|folder| Keeper::new(folder, &config, rooms::count(&declared), &metrics));
+    let rooms = rooms::make(&config, declared, &budget, &flusher, inboxes.clone(), keeper.as_mut());
+    let (stop_history, history_thread) =
+        keeper.map(|keeper| keeper.start(&stop)).transpose()?.unzip();
     let (overload, refuse) =
         Overload::new(metrics.clone()).map_err(|error| cannot_start("overload", &error))?;
     let overload_thread = ServerThread::spawn("overload", &stop, refuse)?;
@@ -68,7 +82,7 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
     let context = Arc::new(Context {
         limits: limits.clone(),
         echo: config.echo,
-        secret: Secret::random().map_err(|error| cannot_start("secret", &error))?,
+        secret,
         flusher,
         pieces: buffers.pieces(),
         permits: Permits::new(budget.slots),
@@ -140,6 +154,7 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
     drop(probe);
     // The watchdog has a sender of the hub's inbox, so it ends first.
     let threads = watchdog.into_iter().chain(hub_threads).chain([flusher_thread, overload_thread]);
+    let threads = threads.chain(history_thread);
     Ok(Running {
         room: room_acceptor,
         admin: admin_acceptor,
@@ -148,6 +163,7 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
         metrics,
         manager,
         stop_watchdog,
+        stop_history,
         threads: threads.collect(),
         all_ended,
         stop_timeout: limits.stop_timeout,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::client::socket::Socket;
+use crate::history::disk;
 use crate::metrics::Metrics;
 use crate::room::event::Event;
 use crate::room::rooms::Rooms;
@@ -31,6 +32,8 @@ pub struct Running {
     pub manager: Option<Arc<ServiceManager>>,
     /// Dropping it ends the watchdog.
     pub stop_watchdog: Option<Sender<Infallible>>,
+    /// Has the rest of the history written to the disk, if it is.
+    pub stop_history: Option<disk::writer::Stop>,
     /// In the order in which they end.
     pub threads: Vec<ServerThread>,
     /// Disconnected when no thread serves a connection any more.
@@ -58,11 +61,17 @@ impl Running {
         // The hubs get to this behind all messages so far, which still go out.
         let (done, rooms_are_told) = bounded(0);
         let deadline = Instant::now() + STEP;
+        let mut hubs_know = true;
         for inbox in self.inboxes {
-            let _ = inbox.send_deadline(Event::Shutdown { done: done.clone() }, deadline);
+            let sent = inbox.send_deadline(Event::Shutdown { done: done.clone() }, deadline);
+            hubs_know &= sent.is_ok();
         }
         drop(done);
-        let _ = rooms_are_told.recv_deadline(deadline + STEP);
+        let told = rooms_are_told.recv_deadline(deadline + STEP);
+        if let Some(history) = self.stop_history {
+            // While clients leave, the disk has time. From a hub that hangs, more may come.
+            history.stop(hubs_know && told == Err(RecvTimeoutError::Disconnected));
+        }
         // The hubs have done so, unless they hang.
         for room in self.rooms.all() {
             room.info.log.flow.open();

@@ -51,6 +51,9 @@ mod telling;
 /// What a room keeps, and slow readers of it.
 mod history;
 
+/// History on the disk: what a restart keeps.
+mod restart;
+
 mod echo;
 
 /// What a client is closed for, with which code, and how the connection ends.

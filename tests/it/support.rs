@@ -1,5 +1,6 @@
 //! What the tests work with, by the names that they have for it.
 
+pub use crate::kit::folder::Folder;
 pub use crate::kit::frame::*;
 pub use crate::kit::peer::*;
 pub use crate::kit::program::*;

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub mod dice;
+pub mod folder;
 pub mod frame;
 pub mod link;
 pub mod peer;
