@@ -52,7 +52,7 @@ function area(name, path) {
 const { pathname } = location;
 // The room's, and the server's.
 export const tab = area('sessionStorage', pathname);
-export const device = area('localStorage', pathname.slice(0, pathname.lastIndexOf('/') + 1));
+export const device = area('localStorage', pathname.replace(/[^/]*$/, ''));
 
 // Every text of the page but the echo's. A test checks that none is missing.
 export const table = {};

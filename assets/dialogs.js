@@ -8,20 +8,19 @@ const wants = (wish) => device.get(wish) === 'yes';
 
 const dialog = find('settings');
 
-find('you').onclick = open;
 for (const button of document.querySelectorAll('.cancel')) button.onclick = () => button.closest('dialog').close();
 dialog.onsubmit = () => {
 	for (const wish of WISHES) device.set(wish, find(wish).checked ? 'yes' : 'no');
 	rename(find('name').value);
 };
 
-function open() {
+find('you').onclick = () => {
 	find('name').value = wantedName() ?? '';
 	for (const wish of WISHES) find(wish).checked = wants(wish);
 	showObstacle();
 	show('kept-hint', device.set('kept', 'yes') ? '' : say('notKept'));
 	dialog.showModal();
-}
+};
 
 find('notify').onchange = async ({ target }) => {
 	if (target.checked) target.checked = (await Notification.requestPermission()) === 'granted';
@@ -36,7 +35,7 @@ function showObstacle() {
 	show('notify-hint', obstacle ? say(obstacle) : '');
 }
 
-// Tells a reader who is elsewhere: in the title, on the icon, by sound and notification.
+// Tells a reader who is elsewhere.
 
 const TITLE_PERIOD = 500;
 const SOUND_PERIOD = 1_000;
@@ -96,7 +95,7 @@ for (const touch of ['pointerdown', 'keydown']) {
 	});
 }
 
-// The link and the code that invite others.
+// Invitations.
 
 const link = find('link');
 

@@ -10,9 +10,10 @@ const root = document.documentElement;
 root.lang = language;
 root.dataset.page = isEcho ? 'echo' : 'room';
 find('messages').dataset.empty = say('empty');
-for (const element of document.querySelectorAll('[data-text]')) element.textContent = say(element.dataset.text);
-for (const element of document.querySelectorAll('[data-label]')) {
-	element.setAttribute('aria-label', say(element.dataset.label));
+for (const element of document.querySelectorAll('[data-text], [data-label]')) {
+	const { text, label } = element.dataset;
+	if (text) element.textContent = say(text);
+	else element.setAttribute('aria-label', say(label));
 }
 
 // Shows the connection's state, and counts down to the next try.
@@ -107,7 +108,6 @@ input.oninput = changed;
 addEventListener('resize', fit);
 // A tap on the button must not close a phone's keyboard.
 button.onmousedown = (event) => event.preventDefault();
-input.enterKeyHint = isTouch() ? 'enter' : 'send';
 input.placeholder = say('placeholder');
 
 let isConnected = false;

@@ -11,26 +11,27 @@ const MOST_NAMES = 3;
 let here;
 let you;
 let count = 0;
-// Timers, by tag.
-const lost = new Map();
+// Tag and timer of each who may come back.
+let lost = [];
 let scheduled;
 
 const entryOf = (tag) => here?.find(([by]) => by === tag);
 
 function meet(who) {
 	here = who;
-	for (const timer of lost.values()) clearTimeout(timer);
-	lost.clear();
+	for (const { timer } of lost) clearTimeout(timer);
+	lost = [];
 }
 
 function leave(by) {
-	lost.delete(by);
 	const entry = entryOf(by);
 	if (!entry) return;
 	here.splice(here.indexOf(entry), 1);
 	tell(...entry, false);
 	draw();
 }
+
+const forget = (one) => (lost = lost.filter((other) => other !== one));
 
 const heard = {
 	hello(said) {
@@ -40,9 +41,10 @@ const heard = {
 	who: ({ who }) => meet(who),
 	count: () => meet(),
 	join({ by, name }) {
-		if (lost.has(by)) {
-			clearTimeout(lost.get(by));
-			lost.delete(by);
+		const back = lost.find((other) => other.by === by);
+		if (back) {
+			clearTimeout(back.timer);
+			forget(back);
 			entryOf(by)[1] = name;
 		} else {
 			here?.push([by, name]);
@@ -50,8 +52,13 @@ const heard = {
 		}
 	},
 	leave({ by, lost: isLost }) {
-		if (!isLost || by.startsWith('#')) leave(by);
-		else if (!lost.has(by)) lost.set(by, setTimeout(leave, PATIENCE, by));
+		if (!isLost) return leave(by);
+		const one = { by };
+		one.timer = setTimeout(() => {
+			forget(one);
+			leave(by);
+		}, PATIENCE);
+		lost.push(one);
 	},
 	name({ by, name }) {
 		const entry = entryOf(by) ?? [by, by];
@@ -89,7 +96,7 @@ function tell(by, name, isHere) {
 function draw() {
 	scheduled ??= setTimeout(() => {
 		scheduled = undefined;
-		const number = say('here', asNumber(count + lost.size));
+		const number = say('here', asNumber(count + lost.length));
 		show('here', number);
 		show('head-count', number);
 		const all = [...(here ?? [])].sort(([, one], [, other]) => one.localeCompare(other));

@@ -1,6 +1,6 @@
 // The page of a room: what its objects mean, and what becomes of one's own messages.
 
-import { asNumber, ask, device, find, isolated, make, objects, say, show, tab } from './common.js';
+import { asNumber, ask, device, find, isolated, make, objects, say, show } from './common.js';
 import { client, parse } from './client.js';
 import { add, body, follow, markUnread, oldest, prepend, showUnproven } from './log.js';
 
@@ -8,14 +8,15 @@ import { add, body, follow, markUnread, oldest, prepend, showUnproven } from './
 const WORTH_SHOWING = 1_000;
 const HELD = 3_000;
 
-export const room = decodeURIComponent(location.pathname.split('/').pop()) || 'lobby';
+export const room = location.pathname.split('/').pop() || 'lobby';
 
 // Of words with spaces between.
 const LETTER = /[\p{Script=Latin}\p{N}_]/u;
 
-export const titleOf = ({ room, title }) => title ?? (room === 'lobby' ? 'roomd' : room);
+export const titleOf = ({ room, title }) => (title ? `${title} · ${room}` : room === 'lobby' ? 'roomd' : room);
 
 let talk;
+let before = '';
 // Undefined while there is none.
 export const wantedName = () => device.get('name') || undefined;
 
@@ -23,6 +24,7 @@ export const wantedName = () => device.get('name') || undefined;
 export function rename(wish) {
 	const wanted = wish.trim().replace(/\s+/g, ' ').normalize('NFC');
 	if (!wanted || wanted === wantedName()) return;
+	before = wantedName() ?? '';
 	device.set('name', wanted);
 	talk.rename(wanted);
 }
@@ -54,7 +56,7 @@ export function roomPage(connection, extras) {
 		// Says once that a name is taken.
 		const wanted = wantedName();
 		if (given === wanted) find('naming').hidden = true;
-		else if (!wanted) !tab.get('nameless') && askName();
+		else if (!wanted) !device.get('nameless') && askName();
 		else if (given !== name) askName(say('taken', isolated(wanted), isolated(given)));
 		name = given;
 	}
@@ -142,7 +144,7 @@ export function roomPage(connection, extras) {
 		},
 		err({ code, text }) {
 			if (code !== 'name') return;
-			device.set('name', name === talk.you() ? '' : name);
+			device.set('name', before);
 			askName(say('nameRefused', text));
 		},
 		join: tell,
@@ -158,7 +160,7 @@ export function roomPage(connection, extras) {
 
 	find('naming').onsubmit = (event) => {
 		event.preventDefault();
-		if (event.submitter.id === 'later') tab.set('nameless', 'yes');
+		if (event.submitter.id === 'later') device.set('nameless', 'yes');
 		else rename(find('new-name').value);
 		find('naming').hidden = true;
 		find('messageText').focus();

@@ -235,6 +235,6 @@ fn a_name_and_a_room(open: Open) {
         "another room",
         "location.pathname === '/lab' && document.querySelector('[data-state=connected]')",
     );
-    page.wait("its title", "document.title === 'Engine room · roomd'");
+    page.wait("its title", "document.title === 'Engine room · lab · roomd'");
     assert_eq!(page.eval("document.querySelector('#you').textContent"), "Ana");
 }

@@ -1,7 +1,7 @@
 //! Names, who is here, and rooms.
 
 use crate::browser::{Page, Reader};
-use crate::rig::Room;
+use crate::rig::{Line, Room};
 use serde_json::json;
 
 const CONNECTED: &str = "document.querySelector('[data-state=connected]')";
@@ -183,6 +183,53 @@ fn those_who_come_and_go_share_a_quiet_notice() {
     assert_eq!(after.as_u64(), rows.as_u64().map(|rows| rows + 2));
 }
 
+/// Timers of ten seconds come when the test lets them.
+const PATIENT: &str = "window.later = new Map();
+    { const { setTimeout, clearTimeout } = window;
+      window.setTimeout = (action, ms, ...rest) => {
+          if (ms !== 10_000) return setTimeout(action, ms, ...rest);
+          const id = `later ${performance.now()} ${later.size}`;
+          later.set(id, action);
+          return id;
+      };
+      window.clearTimeout = (id) => later.delete(id) || clearTimeout(id); }";
+
+#[test]
+fn who_is_lost_is_gone_only_after_ten_seconds() {
+    let room = Room::start();
+    let page = Page::open_as("about:blank", &Reader::first());
+    page.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": PATIENT }));
+    page.go(&room.url());
+    let line = Line::to(room.address);
+    let ana = named(&line.url(), "Ana");
+    is_named(&ana, "Ana");
+    let tutorial = room.join(42);
+    page.wait("both", &format!("{NAMES}.join().startsWith('#42,')  && {NAMES}.includes('Ana')"));
+    page.eval("later.clear()");
+    let notices = page.eval(NOTICES);
+    let count = page.eval("document.querySelector('#head-count').textContent");
+    // Who comes back was never away.
+    line.cut();
+    page.wait("she is lost", "later.size === 1");
+    ana.wait("back", CONNECTED);
+    page.wait("she is back", "later.size === 0");
+    assert_eq!(page.eval(NOTICES), notices);
+    // Two who do not come back; until then they are listed and counted.
+    ana.eval("Math.random = () => 1");
+    line.hang(true);
+    line.cut();
+    page.wait("she is lost again", "later.size === 1");
+    tutorial.lose();
+    page.wait("both are lost", "later.size === 2");
+    assert_eq!(page.eval(NOTICES), notices);
+    assert_eq!(page.eval(&format!("{NAMES}.length")), 3);
+    assert_eq!(page.eval("document.querySelector('#head-count').textContent"), count);
+    page.eval("later.forEach((gone) => gone())");
+    page.wait("the notice", &format!("{NOTICES}.at(-1) === 'Ana and #42 left'"));
+    page.wait("the count", "document.querySelector('#head-count').textContent === '1 here'");
+    assert_eq!(page.eval(&format!("{NAMES}.length")), 1);
+}
+
 #[test]
 fn a_crowd_has_only_a_number() {
     let room = Room::start_with(|config| config.limits.presence = 3);
@@ -214,7 +261,7 @@ fn another_room_is_opened_and_has_its_own_conversation() {
     page.wait("the list", "document.querySelectorAll('#rooms a').length === 3");
     assert_eq!(
         page.eval("[...document.querySelectorAll('#rooms a')].map((a) => [a.getAttribute('href'), a.textContent, a.ariaCurrent])"),
-        json!([["lobby", "roomd", "page"], ["galley", "<b>\u{202e}", null], ["lab", "Engine room", null]])
+        json!([["lobby", "roomd", "page"], ["galley", "<b>\u{202e} · galley", null], ["lab", "Engine room · lab", null]])
     );
     for (typed, is_right) in
         [("", false), ("a b", false), ("ä", false), ("../x", false), ("My-Room_2", true)]
@@ -250,4 +297,5 @@ fn the_invitation_is_to_this_room() {
     page.click("#invite");
     page.wait("the dialog", "document.querySelector('#invitation').open");
     assert_eq!(page.eval("document.querySelector('#link').value"), url);
+    assert_eq!(page.eval("document.querySelector('#code').alt"), url);
 }

@@ -23,6 +23,13 @@ fn say(page: &Page, text: &str) {
     page.press("Enter", 0);
 }
 
+/// The same on a touch screen, where Enter makes a line.
+fn tap(page: &Page, text: &str) {
+    page.click("#messageText");
+    page.insert(text);
+    page.click("#composer button");
+}
+
 fn is_last(text: &str) -> String {
     format!("{TEXTS}.at(-1) === {text:?}")
 }
@@ -44,31 +51,92 @@ fn come_back(page: &Page, line: &Line) {
 fn every_screen_shows_the_same_conversation() {
     let room = Room::start();
     let line = Line::to(room.address);
-    let phone = Reader { width: 390, height: 844, ..Reader::first() };
+    let phone = Reader { width: 390, height: 844, phone: true, ..Reader::first() };
     let (one, two) = (Page::open_as(&line.url(), &phone), Page::open_as(&room.url(), &phone));
     for page in [&one, &two] {
         page.wait("connected", CONNECTED);
     }
     let mut script = room.join_saying(7, "from a script");
-    say(&one, "from one");
+    tap(&one, "from one");
     two.wait("it", &is_last("from one"));
     lose(&one, &line);
     script.say("one is away");
-    say(&two, "so it is");
+    tap(&two, "so it is");
     script.say("until now");
     two.wait("it", &is_last("until now"));
     come_back(&one, &line);
     one.wait("all of it", &is_last("until now"));
-    say(&one, "I am back");
+    tap(&one, "I am back");
     two.wait("it", &is_last("I am back"));
     one.wait("it", &is_last("I am back"));
-    let expected =
-        json!(["from a script", "from one", "one is away", "so it is", "until now", "I am back"]);
+    let mut said =
+        vec!["from a script", "from one", "one is away", "so it is", "until now", "I am back"];
     for page in [&one, &two] {
-        assert_eq!(page.eval(TEXTS), expected);
+        assert_eq!(page.eval(TEXTS), json!(said));
         assert_eq!(page.eval(GAPS), json!([]));
         assert_eq!(page.eval("document.querySelectorAll('#unsent > *').length"), 0);
     }
+
+    // Everybody goes through a restart of the server, and what was written meanwhile is kept.
+    let address = room.address;
+    drop(script);
+    drop(room);
+    for page in [&one, &two] {
+        page.wait(
+            "the loss",
+            "['closed', 'lost'].includes(document.querySelector('#connection').dataset.state)",
+        );
+    }
+    tap(&two, "is anybody there?");
+    assert_eq!(two.eval("document.querySelector('#messageText').value"), "is anybody there?");
+    let room = Room::start_at(address);
+    for page in [&one, &two] {
+        page.wait("connected again", CONNECTED);
+    }
+    let mut script = room.join_saying(7, "the script is back");
+    two.wait("it", &is_last("the script is back"));
+    two.click("#composer button");
+    script.hear_until(" says: is anybody there?");
+    one.wait("it", &is_last("is anybody there?"));
+    tap(&one, "all of us");
+    said.extend(["the script is back", "is anybody there?", "all of us"]);
+    // The room had its log in memory: what may be missing is told to both in one place.
+    let rows = "[...document.querySelectorAll('#messages > :is(.message, .gap)')].map((row) => (row.querySelector('.text') ?? row).textContent)";
+    let mut shown = said.clone();
+    shown.insert(6, "Messages may be missing");
+    for page in [&one, &two] {
+        page.wait("it", &is_last("all of us"));
+        assert_eq!(page.eval(TEXTS), json!(said));
+        assert_eq!(page.eval(rows), json!(shown));
+        assert_eq!(page.eval("document.querySelectorAll('#unsent > *').length"), 0);
+    }
+}
+
+#[test]
+fn who_reads_above_stays_there_when_the_page_resumes() {
+    let room = Room::start();
+    let line = Line::to(room.address);
+    let page = Page::open(&line.url());
+    let mut client = room.join_saying(5, "before");
+    page.wait("it", &is_last("before"));
+    page.eval("document.querySelector('#log').scrollTop = 2_000");
+    page.wait("away from the end", "!document.querySelector('#jump').hidden");
+    Tab::settle(&page);
+    let place = "(() => { const log = document.querySelector('#log').getBoundingClientRect();
+        const row = document.elementFromPoint(log.x + 60, log.y + 60).closest('li');
+        return [row.textContent, Math.round(row.getBoundingClientRect().y - log.y)]; })()";
+    let before = page.eval(place);
+    lose(&page, &line);
+    client.say_all((0..30).map(|n| format!("meanwhile {n}")));
+    come_back(&page, &line);
+    page.wait("all of it", &is_last("meanwhile 29"));
+    assert_eq!(page.eval(place), before);
+    assert_eq!(page.eval("document.querySelector('#jump').textContent"), "30 new");
+    assert_eq!(
+        page.eval(&format!("{TEXTS}.filter((text) => text === 'before').length")),
+        1,
+        "nothing is shown twice"
+    );
 }
 
 #[test]

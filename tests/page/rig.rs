@@ -8,7 +8,7 @@ use std::thread;
 
 use roomd::Config;
 
-use crate::kit::frame::{TEXT, frame};
+use crate::kit::frame::{TEXT, close, frame};
 use crate::kit::peer::{self, Peer, says};
 use crate::kit::server::TestServer;
 
@@ -73,6 +73,13 @@ pub struct Client {
     client: peer::Client,
 }
 
+/// It says that it goes, or pages would wait for it to come back.
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = (&self.client.peer.stream).write_all(&close(1000, ""));
+    }
+}
+
 impl Client {
     fn connect(url: &str, id: i64) -> Client {
         // The name that the browser has for this machine.
@@ -81,6 +88,11 @@ impl Client {
         let (address, path) = rest.split_once('/').expect("a path");
         let peer = Peer::connect(address.parse().expect("an address"));
         Client { id, client: peer.upgrade(&format!("/{path}")) }
+    }
+
+    /// Goes without a word.
+    pub fn lose(self) {
+        let _ = self.client.peer.stream.shutdown(Shutdown::Both);
     }
 
     /// Says something, and waits until everybody has been told.
