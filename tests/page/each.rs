@@ -48,6 +48,8 @@ in_each! {
     half_an_emoji_and_a_blank_text
     a_cut_line_comes_back_and_nothing_is_lost
     a_name_and_a_room
+    an_invitation_and_the_echo
+    hostile_texts_are_texts
 }
 
 fn the_window_keeps_its_parts_in_place(open: Open) {
@@ -216,6 +218,22 @@ fn a_cut_line_comes_back_and_nothing_is_lost(open: Open) {
         page.eval("said('.message')[30].querySelector('.text').textContent"),
         "meanwhile 29"
     );
+    // What is said into a line that is dead already is said once.
+    line.hang(true);
+    page.insert("into the dark");
+    page.press("Enter", false);
+    page.wait("it is pending", "document.querySelector('#unsent .text')");
+    line.cut();
+    line.hang(false);
+    client.hear_until(" says: into the dark");
+    page.wait("it is proven", "document.querySelector('#unsent').children.length === 0");
+    page.wait("it stands in the log", "said('.mine').length === 2");
+    client.say("the end");
+    page.wait(
+        "the end",
+        "[...document.querySelectorAll('.text')].at(-1).textContent === 'the end'",
+    );
+    assert_eq!(page.eval("said('.mine').length"), 2);
 }
 
 fn a_name_and_a_room(open: Open) {
@@ -237,4 +255,55 @@ fn a_name_and_a_room(open: Open) {
     );
     page.wait("its title", "document.title === 'Engine room · lab · roomd'");
     assert_eq!(page.eval("document.querySelector('#you').textContent"), "Ana");
+}
+
+fn an_invitation_and_the_echo(open: Open) {
+    let room = Room::start();
+    let page = open(&room.url());
+    page.click("#invite");
+    page.wait("the dialog", "document.querySelector('#invitation').open");
+    page.wait(
+        "whom to ask",
+        "document.querySelector('#invite-hint').textContent.startsWith('Only this computer')",
+    );
+    page.click("#invitation footer button");
+    page.wait("no dialog", "!document.querySelector('#invitation').open");
+    page.go(&room.echo_url());
+    page.wait("connected", "document.querySelector('[data-state=connected]')");
+    page.wait("a bar in the plot", "document.querySelector('#answered').getAttribute('d')");
+    page.click("#messageText");
+    page.insert("hello");
+    page.press("Enter", false);
+    page.wait(
+        "the answer",
+        "[...document.querySelectorAll('.text')].at(-1)?.textContent === 'Message text was: hello'",
+    );
+}
+
+fn hostile_texts_are_texts(open: Open) {
+    let room = Room::start();
+    let page = open(&room.url());
+    let mut client = room.join(5);
+    for text in [
+        "<img src=x onerror='window.owned = 1'><script>window.owned = 1</script>",
+        "javascript:window.owned=1 \u{202e}txt.exe\u{2066} שלום",
+        "\u{200b}\u{2060}",
+        &"x".repeat(60_000),
+        &format!("a{}", "\u{301}".repeat(20_000)),
+        &"\n".repeat(20_000),
+    ] {
+        client.say(text);
+        page.wait(
+            "the message",
+            &format!("[...document.querySelectorAll('.text')].at(-1).textContent === {text:?}"),
+        );
+    }
+    assert_eq!(page.eval("window.owned ?? null"), json!(null));
+    assert_eq!(page.eval("document.querySelectorAll('#log :is(img, script)').length"), 0);
+    let overflow = page.eval(
+        "(() => { const log = document.querySelector('#log');
+           return [document.documentElement.scrollWidth > innerWidth, log.scrollWidth > log.clientWidth,
+             [...document.querySelectorAll('.message')].some((row) => row.offsetHeight > 700)]; })()",
+    );
+    assert_eq!(overflow, json!([false, false, false]));
 }

@@ -204,7 +204,8 @@ fn who_is_lost_is_gone_only_after_ten_seconds() {
     let ana = named(&line.url(), "Ana");
     is_named(&ana, "Ana");
     let tutorial = room.join(42);
-    page.wait("both", &format!("{NAMES}.join().startsWith('#42,')  && {NAMES}.includes('Ana')"));
+    page.wait("both", &format!("{NAMES}.join().startsWith('#42,') && {NAMES}.includes('Ana')"));
+    page.wait("its message", "said('.message').length === 1");
     page.eval("later.clear()");
     let notices = page.eval(NOTICES);
     let count = page.eval("document.querySelector('#head-count').textContent");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::kit::program::free_address;
-use crate::tab::{PATIENCE_MS, PRELUDE, READY, Tab};
+use crate::tab::{PATIENCE_MS, PRELUDE, READY, Tab, waiting};
 
 /// Ends the driver, and its browser with it, when this process ends, however it ends.
 const KEEPER: &str = r#"WebKitWebDriver --port="$1" & pid=$!; read -r _; kill $pid; wait $pid"#;
@@ -53,6 +53,10 @@ impl Page {
     }
 
     fn ask(&self, method: &str, path: &str, body: Value) -> Value {
+        self.try_ask(method, path, body).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    fn try_ask(&self, method: &str, path: &str, body: Value) -> Result<Value, Value> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.driver)).expect("it listens");
         let patience = Duration::from_millis(u64::from(PATIENCE_MS) + 20_000);
         stream.set_read_timeout(Some(patience)).expect("a timeout");
@@ -73,8 +77,8 @@ impl Page {
                 let length = length.lines().next().unwrap_or_default().trim();
                 if answer.len() >= end + 4 + length.parse::<usize>().expect("a length") {
                     let value: Value = serde_json::from_slice(&answer[end + 4..]).expect("JSON");
-                    assert!(value["value"]["error"].is_null(), "{path}: {value}");
-                    return value["value"].clone();
+                    let value = value["value"].clone();
+                    return if value["error"].is_null() { Ok(value) } else { Err(value) };
                 }
             }
             match stream.read(&mut buffer).expect("the driver answers") {
@@ -83,16 +87,31 @@ impl Page {
             }
         }
     }
-}
 
-impl Tab for Page {
-    fn eval(&self, expression: &str) -> Value {
+    fn try_eval(&self, expression: &str) -> Result<Value, Value> {
         let script = format!(
             "const done = arguments[arguments.length - 1];
              Promise.resolve({expression}).then((value) => done(JSON.stringify(value ?? null)), (error) => done(JSON.stringify(`failed: ${{error}}`)));"
         );
-        let value = self.ask("POST", "/execute/async", json!({ "script": script, "args": [] }));
-        serde_json::from_str(value.as_str().expect("JSON")).expect("JSON")
+        let body = json!({ "script": script, "args": [] });
+        let value = self.try_ask("POST", "/execute/async", body)?;
+        Ok(serde_json::from_str(value.as_str().expect("JSON")).expect("JSON"))
+    }
+}
+
+impl Tab for Page {
+    fn eval(&self, expression: &str) -> Value {
+        self.try_eval(expression).unwrap_or_else(|error| panic!("{expression}: {error}"))
+    }
+
+    fn look(&self, expression: &str) -> Value {
+        loop {
+            // A document that goes away takes the promise with it; the next one is asked again.
+            match self.try_eval(&waiting(expression)) {
+                Ok(value) => return value,
+                Err(error) => assert_eq!(error["error"], "no such frame", "{expression}: {error}"),
+            }
+        }
     }
 
     fn perform(&self, actions: Value) {
@@ -129,7 +148,8 @@ impl Drop for Page {
     fn drop(&mut self) {
         let faults = match thread::panicking() {
             true => json!([]),
-            false => self.eval("window.faults"),
+            // They are noted for the document that was opened, not for the next one.
+            false => self.eval("window.faults ?? []"),
         };
         self.ask("DELETE", "", json!({}));
         assert!(faults == json!([]), "the page had faults: {faults}");
