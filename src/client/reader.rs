@@ -5,8 +5,10 @@
 //!
 //! tungstenite reserves memory for a frame as soon as it has the header, and keeps the memory of a
 //! long one for as long as its client is there. So the reader parses each header first (RFC 6455
-//! section 5.2): a long message is known before tungstenite knows of it, and nothing behind one is
-//! handed out with it, so that the caller can drop everything that it took.
+//! section 5.2): a long message is known before tungstenite knows of it, and kept back until the caller
+//! has memory for it; and nothing behind one is handed out with it, so that the caller can drop everything
+//! that it took. The caller is not asked for memory before all of the message has arrived, or
+//! [`AT_HAND`] bytes of it: who promises much and sends little has none.
 
 use std::io::{self, Cursor, ErrorKind, Read};
 use std::ops::Range;
@@ -14,7 +16,7 @@ use std::ops::Range;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, OpCode};
 
-use crate::config::{READ_AHEAD, READ_BUFFER};
+use crate::config::{AT_HAND, READ_AHEAD, READ_BUFFER};
 
 /// The reading end of one client's connection.
 pub struct Reader {
@@ -29,6 +31,13 @@ pub struct Reader {
 struct Frames {
     /// A message of more payload bytes is long.
     long: usize,
+    /// A frame of more payload bytes is refused when its header has been handed out.
+    longest: usize,
+    /// The frame that waits begins a long message, or makes one of what came before it, and nobody has
+    /// admitted that yet.
+    held: Option<Held>,
+    /// The current message may be long.
+    is_admitted: bool,
     /// Bytes of the current frame still to come, header included.
     left: u64,
     /// The current frame is the last of its message.
@@ -41,15 +50,35 @@ struct Frames {
     close_code: Option<u16>,
 }
 
+/// A frame that is kept back.
+#[derive(Clone, Copy)]
+struct Held {
+    /// Its bytes, header included.
+    len: u64,
+    ends_message: bool,
+}
+
+/// A long message that is kept back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LongMessage {
+    /// Bytes of its current frame that have not been read yet.
+    pub missing: u64,
+    /// This frame is its last one.
+    pub ends: bool,
+}
+
 /// The longest payload of a control frame.
 const CONTROL_MAX: u64 = 125;
 
 impl Reader {
     /// A reader behind the bytes that have been `received` already. A message of more than `long`
-    /// bytes is long.
-    pub fn new(received: &[u8], long: usize) -> Self {
+    /// bytes is long, and the `longest` frame that is not refused at once has so many.
+    pub fn new(received: &[u8], long: usize, longest: usize) -> Self {
         let frames = Frames {
             long,
+            longest,
+            held: None,
+            is_admitted: false,
             left: 0,
             ends_message: false,
             message: 0,
@@ -73,34 +102,41 @@ impl Reader {
         taken
     }
 
-    /// Reads from `source` until there is something to hand out. Returns how many bytes that is; 0 at
-    /// the end. [`take`](Self::take) has nothing.
+    /// Reads from `source` once. Returns how many bytes are handed out; 0 at the end. None: what was read
+    /// waits for more, or for [`admit`](Self::admit). [`take`](Self::take) has nothing.
     ///
     /// # Errors
     /// Those of `source`. After [`ErrorKind::WouldBlock`] the buffer is gone: the client is silent.
-    pub fn read(&mut self, source: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let (read, passed) = if self.buffer.is_empty() {
-                let read = source.read(out)?;
-                let passed = self.frames.pass(&out[..read], read);
-                // A client that sends little may fill a small rest of tungstenite's buffer, too.
-                if passed < read || read == out.len() && read >= READ_BUFFER / 2 {
-                    self.set_buffer(&out[passed..read]);
-                }
-                (read, passed)
-            } else {
-                (self.fill(source)?, self.take(out))
-            };
-            if passed > 0 || read == 0 {
-                return Ok(passed);
-            }
+    pub fn read(&mut self, source: &mut impl Read, out: &mut [u8]) -> io::Result<Option<usize>> {
+        if self.long_message().is_some() {
+            return Ok(None);
         }
+        let (read, passed) = if self.buffer.is_empty() {
+            let read = source.read(out)?;
+            let passed = self.frames.pass(&out[..read], read);
+            // A client that sends little may fill a small rest of tungstenite's buffer, too.
+            if passed < read || read == out.len() && read >= READ_BUFFER / 2 {
+                self.set_buffer(&out[passed..read]);
+            }
+            (read, passed)
+        } else {
+            (self.fill(source)?, self.take(out))
+        };
+        Ok((passed > 0 || read == 0).then_some(passed))
     }
 
-    /// Reads from `source` once. All that waits is the beginning of a header.
+    /// Reads from `source` once. All that waits is the beginning of a header, or of a frame that is kept
+    /// back.
     fn fill(&mut self, source: &mut impl Read) -> io::Result<usize> {
         let begun = self.waiting.len();
-        self.buffer.copy_within(self.waiting.clone(), 0);
+        let size = if self.frames.held.is_some() { AT_HAND } else { READ_AHEAD };
+        if self.buffer.len() == size || begun >= size {
+            self.buffer.copy_within(self.waiting.clone(), 0);
+        } else {
+            let mut buffer = vec![0; size];
+            buffer[..begun].copy_from_slice(&self.buffer[self.waiting.clone()]);
+            self.buffer = buffer.into();
+        }
         self.waiting = 0..begun;
         match source.read(&mut self.buffer[begun..]) {
             Ok(read) => {
@@ -122,8 +158,23 @@ impl Reader {
         self.waiting = 0..waiting.len();
     }
 
+    /// The long message that is kept back, once enough of it has been read to be worth memory.
+    pub fn long_message(&self) -> Option<LongMessage> {
+        let Held { len, ends_message } = self.frames.held?;
+        let read = self.waiting.len() as u64;
+        let is_enough = read >= len || self.waiting.len() >= AT_HAND;
+        is_enough.then(|| LongMessage { missing: len.saturating_sub(read), ends: ends_message })
+    }
+
+    /// There is memory for the message that is kept back.
+    pub fn admit(&mut self) {
+        self.frames.held = None;
+        self.frames.is_admitted = true;
+    }
+
     /// Whether a long message is under way: its header has been handed out and its end has not.
-    pub fn is_in_long_message(&self) -> bool {
+    #[cfg(test)]
+    fn is_in_long_message(&self) -> bool {
         self.frames.message > self.frames.long as u64
     }
 
@@ -157,6 +208,7 @@ impl Frames {
             // It is at most the length of a slice.
             at += here as usize;
             if self.left == 0 && std::mem::take(&mut self.ends_message) {
+                self.is_admitted = false;
                 self.long_has_ended = std::mem::take(&mut self.message) > self.long as u64;
                 if self.long_has_ended {
                     break;
@@ -166,8 +218,8 @@ impl Frames {
         at
     }
 
-    /// Begins the frame whose header `bytes` begin with; false if it is not complete. A close code
-    /// counts as part of the header.
+    /// Begins the frame whose header `bytes` begin with; false if it is not complete, or kept back. A close
+    /// code counts as part of the header.
     fn begin(&mut self, bytes: &[u8]) -> bool {
         let mut cursor = Cursor::new(bytes);
         let (header, payload) = match FrameHeader::parse(&mut cursor) {
@@ -180,6 +232,15 @@ impl Frames {
             }
         };
         let header_len = cursor.position();
+        // tungstenite refuses a control frame that is too long only when it has all of it.
+        let counts = matches!(header.opcode, OpCode::Data(_)) || payload > CONTROL_MAX;
+        let message = self.message.saturating_add(payload);
+        let is_refused = payload > self.longest as u64;
+        if counts && message > self.long as u64 && !self.is_admitted && !is_refused {
+            let len = payload.saturating_add(header_len);
+            self.held = Some(Held { len, ends_message: header.is_final });
+            return false;
+        }
         if header.opcode == OpCode::Control(Control::Close) && payload >= 2 {
             let mut code = [0; 2];
             if cursor.read_exact(&mut code).is_err() {
@@ -189,9 +250,8 @@ impl Frames {
             self.close_code.get_or_insert(u16::from_be_bytes([code[0] ^ high, code[1] ^ low]));
         }
         self.left = payload.saturating_add(header_len);
-        // tungstenite refuses a control frame that is too long only when it has all of it.
-        if matches!(header.opcode, OpCode::Data(_)) || payload > CONTROL_MAX {
-            self.message = self.message.saturating_add(payload);
+        if counts {
+            self.message = message;
             self.ends_message = header.is_final;
             self.fragments = self.fragments.saturating_add(u32::from(!header.is_final));
         }
@@ -273,16 +333,27 @@ mod tests {
                 long.extend(known.map(|header| (header, sent.len())));
             }
             let (received, rest) = sent.split_at(dice.roll(sent.len()).min(dice.roll(9000)));
-            let mut reader = Reader::new(received, LONG);
+            let mut reader = Reader::new(received, LONG, 100_000);
             let mut source = Pieces { sent: rest, dice, asked: 0 };
             let (mut got, mut ends) = (Vec::new(), Vec::new());
             loop {
                 let mut out = vec![0; 1 + source.dice.roll(1000)];
+                if let Some(LongMessage { missing, ends }) = reader.long_message() {
+                    let (_, end) =
+                        long.iter().find(|(_, end)| *end > got.len()).expect("a long one");
+                    let waiting = reader.waiting.len();
+                    assert!(
+                        missing == 0 || waiting >= AT_HAND,
+                        "seed {seed}: {waiting} are enough"
+                    );
+                    assert!(!ends || got.len() + waiting + missing as usize >= *end, "seed {seed}");
+                    reader.admit();
+                }
                 let handed = match reader.take(&mut out) {
                     0 => match reader.read(&mut source, &mut out) {
-                        Err(_) => continue,
-                        Ok(0) => break,
-                        Ok(read) => read,
+                        Err(_) | Ok(None) => continue,
+                        Ok(Some(0)) => break,
+                        Ok(Some(read)) => read,
                     },
                     taken => taken,
                 };
@@ -290,7 +361,7 @@ mod tests {
                 let at = got.len();
                 if reader.end_long_message() {
                     ends.push(at);
-                } else if handed < out.len().min(LONG) {
+                } else if handed < out.len().min(LONG) && reader.frames.held.is_none() {
                     let waiting = sent.len() - source.sent.len() - at;
                     assert!(waiting < 14, "seed {seed}: {waiting} bytes are held back at {at}");
                 }
@@ -307,16 +378,16 @@ mod tests {
 
     #[test]
     fn only_a_client_that_sends_much_has_a_buffer_and_not_while_it_is_silent() {
-        let mut reader = Reader::new(&[], LONG);
+        let mut reader = Reader::new(&[], LONG, LONG);
         let mut out = [0; READ_BUFFER];
         for _ in 0..100 {
             let read = reader.read(&mut &frame(0x81, 100)[..], &mut out).expect("it can be read");
-            assert_eq!((read, reader.buffer.len()), (106, 0));
+            assert_eq!((read, reader.buffer.len()), (Some(106), 0));
         }
         let much = frame(0x81, 10).repeat(2000);
-        let mut full = Reader::new(&[], READ_BUFFER);
+        let mut full = Reader::new(&[], READ_BUFFER, READ_BUFFER);
         let read = full.read(&mut &much[..], &mut out).expect("it can be read");
-        assert_eq!((read, full.buffer.len()), (READ_BUFFER, READ_AHEAD));
+        assert_eq!((read, full.buffer.len()), (Some(READ_BUFFER), READ_AHEAD));
         let mut source = Pieces { sent: &much, dice: Rng::new(1), asked: 0 };
         let mut reads_of_much = 0;
         loop {
@@ -324,7 +395,7 @@ mod tests {
                 continue;
             }
             match reader.read(&mut source, &mut out) {
-                Ok(0) => break,
+                Ok(Some(0)) => break,
                 Ok(_) if source.asked > READ_BUFFER => reads_of_much += 1,
                 Ok(_) => {}
                 // Within a header it is about to go on.
@@ -336,8 +407,20 @@ mod tests {
 
     #[test]
     fn a_control_frame_of_the_length_of_a_long_message_is_one() {
-        let mut reader = Reader::new(&frame(0x89, 70_000), LONG);
+        let mut reader = Reader::new(&frame(0x89, 70_000), LONG, 70_000);
+        assert_eq!(reader.take(&mut [0; 14]), 0);
+        assert_eq!(reader.long_message(), Some(LongMessage { missing: 0, ends: true }));
+        reader.admit();
         assert!(reader.take(&mut [0; 14]) > 0 && reader.is_in_long_message());
+    }
+
+    /// A frame that will be refused needs no memory, and its client is told at once.
+    #[test]
+    fn what_is_too_long_is_not_kept_back() {
+        let mut reader = Reader::new(&frame(0x81, 301)[..20], LONG, 300);
+        assert!(reader.take(&mut [0; 20]) > 0 && reader.is_in_long_message());
+        let mut reader = Reader::new(&frame(0x81, 300)[..20], LONG, 300);
+        assert_eq!((reader.take(&mut [0; 20]), reader.long_message()), (0, None));
     }
 
     #[test]
@@ -349,10 +432,11 @@ mod tests {
         ];
         let sent = sent.concat();
         for piece in 1..sent.len() {
-            let mut reader = Reader::new(&[], LONG);
+            let mut reader = Reader::new(&[], LONG, LONG);
             let mut at = 0;
             for mut piece in sent.chunks(piece) {
-                at += reader.read(&mut piece, &mut [0; 100]).expect("it can be read");
+                let read = reader.read(&mut piece, &mut [0; 100]).expect("it can be read");
+                at += read.unwrap_or(0);
                 let expected = if at > 9 { Some(0x03f6) } else { None };
                 assert_eq!(reader.close_code(), expected, "{at} of pieces of {piece:?}");
             }
@@ -361,7 +445,7 @@ mod tests {
 
     #[test]
     fn lengths_that_nobody_can_send_do_no_harm() {
-        let mut reader = Reader::new(&[], LONG);
+        let mut reader = Reader::new(&[], LONG, LONG);
         for _ in 0..3 {
             let bytes = [0x01, 127, 255, 255, 255, 255, 255, 255, 255, 255];
             assert_eq!(reader.frames.pass(&bytes, 10), 10);

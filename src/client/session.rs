@@ -116,13 +116,14 @@ impl Session {
             Endpoint::Echo | Endpoint::Tutorial(..) => Encoding::Tutorial,
         };
         let outbox = Outbox::new(socket, encoding, response, bounds);
-        let stream = match Stream::new(outbox.clone(), received, limits, permits.clone()) {
-            Ok(stream) => stream,
-            Err(error) => return log::debug!("{} left at once: {error}", conn.source()),
-        };
         let longest = match endpoint {
             Endpoint::Roomd1(_) => context.max_frame,
             Endpoint::Echo | Endpoint::Tutorial(..) => limits.max_message,
+        };
+        let stream = Stream::new(outbox.clone(), received, limits, longest, permits.clone());
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => return log::debug!("{} left at once: {error}", conn.source()),
         };
         let mut client = Client::new(stream, limits, longest);
         client.pace = conn.pace(limits.rate);

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionread;
 
-use crate::client::permits::{Permit, Permits};
-use crate::client::reader::Reader;
+use crate::client::permits::{Claimant, Permit, Permits};
+use crate::client::reader::{LongMessage, Reader};
 use crate::client::socket::Socket;
 use crate::config::{ANSWER_BUFFER, LONG_MESSAGE, Limits};
 use crate::net::conn::Conn;
@@ -46,6 +47,8 @@ pub struct Stream {
     permits: Permits,
     /// Held while a long message comes in.
     permit: Option<Permit>,
+    /// A long message has come to its end before.
+    has_finished_long: bool,
     /// Whole frames, sent before the thread waits for the client: answers to what came together
     /// leave together.
     answers: Vec<u8>,
@@ -64,7 +67,7 @@ pub struct Stream {
 
 impl Stream {
     /// A connection with the `limits`' ping interval and timeout, from which some bytes have been
-    /// `received`.
+    /// `received`. Its frames have up to `longest` bytes.
     ///
     /// # Errors
     /// When the socket is gone already.
@@ -72,6 +75,7 @@ impl Stream {
         outbox: Arc<Outbox<Socket>>,
         received: Vec<u8>,
         limits: &Limits,
+        longest: usize,
         permits: Permits,
     ) -> io::Result<Self> {
         let Limits { ping_interval, ping_timeout, close_timeout, .. } = *limits;
@@ -80,10 +84,11 @@ impl Stream {
         let fragments = conn.pace(limits.rate);
         Ok(Stream {
             outbox,
-            reader: Reader::new(&received, LONG_MESSAGE),
+            reader: Reader::new(&received, LONG_MESSAGE, longest),
             fragments,
             permits,
             permit: None,
+            has_finished_long: false,
             answers: Vec::new(),
             echoes: 0,
             ping_interval,
@@ -127,8 +132,24 @@ impl Stream {
         let _ = self.outbox.transport().conn.stream.set_read_timeout(Some(time));
     }
 
-    /// Waits until the client sends something, and not longer than it may be silent.
-    fn read_more(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+    /// Reads, waiting for the client no longer than it may be silent, and for memory when a long message
+    /// comes.
+    fn read_some(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.obtain_permit();
+            match self.reader.take(bytes) {
+                0 => {}
+                taken => return Ok(taken),
+            }
+            if let Some(read) = self.read_more(bytes)? {
+                return Ok(read);
+            }
+        }
+    }
+
+    /// Waits until the client sends something, and not longer than it may be silent. None: that is
+    /// nothing to hand out.
+    fn read_more(&mut self, bytes: &mut [u8]) -> io::Result<Option<usize>> {
         self.send_answers();
         loop {
             self.await_hello()?;
@@ -161,12 +182,20 @@ impl Stream {
         }
     }
 
-    /// Waits for a permit when what was read begins a long message.
+    /// Waits for a permit when a long message is at hand, or as much of it as can be without one.
     fn obtain_permit(&mut self) {
-        if self.reader.is_in_long_message() && self.permit.is_none() {
-            self.send_answers();
-            self.permit = Some(self.permits.permit(self.outbox.transport().conn.clone()));
-        }
+        let Some(LongMessage { missing, ends }) = self.reader.long_message() else { return };
+        self.send_answers();
+        let conn = &self.outbox.transport().conn;
+        let in_kernel = ioctl_fionread(&conn.stream).unwrap_or(0);
+        let claimant = Claimant {
+            address: conn.slot.address(),
+            is_at_hand: ends && in_kernel >= missing,
+            has_finished: self.has_finished_long,
+            occupant: conn.clone(),
+        };
+        self.permit = Some(self.permits.permit(claimant));
+        self.reader.admit();
     }
 
     /// The client was silent for as long as it may be: pings it, or gives it up.
@@ -204,10 +233,16 @@ impl Stream {
 
     /// Waits until the client has taken what is for it alone.
     pub fn wait_until_taken(&self) {
+        if !self.outbox.flush_queue() {
+            return;
+        }
+        if let Some(permit) = &self.permit {
+            permit.blame();
+        }
         // This ends: the flusher sees to it that the client catches up or is cut.
         while self.outbox.flush_queue() && !self.is_revoked() {
             let mut fds = [PollFd::new(&self.outbox.transport().conn.stream, PollFlags::OUT)];
-            let _ = poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }));
+            let _ = poll(&mut fds, Timespec::try_from(TAKING).ok().as_ref());
         }
     }
 
@@ -258,6 +293,7 @@ impl Answer for Stream {
             // An echo of it takes as much memory until it is taken.
             self.send_answers();
             self.permit = None;
+            self.has_finished_long = true;
         }
         self.send_if_many();
         was_long
@@ -274,6 +310,9 @@ impl Answer for Stream {
 
     fn wait(&mut self, time: Duration) -> bool {
         self.send_answers();
+        if let Some(permit) = &self.permit {
+            permit.blame();
+        }
         let until = Instant::now() + time;
         loop {
             let left = until.saturating_duration_since(Instant::now()).min(STEADY);
@@ -296,6 +335,9 @@ impl Answer for Stream {
         wait(&mut || is_there(stream, half_closed, close_timeout, Duration::ZERO))
     }
 }
+
+/// How long to wait until it is seen again whether the memory of what the client takes is needed elsewhere.
+const TAKING: Duration = Duration::from_millis(100);
 
 /// How long to wait until it is seen again whether the client is still there.
 const STEADY: Duration = Duration::from_millis(500);
@@ -325,16 +367,17 @@ impl Read for Stream {
     /// [`io::ErrorKind::NotConnected`] when it has not said hello in time,
     /// [`io::ErrorKind::OutOfMemory`] when it took too long for a message whose memory others need.
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let read = match self.reader.take(bytes) {
-            0 => self.read_more(bytes),
-            taken => Ok(taken),
-        };
+        let read = self.read_some(bytes);
+        // It was stopped, and what looks like its end is that.
         if self.is_revoked() {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        self.obtain_permit();
+        let read = read?;
+        if let Some(permit) = &self.permit {
+            permit.heard(read);
+        }
         self.keep_pace()?;
-        read
+        Ok(read)
     }
 }
 

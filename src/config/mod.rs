@@ -310,8 +310,23 @@ pub const LONG_MESSAGE: usize = 4 * 1024;
 /// Slots for long messages, at most.
 pub const SLOTS: usize = 256;
 
-/// How long a client may have a slot for a long message while others wait for one.
+/// What is kept of a long message until its client has a slot for it. It is in place of other messages
+/// of the client, of up to [`LONG_MESSAGE`] bytes.
+pub const AT_HAND: usize = 8 * 1024;
+
+/// How long nothing may come of a long message while others wait for its slot: longer than the round
+/// trip to a phone that is far away, which sends as much as its window and then waits.
+pub const SLOT_SILENCE: Duration = Duration::from_millis(500);
+
+/// How long a client may have a slot for a long message while others wait for one, and one second more for
+/// each [`SLOT_PACE`] bytes of it.
 pub const SLOT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Bytes a second of a long message.
+pub const SLOT_PACE: u64 = 32 * 1024;
+
+/// How long an address waits behind others for a slot after one of its clients had to give one up.
+pub const SLOT_PENALTY: Duration = Duration::from_secs(5);
 
 /// Answers of a session (echoes, pongs) are sent together once they are this many bytes, or
 /// before the session would wait for its client.

@@ -36,26 +36,34 @@ impl Announced {
         Ok(Announced { length, expects_continue })
     }
 
-    /// Reads the body: what came with the head first, then what `read` gets.
+    /// What of the body came with the head.
+    pub fn begin(&self, received: &[u8]) -> Vec<u8> {
+        // Whatever is behind the body belongs to nothing: the connection ends with the answer.
+        received[..received.len().min(self.length)].to_vec()
+    }
+
+    /// Goes on with the `body` until it has `most` bytes, or is complete, by what `read` gets.
     ///
     /// # Errors
-    /// Those of `read`, and its end before that of the body.
+    /// Those of `read`, and its end before that.
     pub fn read(
         &self,
-        received: &[u8],
+        body: &mut Vec<u8>,
+        most: usize,
         mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
-    ) -> io::Result<Vec<u8>> {
-        let mut body = vec![0; self.length];
-        let mut len = received.len().min(self.length);
-        // Whatever is behind the body belongs to nothing: the connection ends with the answer.
-        body[..len].copy_from_slice(&received[..len]);
-        while len < self.length {
+    ) -> io::Result<()> {
+        let (mut len, most) = (body.len(), most.min(self.length));
+        if len < most {
+            body.reserve_exact(most - len);
+            body.resize(most, 0);
+        }
+        while len < most {
             match read(&mut body[len..])? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 more => len += more,
             }
         }
-        Ok(body)
+        Ok(())
     }
 }
 
@@ -116,15 +124,21 @@ mod tests {
             let mut dice = Rng::new(seed);
             let (came, mut rest) = body.split_at(dice.roll(257));
             let announced = Announced { length: dice.roll(257), expects_continue: false };
-            let read = announced.read(came, |bytes| {
-                let len = (1 + dice.roll(9)).min(bytes.len()).min(rest.len());
-                bytes[..len].copy_from_slice(&rest[..len]);
-                rest = &rest[len..];
-                Ok(len)
-            });
-            assert_eq!(read.unwrap(), body[..announced.length]);
+            let mut read = announced.begin(came);
+            for most in [dice.roll(257), usize::MAX] {
+                let pieces = |bytes: &mut [u8]| {
+                    let len = (1 + dice.roll(9)).min(bytes.len()).min(rest.len());
+                    bytes[..len].copy_from_slice(&rest[..len]);
+                    rest = &rest[len..];
+                    Ok(len)
+                };
+                announced.read(&mut read, most, pieces).unwrap();
+                let len = came.len().max(most).min(announced.length);
+                assert_eq!(read, body[..len]);
+            }
         }
-        let short = Announced { length: 3, expects_continue: false }.read(b"ab", |_| Ok(0));
+        let short = Announced { length: 3, expects_continue: false };
+        let short = short.read(&mut b"ab".to_vec(), usize::MAX, |_| Ok(0));
         assert_eq!(short.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 

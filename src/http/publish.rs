@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
+use crate::client::permits::{Claimant, Permit};
 use crate::client::session::Context;
 use crate::client::socket::Socket;
-use crate::config::{LONG_MESSAGE, Limits, NAME_BYTES};
+use crate::config::{AT_HAND, LONG_MESSAGE, Limits, NAME_BYTES};
 use crate::history::chunk;
 use crate::http::accept;
 use crate::http::body::{self, Announced, CONTINUE};
@@ -85,27 +86,55 @@ impl PublishRequest {
         context: &Context,
     ) -> io::Result<Result<Vec<u8>, Refusal>> {
         let max = self.max_message;
-        let is_long = self.body.length > LONG_MESSAGE;
-        // The memory for long messages is bounded, whoever sends them.
-        let _permit = is_long.then(|| context.permits.permit(conn.clone()));
-        let body = match self.read(conn, received, context) {
+        let mut permit = None;
+        let body = match self.read(conn, received, context, &mut permit) {
             Ok(body) => body,
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return Ok(Err(Refusal::body_too_slow()));
+            Err(error) => {
+                // Whoever was stopped seems to have gone.
+                let was_stopped = permit.as_ref().is_some_and(Permit::is_revoked);
+                return match was_stopped || error.kind() == io::ErrorKind::TimedOut {
+                    true => Ok(Err(Refusal::body_too_slow())),
+                    false => Err(error),
+                };
             }
-            Err(error) => return Err(error),
         };
         let Context { limits, secret, .. } = context;
+        let _waiting = permit.as_ref().map(Permit::excuse);
         Ok(body::text(body, max)
             .and_then(|text| self.publish(conn.source().ip(), text, room, secret, limits)))
     }
 
-    fn read(&self, conn: &Conn, received: &[u8], context: &Context) -> io::Result<Vec<u8>> {
+    /// Reads the body. The memory for long ones is bounded, whoever sends them: there is a `permit` for it,
+    /// once it has arrived as far as it can be read without one.
+    fn read(
+        &self,
+        conn: &Arc<Conn>,
+        received: &[u8],
+        context: &Context,
+        permit: &mut Option<Permit>,
+    ) -> io::Result<Vec<u8>> {
         let until = Instant::now() + context.limits.body_timeout;
         if self.body.expects_continue && received.len() < self.body.length {
             deadline::write_all(&conn.stream, CONTINUE, until)?;
         }
-        self.body.read(received, |bytes| deadline::read(&conn.stream, bytes, until))
+        let read = |bytes: &mut [u8]| deadline::read(&conn.stream, bytes, until);
+        let mut body = self.body.begin(received);
+        self.body.read(&mut body, AT_HAND, read)?;
+        if self.body.length > LONG_MESSAGE {
+            let claimant = Claimant {
+                address: conn.slot.address(),
+                is_at_hand: body.len() == self.body.length,
+                has_finished: false,
+                occupant: conn.clone(),
+            };
+            let permit = permit.insert(context.permits.permit(claimant));
+            self.body.read(&mut body, usize::MAX, |bytes| {
+                let read = read(bytes)?;
+                permit.heard(read);
+                Ok(read)
+            })?;
+        }
+        Ok(body)
     }
 
     /// Publishes `text`, which comes from this `address`.

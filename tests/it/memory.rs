@@ -1,8 +1,10 @@
+use std::time::{Duration, Instant};
+
 use crate::cli::{Program, fails, roomd};
 use crate::kit::proc::own_kb;
 use crate::support::{
-    Client, Frame, MAX_MESSAGE, PING, Peer, TEXT, TestServer, eventually, frame, header, left,
-    numbered, says,
+    Client, Frame, MAX_MESSAGE, PING, Peer, TEXT, TestServer, UPGRADE, eventually, frame, get,
+    header, left, numbered, says,
 };
 
 /// What a client costs the kernel at most: its thread, its socket and the smallest buffers. The
@@ -96,6 +98,80 @@ fn unfinished_messages_do_not_keep_others_from_theirs() {
     let next = std::iter::repeat_with(|| stuck[closed].message("a close frame"))
         .find(|next| next.first != TEXT);
     assert_eq!(next.expect("a close frame").close_code(), 1013);
+}
+
+/// How long one waits does not depend on how many have sent half of a message, or on their coming again.
+#[test]
+fn one_whose_message_has_arrived_waits_for_nobody() {
+    let server = TestServer::with(|config| {
+        config.limits.max_memory = Some(8 << 20);
+        config.limits.rate = 0;
+    });
+    let half = || {
+        let mut peer = server.connect();
+        peer.send(get("/ws", UPGRADE));
+        let mut client = peer.upgraded_unless_full()?;
+        client.send(&frame(TEXT, "u".repeat(60_000))[..30_000]);
+        Some(client)
+    };
+    let mut stuck: Vec<Client> = (0..40).map(|_| half().expect("a place")).collect();
+    let mut talker = server.join(100);
+    let begin = Instant::now();
+    for n in 0..30 {
+        let text = numbered(n, 5000);
+        talker.say(&text);
+        talker.hears_at_last(&says(100, &text));
+        for client in &mut stuck {
+            if client.peer.is_answered() {
+                *client = eventually("a place", half);
+            }
+        }
+    }
+    let time = begin.elapsed();
+    assert!(time < Duration::from_secs(5), "30 texts took {time:?}");
+}
+
+/// The beginning of a long message takes no memory from others, so that nobody is closed for it.
+#[test]
+fn one_whose_message_has_not_arrived_is_in_nobodys_way() {
+    let server = TestServer::with(|config| {
+        config.limits.max_memory = Some(8 << 20);
+        config.limits.rate = 0;
+    });
+    let whole = frame(TEXT, "b".repeat(6000));
+    let mut slow: Vec<Client> = (0..40).map(|_| server.echo()).collect();
+    slow.iter_mut().for_each(|client| client.send(&whole[..3000]));
+    let mut talker = server.echo();
+    for n in 0..20 {
+        let text = numbered(n, MAX_MESSAGE);
+        talker.say(&text);
+        talker.hears(&format!("Message text was: {text}"));
+    }
+    for client in &mut slow {
+        client.send(&whole[3000..]);
+        client.hears(&format!("Message text was: {}", "b".repeat(6000)));
+    }
+}
+
+/// A publisher that does not send what it has announced is told so when its memory is needed.
+#[test]
+fn unfinished_requests_do_not_keep_others_from_theirs() {
+    let server = TestServer::with(|config| config.limits.max_memory = Some(8 << 20));
+    let head = "POST /lobby HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n";
+    let mut stuck: Vec<Peer> = (0..5)
+        .map(|_| {
+            let mut peer = server.connect();
+            peer.send(format!("{head}{}", "u".repeat(20_000)));
+            peer
+        })
+        .collect();
+    for _ in 0..5 {
+        let response = server.ask(format!("{head}{}", "w".repeat(60_000)));
+        assert_eq!(response.status, 201, "{}{}", response.head, response.text());
+    }
+    let stopped =
+        eventually("one that is stopped", || stuck.iter().position(|peer| peer.is_answered()));
+    stuck.swap_remove(stopped).response().refuses(408, "the body took too long");
 }
 
 /// A header that promises a long message takes no memory from anybody who does not want it.

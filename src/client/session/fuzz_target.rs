@@ -120,7 +120,7 @@ impl<'a> Line<'a> {
     pub fn new(sent: &'a [u8], piece: &'a mut dyn FnMut() -> usize) -> Self {
         Line {
             pieces: Pieces { sent, piece, is_silent: false },
-            reader: Reader::new(&[], LONG_MESSAGE),
+            reader: Reader::new(&[], LONG_MESSAGE, MAX_MESSAGE),
             out: Vec::new(),
             answers: Vec::new(),
             waited: Duration::ZERO,
@@ -145,14 +145,19 @@ impl Read for Line<'_> {
         self.out.append(&mut self.answers);
         let was_long = self.reader.end_long_message();
         assert!(!was_long, "something is read before a long message is let go of");
-        match self.reader.take(bytes) {
-            0 => loop {
-                match self.reader.read(&mut self.pieces, bytes) {
+        loop {
+            if self.reader.long_message().is_some() {
+                self.reader.admit();
+            }
+            match self.reader.take(bytes) {
+                0 => match self.reader.read(&mut self.pieces, bytes) {
+                    Ok(Some(read)) => return Ok(read),
+                    Ok(None) => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    result => return result,
-                }
-            },
-            taken => Ok(taken),
+                    Err(error) => return Err(error),
+                },
+                taken => return Ok(taken),
+            }
         }
     }
 }
