@@ -54,6 +54,9 @@ mod history;
 /// History on the disk: what a restart keeps.
 mod restart;
 
+/// A server that is killed in the middle of a flood.
+mod kills;
+
 mod echo;
 
 /// What a client is closed for, with which code, and how the connection ends.

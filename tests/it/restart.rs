@@ -17,19 +17,19 @@ fn start(folder: &Folder) -> Program {
 
 /// Stops it as a service manager does.
 #[track_caller]
-fn stop(mut program: Program) {
+pub fn stop(mut program: Program) {
     program.signal(Signal::TERM);
     assert!(program.ends().success());
 }
 
 #[track_caller]
-fn kill(mut program: Program) {
+pub fn kill(mut program: Program) {
     program.signal(Signal::KILL);
     program.ends();
 }
 
 /// The files of a room, the oldest first.
-fn files(folder: &Folder, room: &str) -> Vec<PathBuf> {
+pub fn files(folder: &Folder, room: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder.path().join(room)).expect("a folder of the room");
     let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
     files.sort();
@@ -37,7 +37,7 @@ fn files(folder: &Folder, room: &str) -> Vec<PathBuf> {
 }
 
 /// The objects in the files of a room. What is no object is none.
-fn lines(folder: &Folder, room: &str) -> Vec<Value> {
+pub fn lines(folder: &Folder, room: &str) -> Vec<Value> {
     let texts = files(folder, room).into_iter().map(|file| fs::read(file).expect("a file"));
     let lines = |text: Vec<u8>| {
         let lines = text.split(|byte| *byte == b'\n').map(|line| serde_json::from_slice(line).ok());
