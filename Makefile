@@ -44,18 +44,20 @@ build: ## build the program, as a static binary where that can be had
 	$(RELEASE)
 	@echo "built $(BINARY)"
 
-# What `make check` leaves out, because this machine lacks promtool, iproute2 or user namespaces.
+# What `make check` leaves out, because this machine lacks promtool, iproute2 or namespaces.
 PROMTOOL = $(or $(wildcard target/tools/usr/bin/promtool),$(shell command -v promtool))
 NAMESPACES = $(shell PATH="$$PATH:/usr/sbin:/sbin" unshare -rn sh -c \
 	'ip link set lo up && tc qdisc add dev lo root tbf rate 20mbit burst 16kb latency 100ms' 2>/dev/null && echo yes)
-LEFT_OUT = $(if $(PROMTOOL),,promtool_is_content) $(if $(NAMESPACES),,network:: thin::)
+MOUNTS = $(shell unshare -rm mount -t tmpfs none /mnt 2>/dev/null && echo yes)
+LEFT_OUT = $(if $(PROMTOOL),,promtool_is_content) $(if $(NAMESPACES),,network:: thin::) \
+	$(if $(MOUNTS),,faults::a_full_disk faults::a_read_only_disk)
 
 check: ## run the unit and socket tests and lint; needs nothing but Rust
 	$(CARGO) test --locked --lib --bins --test it --test layout --test benchmark -- $(LEFT_OUT:%=--skip %)
 	$(CARGO) test --locked --doc
 	$(MAKE) lint
 	@for each in $(LEFT_OUT); do \
-		echo "NOT TESTED: $$each, for lack of promtool, iproute2 or user namespaces; make test runs it"; \
+		echo "NOT TESTED: $$each, for lack of promtool, iproute2 or namespaces; make test runs it"; \
 	done
 
 test: test-needs ## run every test, in the browser too; installs what that needs

@@ -54,6 +54,9 @@ mod history;
 /// History on the disk: what a restart keeps.
 mod restart;
 
+/// Disks that are full, read-only or gone.
+mod faults;
+
 /// A server that is killed in the middle of a flood.
 mod kills;
 

@@ -7,30 +7,17 @@ use roomd::lan::banner::greeting;
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::support::{
-    Client, Frame, PATIENCE, Peer, TestServer, UPGRADE, eventually, get, left, says, started_by,
+    Client, Frame, PATIENCE, Peer, TestServer, UPGRADE, eventually, get, in_own_namespace, left,
+    says,
 };
 
-/// Set in the process that runs in the network of its own.
-const INSIDE: &str = "ROOMD_TEST_NETWORK";
-
-/// Runs `body`, which is that of the test with this path, in a network of its own: this program is
-/// started again there, for that one test.
+/// Runs `body`, which is that of the test with this path, in a network of its own.
 #[track_caller]
 pub fn in_own_network(name: &str, body: impl FnOnce()) {
-    if env::var_os(INSIDE).is_some() {
+    in_own_namespace("-rn", name, || {
         ip("link set lo up");
-        return body();
-    }
-    let output = started_by(&["unshare", "-rn"], env::current_exe().expect("this program"))
-        .args([name, "--exact", "--nocapture"])
-        .env(INSIDE, "1")
-        .output()
-        .expect("this test needs the program unshare (of util-linux)");
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "in a network of its own (unshare -rn) the test failed:\n{said}"
-    );
+        body();
+    });
 }
 
 #[track_caller]

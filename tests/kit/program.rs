@@ -31,6 +31,28 @@ pub fn started_by(words: &[&str], program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// Set in the process that runs in a namespace of its own.
+const INSIDE: &str = "ROOMD_TEST_NAMESPACE";
+
+/// Runs `body`, which is that of the test with this path, in what these flags of unshare(1) give it: this
+/// program is started again there, for that one test.
+#[track_caller]
+pub fn in_own_namespace(flags: &str, name: &str, body: impl FnOnce()) {
+    if env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    let output = started_by(&["unshare", flags], env::current_exe().expect("this program"))
+        .args([name, "--exact", "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .expect("this test needs the program unshare (of util-linux)");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "in a namespace of its own (unshare {flags}) the test failed:\n{said}"
+    );
+}
+
 /// roomd as it is about to be started: no setting comes from this test's environment.
 pub fn roomd(args: &[&str]) -> Command {
     let mut command = started_by(&[], ROOMD);

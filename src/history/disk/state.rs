@@ -55,18 +55,25 @@ impl StateFolder {
     /// The secret that is kept here. If there is none, or it is damaged, `fresh` is from now on.
     ///
     /// # Errors
-    /// A line that names the file and says what to do.
+    /// When this user may not read or write it: a line that names the file and says what to do. With
+    /// another fault of the disk, `fresh` is good for this run.
     pub fn secret(&self, fresh: SecretBytes) -> Result<SecretBytes, String> {
         let path = self.path.join("secret");
-        let refused = |what: &str, error: io::Error| {
-            format!("cannot {what} {}: {error}; see --state-dir", path.display())
+        let fails = |what: &str, error: io::Error| {
+            let shown = path.display();
+            if error.kind() == io::ErrorKind::PermissionDenied {
+                return Err(format!("cannot {what} {shown}: {error}; it has to be roomd's user's"));
+            }
+            log::warn!(
+                "cannot {what} {shown}: {error}; the next start gives everybody another tag"
+            );
+            Ok(fresh)
         };
         let mut bytes = Vec::new();
         match File::open(&path).and_then(|file| file.take(33).read_to_end(&mut bytes)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(refused("read", error));
-            }
-            _ => {}
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return fails("read", error),
         }
         if let Ok(secret) = SecretBytes::try_from(&*bytes) {
             return Ok(secret);
@@ -74,8 +81,7 @@ impl StateFolder {
         if !bytes.is_empty() {
             log::warn!("{} is damaged, so everybody gets another tag", path.display());
         }
-        self.write_secret(&path, &fresh).map_err(|error| refused("write", error))?;
-        Ok(fresh)
+        self.write_secret(&path, &fresh).map_or_else(|error| fails("write", error), |()| Ok(fresh))
     }
 
     /// The file is there as a whole or not at all.
@@ -144,5 +150,9 @@ mod tests {
             assert_eq!(state.secret([4; 32]), Ok([3; 32]), "it is whole again");
         }
         assert!(!folder.path().join("secret.new").exists());
+        // Of this, neither is possible: it is no file.
+        fs::remove_file(&path).expect("it is there");
+        fs::create_dir(&path).expect("a folder");
+        assert_eq!(state.secret([5; 32]), Ok([5; 32]));
     }
 }
