@@ -8,8 +8,8 @@
 use std::fmt::{self, Write};
 
 use crate::config::{
-    ANSWER_BUFFER, CLIENTS_PER_IP, ENTRY, FRONT, FRONT_PER_IP, LOG, LONG_MESSAGE, Limits,
-    MAX_CLIENTS, NAME_BYTES, READ_AHEAD, RECEIVE_BUFFER, SEND_BUFFER, SLOTS,
+    ANSWER_BUFFER, CLIENTS_PER_IP, ENTRY, FRONT, FRONT_PER_IP, KEY, KEYS, LOG, LONG_MESSAGE,
+    Limits, MAX_CLIENTS, NAME_BYTES, READ_AHEAD, RECEIVE_BUFFER, SEND_BUFFER, SLOTS,
 };
 
 const KIB: usize = 1024;
@@ -211,6 +211,8 @@ pub struct Budget {
     pub logs: Logs,
     /// How many rooms there may be.
     pub rooms: usize,
+    /// Keys of requests that may come again, of which each remembers so many.
+    pub keys: usize,
     /// Long messages that come in, or are answered, at the same time.
     pub slots: usize,
     /// Bytes of a frame for each byte of its text.
@@ -259,8 +261,9 @@ impl Budget {
         let (least, most) = SEND_BUFFER.into_inner();
         // One room takes so much. Others share as much, or four times that where there is much; where there
         // is little, it is for clients.
-        let log = (rest / 11).min(LOG);
-        let others = if rest / 12 < MIB { 0 } else { (rest / 12).min(4 * LOG) };
+        let log = (4 * rest / 45).min(LOG);
+        let is_short = rest / 12 < MIB;
+        let others = if is_short { 0 } else { (rest / 12).min(4 * LOG) };
         let logs = Logs::new(log + others, log, declared_rooms.max(1), limits);
         let mut budget = Budget {
             memory,
@@ -268,6 +271,7 @@ impl Budget {
             buffers: Buffers::of(least),
             logs,
             rooms: max_rooms.min(logs.total / logs.guaranteed),
+            keys: if is_short { *KEYS.start() } else { *KEYS.end() },
             slots: 1,
             escaped: ESCAPED[1],
             max_message,
@@ -314,14 +318,20 @@ impl Budget {
         CONNECTION + self.buffers.held()
     }
 
-    /// Messages on their way to the room, and the frames that are made of them.
+    /// Messages on their way to the room, and what a batch of them is: the entries, and their frames for one
+    /// protocol after the other, in which a text at most triples.
     fn in_flight(&self) -> usize {
         self.logs.bounds(self.logs.most).in_flight + 4 * (ENTRY + self.max_message)
     }
 
+    /// The logs of all rooms, and the keys that they remember.
+    fn rooms(&self) -> usize {
+        self.logs.total + self.rooms * self.keys * KEY
+    }
+
     fn sum(&self) -> usize {
         PROGRAM
-            + self.logs.total
+            + self.rooms()
             + self.in_flight()
             + self.slots * self.slot()
             + (self.capacity.front + self.capacity.clients) * self.connection()
@@ -349,10 +359,10 @@ impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} for the program, {} for the logs of {} rooms, {} for messages on their way to them, \
+            "{} for the program, {} for {} rooms, {} for messages on their way to them, \
              {} for {} long ones that come in, {} for {} clients and {} requests of {} each: {}",
             Size(PROGRAM),
-            Size(self.logs.total),
+            Size(self.rooms()),
             self.rooms,
             Size(self.in_flight()),
             Size(self.slots * self.slot()),

@@ -344,6 +344,13 @@ pub const NAME_BYTES: usize = 96;
 /// What a frame is longer than the text from a client that it is made of, at most.
 pub const FRAMING: usize = 64;
 
+/// Keys of requests that may come again, of which a room remembers so many at most; the fewer are for where
+/// memory is short, and are remembered whatever time has passed.
+pub const KEYS: RangeInclusive<usize> = 64..=1024;
+
+/// Memory that one of [`KEYS`] takes.
+pub const KEY: usize = 48;
+
 /// Memory that an entry of a log takes beside its author's name and its text.
 pub const ENTRY: usize = 48;
 

@@ -63,6 +63,12 @@ impl Frames {
         &self.bytes
     }
 
+    /// Bytes of memory that it has, but for the marks.
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Begins anew at `start`. Memory for `keep` bytes stays at hand.
     pub fn restart(&mut self, start: Position, keep: usize) {
         self.start = start;

@@ -8,18 +8,21 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-/// How long a key is remembered. A room may be asked to remember fewer of them, but see [`LEAST`].
+use crate::config::{KEY, KEYS};
+
+/// How long a key is remembered, as long as there are not too many.
 pub const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// So many of the last keys are remembered, whatever time has passed.
-pub const LEAST: usize = 64;
+pub const LEAST: usize = *KEYS.start();
 
-/// No more keys are remembered, whatever time has not passed: 40 KiB for a room.
-pub const MOST: usize = 1024;
+const _: () = assert!(size_of::<Known>() <= KEY, "the budget counts less");
 
 /// The keys of one room, from the oldest to the newest.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Keys {
+    /// So many are remembered at most.
+    most: usize,
     /// Whoever sends requests does not know its secret, so no two of them are made to look the same.
     hasher: RandomState,
     known: VecDeque<Known>,
@@ -56,6 +59,11 @@ pub enum Verdict {
 }
 
 impl Keys {
+    /// None yet, and so many at most.
+    pub fn new(most: usize) -> Self {
+        Keys { most: most.max(LEAST), hasher: RandomState::new(), known: VecDeque::new() }
+    }
+
     /// What a request is that this `sender` sends with this `key` and `body`.
     pub fn look_up(&mut self, sender: &str, key: &str, body: &str, now: Instant) -> Verdict {
         self.forget(now);
@@ -77,7 +85,7 @@ impl Keys {
     ) {
         let (key, body) = (self.hasher.hash_one((sender, key)), self.hasher.hash_one(body));
         self.forget(now);
-        if self.known.len() == MOST {
+        if self.known.len() == self.most {
             self.known.pop_front();
         }
         self.known.push_back(Known { key, body, message, since: now });
@@ -97,6 +105,7 @@ mod tests {
     use super::*;
     use crate::testing::Rng;
 
+    const MOST: usize = *KEYS.end();
     const SECOND: Duration = Duration::from_secs(1);
 
     fn message(seq: u64) -> Published {
@@ -105,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_repetition_is_known_and_another_body_is_a_conflict() {
-        let (mut keys, now) = (Keys::default(), Instant::now());
+        let (mut keys, now) = (Keys::new(MOST), Instant::now());
         assert_eq!(keys.look_up("~ana", "1", "on", now), Verdict::New);
         keys.add(("~ana", "1", "on"), message(5), now);
         assert_eq!(keys.look_up("~ana", "1", "on", now), Verdict::Same(message(5)));
@@ -117,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_last_ones_stay_and_the_others_go_after_ten_minutes() {
-        let (mut keys, start) = (Keys::default(), Instant::now());
+        let (mut keys, start) = (Keys::new(MOST), Instant::now());
         for n in 0..=LEAST as u64 {
             keys.add(("~ana", &n.to_string(), "on"), message(n + 1), start);
         }
@@ -133,14 +142,15 @@ mod tests {
     fn what_must_be_known_is_and_no_more_than_that() {
         for seed in 0..20 {
             let mut dice = Rng::new(seed);
-            let (mut keys, mut now) = (Keys::default(), Instant::now());
+            let most = [MOST, 100, LEAST][dice.roll(3)];
+            let (mut keys, mut now) = (Keys::new(most), Instant::now());
             let mut list: Vec<(String, String, Published, Instant)> = Vec::new();
             let names = [3, 200, 5000][dice.roll(3)];
             for seq in 1..4000 {
                 now += SECOND * [0, 0, 0, 1, 40][dice.roll(5)] as u32;
                 let (key, body) = (dice.roll(names).to_string(), dice.roll(2).to_string());
                 let is_kept = |(n, (.., since)): &(usize, &(_, _, _, Instant))| {
-                    *n < LEAST || *n < MOST && now - *since < REMEMBERED
+                    *n < LEAST || *n < most && now - *since < REMEMBERED
                 };
                 let known = list.iter().rev().enumerate().filter(is_kept);
                 let known = known.map(|(_, known)| known).find(|known| known.0 == key);
@@ -154,7 +164,7 @@ mod tests {
                     keys.add(("~ana", &key, &body), message(seq), now);
                     list.push((key, body, message(seq), now));
                 }
-                assert!(keys.known.len() <= MOST);
+                assert!(keys.known.len() <= most);
             }
         }
     }

@@ -23,6 +23,8 @@ pub struct RoomInfo {
     pub log: Arc<Log>,
     /// The longest message, in bytes.
     pub max_message: usize,
+    /// So many keys of requests that may come again it remembers at most.
+    pub keys: usize,
     /// Up to so many members hear who comes and goes.
     pub presence: usize,
     /// How many members it has, as its hub counts them.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use crate::history::Log;
 use crate::history::chunk::{Author, Entry, Kind, Position};
 use crate::history::flow::Credit;
 use crate::metrics::HubCounters;
@@ -95,7 +96,7 @@ impl<T: Transport> Room<T> {
             places: HashMap::new(),
             present: HashMap::new(),
             participants: Participants::remembering(info.log.before.take_accepted()),
-            keys: Keys::default(),
+            keys: Keys::new(info.keys),
             followers: 0,
             waiting: 0,
             presence: Presence::new(info.presence),
@@ -115,8 +116,7 @@ impl<T: Transport> Room<T> {
     /// Bytes of tutorial frames that wait to be sent.
     #[cfg(any(test, fuzzing))]
     pub fn pending(&mut self) -> usize {
-        self.batch.encode(&self.info.log, Encoding::Tutorial);
-        self.batch.frames(Encoding::Tutorial).bytes().len()
+        self.batch.encode(&self.info.log, Encoding::Tutorial).bytes().len()
     }
 
     /// When it has to be flushed although nothing happens.
@@ -273,9 +273,12 @@ impl<T: Transport> Room<T> {
         self.say_left(&member, farewell.is_lost);
     }
 
-    /// Sends the batch to everybody.
+    /// Sends the batch to everybody. Memory for `keep` bytes stays at hand for the next one, unless this is empty.
     pub fn flush(&mut self, keep: usize, tally: &mut HubCounters) {
         self.say_count();
+        if self.batch.is_empty() {
+            return self.batch.release();
+        }
         // Those who turn out to be gone make for another batch, and each goes only once.
         while !self.batch.is_empty() {
             let log = self.info.log.clone();
@@ -284,31 +287,9 @@ impl<T: Transport> Room<T> {
             let mut gone = Vec::new();
             for encoding in Encoding::ALL {
                 if self.hearers[encoding as usize] > 0 {
-                    self.batch.encode(&log, encoding);
+                    self.deliver(&log, encoding, &mut gone, tally);
                 }
             }
-            // Counted are the exceptions: nearly everybody stays and gets the whole batch.
-            let mut stayed = self.hearers.map(|hearers| hearers as u64);
-            let (mut missed, mut missed_bytes) = (0, 0);
-            for member in &self.members {
-                let Some(encoding) = member.hears else { continue };
-                let frames = self.batch.frames(encoding);
-                if member.outbox.deliver(frames) == Sent::Refused {
-                    gone.push(member.conn);
-                    stayed[encoding as usize] -= 1;
-                } else if member.since > frames.start() {
-                    let (count, bytes) = frames.before(member.since.entry);
-                    missed += count;
-                    missed_bytes += bytes;
-                }
-            }
-            for encoding in Encoding::ALL {
-                let (frames, stayed) = (self.batch.frames(encoding), stayed[encoding as usize]);
-                tally.deliveries += frames.count() as u64 * stayed;
-                tally.bytes += frames.bytes().len() as u64 * stayed;
-            }
-            tally.deliveries -= missed;
-            tally.bytes -= missed_bytes;
             tally.batches += 1;
             if self.waiting > 0 && self.batch.has_message() {
                 self.finish_waiting();
@@ -320,6 +301,32 @@ impl<T: Transport> Room<T> {
                 }
             }
         }
+    }
+
+    /// Sends the batch to the members that hear it by one protocol, and notes who is gone.
+    fn deliver(
+        &mut self,
+        log: &Log,
+        encoding: Encoding,
+        gone: &mut Vec<ConnId>,
+        tally: &mut HubCounters,
+    ) {
+        let frames = self.batch.encode(log, encoding);
+        // Counted are the exceptions: nearly everybody stays and gets the whole batch.
+        let mut stayed = self.hearers[encoding as usize] as u64;
+        let (mut missed, mut missed_bytes) = (0, 0);
+        for member in self.members.iter().filter(|member| member.hears == Some(encoding)) {
+            if member.outbox.deliver(frames) == Sent::Refused {
+                gone.push(member.conn);
+                stayed -= 1;
+            } else if member.since > frames.start() {
+                let (count, bytes) = frames.before(member.since.entry);
+                missed += count;
+                missed_bytes += bytes;
+            }
+        }
+        tally.deliveries += frames.count() as u64 * stayed - missed;
+        tally.bytes += frames.bytes().len() as u64 * stayed - missed_bytes;
     }
 
     /// Everybody goes, behind the batch, with this close frame. Nobody waits for anybody.
@@ -405,8 +412,7 @@ impl<T: Transport> Room<T> {
         let _held = self.info.log.hold();
         self.batch.append(&self.info.log);
         if let Some(encoding) = member.hears.filter(|_| !self.batch.is_empty()) {
-            self.batch.encode(&self.info.log, encoding);
-            let news = self.batch.frames(encoding);
+            let news = self.batch.encode(&self.info.log, encoding);
             if member.outbox.deliver(news) == Sent::Taken {
                 let (missed, missed_bytes) = news.before(member.since.entry);
                 tally.deliveries += news.count() as u64 - missed;

@@ -67,6 +67,7 @@ pub fn make(
     let mut always: BTreeSet<RoomName> = settings.declared.keys().cloned().collect();
     always.insert(RoomName::lobby());
     let (max_message, presence) = (config.limits.max_message, config.limits.presence);
+    let keys = budget.keys;
     let flusher = flusher.clone();
     let wake = |flusher: &Flusher<Socket>| {
         let waker = flusher.waker().clone();
@@ -87,6 +88,7 @@ pub fn make(
             title: title.map(Into::into),
             log,
             max_message,
+            keys,
             presence,
             members: AtomicU64::new(0),
         };

@@ -128,6 +128,7 @@ fn room_like(id: RoomId, name: RoomName, title: Option<&str>, bounds: LogBounds)
         title: title.map(Into::into),
         log: Log::alone(Epoch::from_random(1), bounds, || {}),
         max_message: 1000,
+        keys: 1000,
         presence: 4,
         members: AtomicU64::new(0),
     })
