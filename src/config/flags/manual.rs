@@ -35,8 +35,8 @@ themselves too.
 .B /ws
 answers each text with an echo of it.
 .PP
-There is no account, no history and no encryption: who reaches the port reads
-along and may write.
+There is no account and no encryption: who reaches the port reads along and may
+write.
 Unless told otherwise,
 .B roomd
 listens on loopback, where this machine alone can reach it.
@@ -52,13 +52,31 @@ It could not start, or failed.
 Standard error has a line that says why, and what to do.
 .TP
 .B 2
-The command line or a variable could not be understood.
+The command line or a variable could not be understood, or another
+.B roomd
+uses the folder of
+.BR \-\-state\-dir .
 .SH SIGNALS
 .TP
 .BR SIGTERM ", " SIGINT ", " SIGHUP
 Nobody is let in any more, what was said still goes out, and everybody is
 disconnected with close code 1001.
 That takes a few seconds at most, even with clients that are stuck.
+.SH FILES
+Only with
+.BI \-\-state\-dir " DIR"\fR:
+.TP
+.IB DIR /lock
+One server at a time uses the folder.
+.TP
+.IB DIR /secret
+From this the tags of clients are made; without it they get others.
+.TP
+.IB DIR / ROOM / NUMBER .log
+The messages of a room from that number on, one JSON object in each line.
+.TP
+.IB DIR / ROOM / NUMBER .bad
+A file of which nothing could be read.
 .SH EXAMPLES
 The room on http://localhost:8000/, for this machine:
 .PP
