@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 
 use crate::browser::{Page, Reader};
 use crate::kit::folder::Folder;
+use crate::kit::program::{Program, roomd};
 use crate::rig::{Line, Room};
 use crate::tab::Tab;
+use rustix::process::Signal;
 use serde_json::json;
 
 const CONNECTED: &str = "document.querySelector('[data-state=connected]')";
@@ -208,6 +210,38 @@ fn after_a_restart_messages_may_be_missing_and_own_ones_are_asked_about() {
     page.wait("it", &is_last("two"));
     say(&page, "three");
     client.hear_until(" says: three");
+}
+
+#[test]
+fn with_the_history_on_the_disk_messages_may_be_missing_only_after_a_kill() {
+    let folder = Folder::new();
+    let start = |listen: &str| {
+        Program::of(roomd(&["--state-dir", folder.arg()]).args(["--listen", listen]))
+    };
+    let mut program = start("127.0.0.1:0");
+    let address = program.address.to_string();
+    let page = first(&format!("http://{address}/"));
+    say(&page, "one");
+    page.wait("it", &is_last("one"));
+    for (signal, text, gaps) in [
+        (Signal::TERM, "two", json!([])),
+        (Signal::KILL, "three", json!(["Messages may be missing"])),
+        (Signal::TERM, "four", json!(["Messages may be missing"])),
+    ] {
+        program.signal(signal);
+        program.ends();
+        page.wait("the loss", "!document.querySelector('[data-state=connected]')");
+        program = start(&address);
+        page.wait(
+            "connected again",
+            "document.querySelector('[data-state=connected]') || void document.querySelector('#try-now').click()",
+        );
+        say(&page, text);
+        page.wait("it", &is_last(text));
+        page.wait("it is proven", "document.querySelectorAll('#unsent > *').length === 0");
+        assert_eq!(page.eval(GAPS), gaps, "after {signal:?}");
+    }
+    assert_eq!(page.eval(TEXTS), json!(["one", "two", "three", "four"]));
 }
 
 #[test]
