@@ -64,9 +64,9 @@ impl Batch {
     }
 
     /// Appends the entries that are not in the log yet. The credit for it has done its work.
-    pub fn append(&mut self, log: &Log) {
+    pub fn append(&mut self, log: &Log, now: Instant) {
         if self.appended < self.entries.len() {
-            log.append(&self.entries, self.appended, self.credit.take(), Instant::now());
+            log.append(&self.entries, self.appended, self.credit.take(), now);
             self.appended = self.entries.len();
         }
     }
@@ -119,11 +119,11 @@ mod tests {
         assert_eq!(batch.encode(&log, Encoding::ALL[Encoding::ALL.len() - 1]).bytes(), last);
         assert_eq!(batch.encode(&log, Encoding::Tutorial).bytes(), first);
         assert!(batch.frames.capacity() < 15_000, "{}", batch.frames.capacity());
-        batch.append(&log);
+        batch.append(&log, Instant::now());
         batch.restart(32 * 1024);
         say(&mut batch, 3, "z");
         batch.encode(&log, Encoding::Tutorial);
-        batch.append(&log);
+        batch.append(&log, Instant::now());
         batch.restart(32 * 1024);
         assert!(batch.frames.capacity() < 100, "it was a short one");
         batch.release();

@@ -13,7 +13,7 @@ use crate::history::chunk;
 use crate::metrics::{HubCounters, HubCounts};
 use crate::outbox::Transport;
 use crate::reasons::CloseReason;
-use crate::room::event::{Event, Newcomer};
+use crate::room::event::{Event, Moment, Newcomer};
 use crate::room::info::{RoomId, RoomInfo};
 use crate::room::room::Room;
 
@@ -65,7 +65,7 @@ impl<T: Transport> Hub<T> {
                 outbox.close(&CloseReason::Stopping.frame());
             }
             Event::Join { room, conn, who, outbox, at } => {
-                let place = self.place_of(room);
+                let place = self.place_of(room, at);
                 let room = &mut self.rooms[place];
                 match who {
                     Newcomer::Number(id) => room.join(conn, id, outbox, at),
@@ -88,7 +88,7 @@ impl<T: Transport> Hub<T> {
             Event::Publish(_) if self.is_stopping => {}
             Event::Publish(publication) => {
                 let (len, received) = (publication.text.len(), publication.at.received);
-                let place = self.place_of(publication.room.clone());
+                let place = self.place_of(publication.room.clone(), publication.at);
                 if self.rooms[place].publish(*publication) {
                     self.pending += chunk::cost(len);
                     self.tally.messages += 1;
@@ -107,7 +107,7 @@ impl<T: Transport> Hub<T> {
             }
             Event::Leave { room, conn, farewell } => {
                 if let Some(place) = self.find(room) {
-                    self.rooms[place].leave(conn, &farewell, &mut self.tally);
+                    self.rooms[place].leave(conn, &farewell, Moment::now(), &mut self.tally);
                 }
             }
             Event::Drop { room } => {
@@ -118,8 +118,9 @@ impl<T: Transport> Hub<T> {
             Event::Question { done } => drop(done),
             Event::Shutdown { done } => {
                 self.is_stopping = true;
+                let now = Moment::now();
                 for room in &mut self.rooms {
-                    room.close(&CloseReason::Stopping.frame(), &mut self.tally);
+                    room.close(&CloseReason::Stopping.frame(), now, &mut self.tally);
                 }
                 drop(done);
             }
@@ -128,9 +129,10 @@ impl<T: Transport> Hub<T> {
 
     /// Sends the batches to everybody.
     pub fn flush(&mut self) {
+        let now = Moment::now();
         for room in &mut self.rooms {
             // One huge message must not hold its memory for good.
-            room.flush(2 * BATCH_BYTES, &mut self.tally);
+            room.flush(2 * BATCH_BYTES, now, &mut self.tally);
         }
         self.pending = 0;
     }
@@ -140,10 +142,10 @@ impl<T: Transport> Hub<T> {
     }
 
     /// Where this room is; it is made if it is not there yet.
-    fn place_of(&mut self, info: Arc<RoomInfo>) -> usize {
+    fn place_of(&mut self, info: Arc<RoomInfo>, at: Moment) -> usize {
         let found = self.rooms.binary_search_by_key(&info.id, |room| room.info().id);
         found.unwrap_or_else(|place| {
-            self.rooms.insert(place, Room::new(info));
+            self.rooms.insert(place, Room::new(info, at));
             place
         })
     }

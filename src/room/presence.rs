@@ -57,9 +57,9 @@ impl Presence {
         if self.is_large { News::Nothing } else { News::Members }
     }
 
-    /// When the members have to be told their number; none if they know it.
-    pub fn due(&self) -> Option<Instant> {
-        self.is_due.then(|| self.told.map_or_else(Instant::now, |told| told + PAUSE))
+    /// When the members have to be told their number, `now` or later; none if they know it.
+    pub fn due(&self, now: Instant) -> Option<Instant> {
+        self.is_due.then(|| self.told.map_or(now, |told| told + PAUSE))
     }
 
     /// Whether to tell them now.
@@ -78,12 +78,12 @@ mod tests {
 
     #[test]
     fn a_small_room_hears_names() {
-        let mut presence = Presence::new(3);
+        let (mut presence, now) = (Presence::new(3), Instant::now());
         for count in 1..=3 {
             assert_eq!(presence.came(count), News::Name);
         }
         assert_eq!(presence.left(2), News::Name);
-        assert_eq!(presence.due(), None);
+        assert_eq!(presence.due(now), None);
     }
 
     #[test]
@@ -92,20 +92,20 @@ mod tests {
         assert_eq!(presence.came(21), News::Nothing);
         assert!(presence.tell(now) && !presence.tell(now), "what is told is not due");
         assert_eq!(presence.came(22), News::Nothing);
-        assert_eq!(presence.due(), Some(now + PAUSE));
+        assert_eq!(presence.due(now), Some(now + PAUSE));
         assert!(!presence.tell(now + PAUSE / 2));
         assert!(presence.tell(now + PAUSE));
     }
 
     #[test]
     fn one_that_shrinks_to_nine_tenths_is_small_again() {
-        let mut presence = Presence::new(20);
+        let (mut presence, now) = (Presence::new(20), Instant::now());
         presence.came(21);
         for count in [20, 19] {
             assert_eq!(presence.left(count), News::Nothing);
         }
         assert_eq!(presence.left(18), News::Members);
-        assert_eq!(presence.due(), None);
+        assert_eq!(presence.due(now), None);
         assert_eq!(presence.came(19), News::Name);
     }
 }

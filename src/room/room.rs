@@ -12,21 +12,19 @@ use crate::metrics::HubCounters;
 use crate::net::slots::ConnId;
 use crate::outbox::encoding::{ENCODINGS, Encoding};
 use crate::outbox::{Outbox, Sent, Transport};
-use crate::reasons::CloseReason;
 use crate::room::batch::Batch;
 use crate::room::event::{Farewell, Moment};
-use crate::room::hello::Hello;
 use crate::room::idempotency::Keys;
 use crate::room::info::RoomInfo;
 use crate::room::participants::{Key, Participants};
 use crate::room::presence::{News, Presence};
-use crate::room::resume::{self, Kept, Since};
+use crate::room::resume::Kept;
 use crate::wire;
-use crate::wire::cursor::Cursor;
-use crate::wire::roomd1::{self, Code};
+use crate::wire::roomd1;
 use crate::wire::tag::{By, Tag};
 
 mod follow;
+mod people;
 mod publish;
 
 /// A room.
@@ -52,8 +50,8 @@ pub struct Room<T> {
     batch: Batch,
     /// The number of the last message.
     seq: u64,
-    /// When the last event happened, in milliseconds since 1970.
-    now: u64,
+    /// When the last event happened. A room has no other clock.
+    now: Moment,
 }
 
 #[derive(Debug)]
@@ -88,8 +86,8 @@ struct Person {
 }
 
 impl<T: Transport> Room<T> {
-    /// An empty room.
-    pub fn new(info: Arc<RoomInfo>) -> Self {
+    /// An empty room, at this time.
+    pub fn new(info: Arc<RoomInfo>, now: Moment) -> Self {
         let batch = Batch::new(info.log.ring.end());
         Room {
             members: Vec::new(),
@@ -103,7 +101,7 @@ impl<T: Transport> Room<T> {
             hearers: [0; ENCODINGS],
             batch,
             seq: info.log.ring.head(),
-            now: 0,
+            now,
             info,
         }
     }
@@ -121,87 +119,17 @@ impl<T: Transport> Room<T> {
 
     /// When it has to be flushed although nothing happens.
     pub fn due(&self) -> Option<Instant> {
-        self.presence.due()
+        self.presence.due(self.now.received)
     }
 
     /// A client of the tutorial's protocol comes. It hears every later entry.
     pub fn join(&mut self, conn: ConnId, id: i64, outbox: Arc<Outbox<T>>, at: Moment) {
-        self.now = at.at;
+        self.now = at;
         let encoding = outbox.encoding();
         self.add(conn, Who::Number(id), outbox, Some(encoding));
         self.say_came(conn);
         let since = self.batch.end();
         self.enter(conn, since, since);
-    }
-
-    /// A client of `roomd.1` comes. It is told how things are, then given what it lacks of the history,
-    /// and hears every later entry. One that is here with the same identity is replaced.
-    pub fn welcome(
-        &mut self,
-        conn: ConnId,
-        hello: &Hello,
-        outbox: Arc<Outbox<T>>,
-        at: Moment,
-        tally: &mut HubCounters,
-    ) {
-        self.now = at.at;
-        let identity = &hello.identity;
-        let before = self.participants.find(identity).and_then(|key| self.present.remove(&key));
-        let before = before.and_then(|conn| self.replace(conn, tally));
-        let welcome = self.participants.come(identity, hello.name.as_deref(), at.received);
-        let (key, name) = (welcome.key, welcome.name);
-        let person = Person { key, tag: identity.tag, num: identity.num, name: name.clone() };
-        self.present.insert(key, conn);
-        let hears = hello.hear.then(|| outbox.encoding());
-        self.add(conn, Who::Person(Box::new(person)), outbox, hears);
-        match before {
-            None => self.say_came(conn),
-            Some(old) if old != name => self.say_renamed(conn),
-            Some(_) => {}
-        }
-        let log = self.info.log.clone();
-        let _held = log.hold();
-        // What is in the batch is a part of the history by now.
-        self.batch.append(&log);
-        let end = self.batch.end();
-        let resume = resume::resume(
-            &self.kept(),
-            Since::parse(hello.since.as_deref().filter(|_| hello.hear)),
-            if hello.hear { hello.history.into() } else { 0 },
-        );
-        if hello.hear {
-            tally.resumed(resume.result, resume.missed);
-        }
-        let count = self.people();
-        let mut list = Vec::new();
-        let who = (hello.who && self.presence.is_small()).then(|| {
-            self.list(&mut list);
-            String::from_utf8_lossy(&list)
-        });
-        let mut frames = Vec::new();
-        let answer = roomd1::Welcome {
-            room: self.info.name.as_str(),
-            title: self.info.title.as_deref(),
-            cursor: Cursor { epoch: log.epoch, seq: resume.start - 1 },
-            head: self.seq,
-            missed: resume.missed,
-            you: identity.tag,
-            name: &name,
-            n: welcome.n,
-            now: self.now,
-            max: self.info.max_message,
-            count,
-            who: who.as_deref(),
-        };
-        wire::text_of(&mut frames, |out| roomd1::hello(out, &answer));
-        if let Some(why) = welcome.rejected {
-            wire::text_of(&mut frames, |out| roomd1::err(out, Code::Name, None, why));
-        }
-        let Some(place) = self.places.get(&conn) else { return };
-        // If it is gone already, the next batch finds that out.
-        let _ = self.members[*place].outbox.send(&frames);
-        let start = log.ring.find(resume.start).filter(|_| resume.start <= self.seq);
-        self.enter(conn, start.unwrap_or(end), end);
     }
 
     /// A client says something, which it gave the number `n`, or 0. False if it is not heard: one that was
@@ -224,7 +152,7 @@ impl<T: Transport> Room<T> {
                 return false;
             }
         }
-        (self.seq, self.now) = (self.seq + 1, at.at);
+        (self.seq, self.now) = (self.seq + 1, at);
         let kind = Kind::Message { seq: self.seq, n };
         self.batch.push(Entry { kind, at: at.at, author: member.author(), text }, Some(credit));
         if n > 0 && member.hears.is_none() {
@@ -233,35 +161,15 @@ impl<T: Transport> Room<T> {
         true
     }
 
-    /// A client used a number for what was no message.
-    pub fn use_up(&mut self, conn: ConnId, n: u64) {
-        if let Some(Who::Person(person)) = self.who(conn) {
-            self.participants.accept(person.key, n);
-        }
-    }
-
-    /// A client wants another name.
-    pub fn rename(&mut self, conn: ConnId, wish: &str, at: Moment) {
-        let Some(place) = self.places.get(&conn) else { return };
-        let member = &mut self.members[*place];
-        let Who::Person(person) = &mut member.who else { return };
-        match self.participants.rename(person.key, wish, at.received) {
-            Ok(name) if name == person.name => {}
-            Ok(name) => {
-                person.name = name;
-                self.now = at.at;
-                self.say_renamed(conn);
-            }
-            Err(why) => {
-                let mut frame = Vec::new();
-                wire::text_of(&mut frame, |out| roomd1::err(out, Code::Name, None, why));
-                let _ = member.outbox.send(&frame);
-            }
-        }
-    }
-
     /// A client goes. It hears what was said before, its own last words too, and then its farewell.
-    pub fn leave(&mut self, conn: ConnId, farewell: &Farewell, tally: &mut HubCounters) {
+    pub fn leave(
+        &mut self,
+        conn: ConnId,
+        farewell: &Farewell,
+        at: Moment,
+        tally: &mut HubCounters,
+    ) {
+        self.now = at;
         let Some(member) = self.remove(conn) else { return };
         match &farewell.frames {
             Some(frames) => {
@@ -274,7 +182,8 @@ impl<T: Transport> Room<T> {
     }
 
     /// Sends the batch to everybody. Memory for `keep` bytes stays at hand for the next one, unless this is empty.
-    pub fn flush(&mut self, keep: usize, tally: &mut HubCounters) {
+    pub fn flush(&mut self, keep: usize, now: Moment, tally: &mut HubCounters) {
+        self.now = now;
         self.say_count();
         if self.batch.is_empty() {
             return self.batch.release();
@@ -283,7 +192,7 @@ impl<T: Transport> Room<T> {
         while !self.batch.is_empty() {
             let log = self.info.log.clone();
             let _held = log.hold();
-            self.batch.append(&log);
+            self.batch.append(&log, self.now.received);
             let mut gone = Vec::new();
             for encoding in Encoding::ALL {
                 if self.hearers[encoding as usize] > 0 {
@@ -330,8 +239,8 @@ impl<T: Transport> Room<T> {
     }
 
     /// Everybody goes, behind the batch, with this close frame. Nobody waits for anybody.
-    pub fn close(&mut self, frame: &[u8], tally: &mut HubCounters) {
-        self.flush(0, tally);
+    pub fn close(&mut self, frame: &[u8], now: Moment, tally: &mut HubCounters) {
+        self.flush(0, now, tally);
         self.places.clear();
         for member in std::mem::take(&mut self.members) {
             member.outbox.close(frame);
@@ -346,11 +255,7 @@ impl<T: Transport> Room<T> {
     fn kept(&self) -> Kept<'_> {
         let log = &self.info.log;
         let (past, hole) = (&*log.before.past, log.before.hole);
-        Kept { epoch: log.epoch, head: self.seq, first: log.ring.first(self.now), past, hole }
-    }
-
-    fn who(&self, conn: ConnId) -> Option<&Who> {
-        self.places.get(&conn).map(|place| &self.members[*place].who)
+        Kept { epoch: log.epoch, head: self.seq, first: log.ring.first(self.now.at), past, hole }
     }
 
     fn add(&mut self, conn: ConnId, who: Who, outbox: Arc<Outbox<T>>, hears: Option<Encoding>) {
@@ -389,28 +294,16 @@ impl<T: Transport> Room<T> {
             if self.present.get(&person.key) == Some(&conn) {
                 self.present.remove(&person.key);
             }
-            self.participants.go(person.key, Instant::now());
+            self.participants.go(person.key, self.now.received);
         }
         self.count();
         Some(member)
     }
 
-    /// Removes a member whose identity joins again; its name.
-    fn replace(&mut self, conn: ConnId, tally: &mut HubCounters) -> Option<Arc<str>> {
-        let member = self.remove(conn)?;
-        tally.fenced += 1;
-        self.hear_out(&member, tally);
-        member.outbox.close_for(CloseReason::Replaced);
-        match member.who {
-            Who::Person(person) => Some(person.name),
-            Who::Number(_) | Who::Follower => None,
-        }
-    }
-
     /// Sends a member that was removed what was said so far.
     fn hear_out(&mut self, member: &Member<T>, tally: &mut HubCounters) {
         let _held = self.info.log.hold();
-        self.batch.append(&self.info.log);
+        self.batch.append(&self.info.log, self.now.received);
         if let Some(encoding) = member.hears.filter(|_| !self.batch.is_empty()) {
             let news = self.batch.encode(&self.info.log, encoding);
             if member.outbox.deliver(news) == Sent::Taken {
@@ -444,12 +337,6 @@ impl<T: Transport> Room<T> {
         }
     }
 
-    fn say_renamed(&mut self, conn: ConnId) {
-        if self.has_witnesses() {
-            self.notice(conn, Kind::Renamed);
-        }
-    }
-
     fn say_left(&mut self, member: &Member<T>, is_lost: bool) {
         if matches!(member.who, Who::Follower) {
             return;
@@ -457,23 +344,23 @@ impl<T: Transport> Room<T> {
         let count = self.people();
         let news = self.presence.left(count);
         let kind = Kind::Left { count, is_lost, is_told: news == News::Name };
-        self.batch.push(Entry { kind, at: self.now, author: member.author(), text: "" }, None);
+        self.batch.push(Entry { kind, at: self.now.at, author: member.author(), text: "" }, None);
         if news == News::Members && self.has_witnesses() {
             let mut list = Vec::new();
             self.list(&mut list);
             let text = &String::from_utf8_lossy(&list);
             let (kind, author) = (Kind::Members { count }, Author::default());
-            self.batch.push(Entry { kind, at: self.now, author, text }, None);
+            self.batch.push(Entry { kind, at: self.now.at, author, text }, None);
         }
     }
 
     /// Tells a large room how many its members are, if that has changed.
     fn say_count(&mut self) {
-        if self.presence.due().is_some() && self.presence.tell(Instant::now()) {
+        if self.presence.tell(self.now.received) {
             let kind = Kind::Counted { count: self.people() };
             if self.has_witnesses() {
                 let author = Author::default();
-                self.batch.push(Entry { kind, at: self.now, author, text: "" }, None);
+                self.batch.push(Entry { kind, at: self.now.at, author, text: "" }, None);
             }
         }
     }
@@ -482,7 +369,7 @@ impl<T: Transport> Room<T> {
     fn notice(&mut self, conn: ConnId, kind: Kind) {
         if let Some(place) = self.places.get(&conn) {
             let author = self.members[*place].author();
-            self.batch.push(Entry { kind, at: self.now, author, text: "" }, None);
+            self.batch.push(Entry { kind, at: self.now.at, author, text: "" }, None);
         }
     }
 

@@ -26,12 +26,12 @@ impl<T: Transport> Room<T> {
     ) {
         let encoding = outbox.encoding();
         let Some(format) = encoding.format() else { return };
-        self.now = at.at;
+        self.now = at;
         self.add(conn, Who::Follower, outbox.clone(), Some(encoding));
         let log = self.info.log.clone();
         let _held = log.hold();
         // What is in the batch is a part of the history by now.
-        self.batch.append(&log);
+        self.batch.append(&log, at.received);
         let came = self.batch.end();
         let resume = self.find_start(follow.wants);
         tally.resumed(resume.result, resume.missed);
@@ -46,7 +46,7 @@ impl<T: Transport> Room<T> {
             you,
             name: you.as_str(),
             n: None,
-            now: self.now,
+            now: at.at,
             max: self.info.max_message,
             count: self.people(),
             who: None,
@@ -81,14 +81,14 @@ impl<T: Transport> Room<T> {
     /// From which number on a subscriber hears.
     fn find_start(&self, wants: Wants) -> Resume {
         let log = &self.info.log;
-        let first = log.ring.first(self.now);
+        let first = log.ring.first(self.now.at);
         let from = |start: u64| Resume { start, missed: Some(0), result: None };
         let news = self.seq + 1;
         match wants {
             Wants::All => from(first),
             Wants::News => from(news),
             Wants::Recent(age) => {
-                let oldest = self.now.saturating_sub(age.as_millis() as u64);
+                let oldest = self.now.at.saturating_sub(age.as_millis() as u64);
                 from(log.ring.first_since(oldest).map_or(news, |seq| seq.max(first)))
             }
             Wants::Since(cursor) => resume::resume(&self.kept(), Since::At(cursor), 0),
@@ -138,25 +138,30 @@ mod tests {
     use crate::room::identity::Secret;
     use crate::room::publish::Publication;
 
+    fn at(at: u64) -> Moment {
+        Moment { at, received: Instant::now() }
+    }
+
     /// A room in which something was published at each of these seconds.
     fn published(seconds: &[u64]) -> Room<Arc<Socket>> {
         let mut bounds = LogBounds::new(1 << 20, 1000);
         bounds.history.messages = 100;
         let info = room_within(bounds);
         let secret = Secret::of([7; 32]);
-        let mut room = Room::new(info.clone());
+        let mut room = Room::new(info.clone(), at(0));
         for second in seconds {
+            let now = at(second * 1000);
             room.publish(Publication {
                 room: info.clone(),
                 identity: secret.identify_address("lobby", [192, 0, 2, 1].into()),
                 name: None,
                 text: "x".into(),
                 key: None,
-                at: Moment { at: second * 1000, received: Instant::now() },
+                at: now,
                 credit: info.log.credit(100, &mut Turn::default(), || true).expect("credit"),
                 answer: bounded(1).0,
             });
-            room.flush(0, &mut HubCounters::default());
+            room.flush(0, now, &mut HubCounters::default());
         }
         room
     }
@@ -164,12 +169,12 @@ mod tests {
     #[test]
     fn what_is_recent_is_so_by_the_clock() {
         let mut room = published(&[100, 160, 220]);
-        room.now = 220_500;
+        room.now = at(220_500);
         let start = |age: u64| room.find_start(Wants::Recent(Duration::from_secs(age))).start;
         assert_eq!([0, 1, 60, 61, 120, 121].map(start), [4, 3, 3, 2, 2, 1]);
         assert_eq!([3600, u64::MAX / 1000].map(start), [1, 1]);
         // A clock that was set back makes nothing old.
-        room.now = 10_000;
+        room.now = at(10_000);
         assert_eq!(room.find_start(Wants::Recent(Duration::ZERO)).start, 1);
     }
 }

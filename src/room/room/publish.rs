@@ -34,7 +34,7 @@ impl<T: Transport> Room<T> {
         let message = match verdict {
             Verdict::Same(message) => message,
             Verdict::New | Verdict::Conflict => {
-                (self.seq, self.now) = (self.seq + 1, at.at);
+                (self.seq, self.now) = (self.seq + 1, at);
                 let kind = Kind::Message { seq: self.seq, n: 0 };
                 let author = Author { num: identity.num, tag: Some(sender), name: &name };
                 let entry = Entry { kind, at: at.at, author, text: &text };
