@@ -36,8 +36,10 @@ export const isNewest = (entry) => entry === newest;
 // With a sender it is a message, if it `divides` a line, else a notice.
 export function add(entry) {
 	entry.at ??= (entry.divides && newest?.at) || new Date();
-	if (entry.sender && !entry.mine && (document.hidden || !following)) markUnread(entry.at);
-	if (entry.sender && !following) missed += 1;
+	if (entry.sender && !entry.mine && (document.hidden || !following)) {
+		markUnread(entry.at);
+		missed += 1;
+	}
 	queue.push((newest = entry));
 	if (queue.length > 2 * MAX_ROWS) queue = queue.slice(-MAX_ROWS);
 	schedule();

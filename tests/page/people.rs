@@ -68,7 +68,7 @@ fn a_taken_name_and_a_name_that_cannot_be_had_are_told() {
     is_named(&other, "Ben");
     ana.wait("the notice", &format!("{NOTICES}.includes('ana·2 is now Ben')"));
     other.wait("the dialogs", "document.querySelector('#unfinished') === null");
-    for hostile in ["#42", "\u{202e}neB", "~x"] {
+    for hostile in ["#42", "\u{202e}neB", "~x", &"W".repeat(400)] {
         other.click("#you");
         other.eval("document.querySelector('#name').select()");
         other.insert(hostile);
