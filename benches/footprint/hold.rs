@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::flood::Flood;
 use crate::measure::{self, LENGTH};
+use crate::storm;
 
 const MEGABYTES: usize = 32;
 const CLIENTS: usize = 50;
@@ -24,9 +25,15 @@ pub fn run(binary: &str, time: Duration) -> Result<(), String> {
         flood.keep_up(&mut load, time)?;
         flood.finish(&mut load)
     })?;
+    drop(load);
+    let mut messages = 0;
+    let of_storm = measure::watch(&mut probe, || {
+        messages = storm::join(address, CLIENTS)?;
+        Ok(())
+    })?;
 
     let (mut least, mut most) = (f64::INFINITY, 0.0);
-    for reading in readings {
+    for reading in readings.into_iter().chain(of_storm) {
         least = f64::min(least, reading.kb("MemAvailable")?);
         most = f64::max(most, reading.kb("Rss")?);
     }
@@ -34,6 +41,9 @@ pub fn run(binary: &str, time: Duration) -> Result<(), String> {
         "{CLIENTS} clients heard all {} messages that {SENDERS} of them said in {} s, each once, in one order.",
         flood.said(),
         time.as_secs(),
+    );
+    println!(
+        "{CLIENTS} others came at once, and each was given the same {messages} messages of before."
     );
     println!(
         "Memory, in kB: of {MEGABYTES} MB the kernel leaves {} to programs; {} were free before \

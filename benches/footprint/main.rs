@@ -36,6 +36,7 @@ mod cramped;
 mod hold;
 mod measure;
 mod probe;
+mod storm;
 mod table;
 
 const HELP: &str = "\
@@ -44,7 +45,8 @@ Says how much memory roomd takes, in one of four ways:
   update X86_64 ARMV7   measures both builds, and writes docs/footprint.tsv and the README's table
   check X86_64 ARMV7    measures both anew, and fails when a figure has grown by more than 10 %
                         since docs/footprint.tsv
-  hold ARMV7 SECONDS    boots a machine of 32 MB, floods its room, and says what memory was left
+  hold ARMV7 SECONDS    boots a machine of 32 MB, floods its room, lets 50 clients come at once, and
+                        says what memory was left
   cramped ARMV7 SECONDS gives it a group of 8 MB in which all stall but four, who flood; and one of
                         30 threads
 ";
