@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use crate::cpu::{self, Cpus};
 use crate::kit::proc::{self, Holding};
+
+pub use crate::kit::proc::ThreadUse;
 use crate::kit::program::{Process, free_address};
 
 /// An interpreter on a small machine takes its time.
@@ -89,9 +91,9 @@ impl Server {
         cpu::of_process(self.process.0.id())
     }
 
-    /// The CPU time of each thread of this name, in the order of their ids.
-    pub fn threads_cpu(&self, name: &str) -> Result<Vec<Duration>, String> {
-        proc::threads_cpu(self.process.0.id(), name)
+    /// Each thread of this name, in the order of their ids.
+    pub fn threads(&self, name: &str) -> Result<Vec<ThreadUse>, String> {
+        proc::threads(self.process.0.id(), name)
     }
 
     pub fn holding(&self) -> Result<Holding, String> {

@@ -31,26 +31,42 @@ pub fn peak_resident_kb(pid: u32) -> Result<f64, String> {
     number(&format!("/proc/{pid}/status"), "VmHWM")
 }
 
-/// The CPU time of each thread of this name, in the order of their ids. It is counted in hundredths of a second.
-pub fn threads_cpu(pid: u32, name: &str) -> Result<Vec<Duration>, String> {
+/// What a thread has had so far.
+#[derive(Clone, Copy, Debug)]
+pub struct ThreadUse {
+    /// Its CPU time, in hundredths of a second.
+    pub cpu: Duration,
+    /// How many times it had nothing to do, and slept.
+    pub sleeps: u64,
+}
+
+impl ThreadUse {
+    /// What it has had since another reading.
+    pub fn since(self, then: &ThreadUse) -> ThreadUse {
+        ThreadUse { cpu: self.cpu - then.cpu, sleeps: self.sleeps - then.sleeps }
+    }
+}
+
+/// Each thread of this name, in the order of their ids.
+pub fn threads(pid: u32, name: &str) -> Result<Vec<ThreadUse>, String> {
     let path = format!("/proc/{pid}/task");
-    let failed = |e| format!("reading {path}: {e}");
-    let entries = fs::read_dir(&path).map_err(failed)?.flatten();
+    let entries = fs::read_dir(&path).map_err(|e| format!("reading {path}: {e}"))?.flatten();
     let mut ids: Vec<u32> =
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     ids.sort_unstable();
     // One that has ended meanwhile is not counted.
-    let stats = ids.iter().filter_map(|id| fs::read_to_string(format!("{path}/{id}/stat")).ok());
-    Ok(stats.filter_map(|stat| cpu_of(&stat, name)).collect())
+    Ok(ids.iter().filter_map(|id| thread(&format!("{path}/{id}"), name)).collect())
 }
 
-/// The CPU time that a line of `stat` tells, if it is of a thread of this name.
-fn cpu_of(stat: &str, name: &str) -> Option<Duration> {
+/// A thread, if it is of this name.
+fn thread(path: &str, name: &str) -> Option<ThreadUse> {
+    let stat = fs::read_to_string(format!("{path}/stat")).ok()?;
     let (before, behind) = stat.rsplit_once(") ")?;
     let ticks = |field: usize| behind.split(' ').nth(field)?.parse::<u64>().ok();
     // Fields 14 and 15 of proc_pid_stat(5), where the state is the third.
-    let ticks = ticks(11)? + ticks(12)?;
-    (before.split_once(" (")?.1 == name).then(|| Duration::from_millis(10 * ticks))
+    let cpu = Duration::from_millis(10 * (ticks(11)? + ticks(12)?));
+    let sleeps = field(&format!("{path}/status"), "voluntary_ctxt_switches").ok()?.parse().ok()?;
+    (before.split_once(" (")?.1 == name).then_some(ThreadUse { cpu, sleeps })
 }
 
 /// Kernel memory that grows with connections and threads: sockets, stacks, page tables.

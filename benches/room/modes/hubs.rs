@@ -11,7 +11,7 @@ use crate::cpu;
 use crate::flood::Flood;
 use crate::load::Load;
 use crate::protocol::Protocol;
-use crate::server::Server;
+use crate::server::{Server, ThreadUse};
 use crate::stats::micros_each;
 use crate::table::Figure;
 
@@ -31,33 +31,33 @@ pub fn run(server: &Server, clients: usize) -> Outcome {
 
     let heard = |rooms: &[(Load, Flood)]| rooms.iter().map(|it| it.1.deliveries()).sum::<usize>();
     let (warm, load_cpu) = (heard(&rooms), cpu::of_this_thread());
-    let (meter, hubs) = (Meter::start(server)?, server.threads_cpu("hub")?);
+    let (meter, before) = (Meter::start(server)?, server.threads("hub")?);
     flood(&mut rooms, MEASURED)?;
     let (time, cpu) = meter.read()?;
     let load_cpu = cpu::of_this_thread() - load_cpu;
     let deliveries = heard(&rooms) - warm;
-    let after = server.threads_cpu("hub")?;
-    let mut hubs: Vec<f64> = after
-        .iter()
-        .zip(&hubs)
-        .map(|(after, before)| 100.0 * (*after - *before).div_duration_f64(time))
-        .collect();
-    hubs.sort_by(f64::total_cmp);
-    let [least, most] = hubs[..] else {
-        return Err(format!("there are {} hubs where two are needed", hubs.len()));
-    };
-
+    let hubs: Vec<ThreadUse> =
+        server.threads("hub")?.iter().zip(&before).map(|(now, then)| now.since(then)).collect();
+    if hubs.len() != rooms.len() {
+        return Err(format!("there are {} hubs for {} rooms", hubs.len(), rooms.len()));
+    }
     for (load, flood) in &mut rooms {
         flood.finish(load)?;
     }
-    let all = 100.0 * (cpu + load_cpu).div_duration_f64(time);
+
+    let percent = |cpu: Duration| 100.0 * cpu.div_duration_f64(time);
+    let of_hubs = |figure: fn(f64, f64) -> f64| {
+        hubs.iter().map(|hub| percent(hub.cpu)).reduce(figure).unwrap_or_default()
+    };
+    let sleeps = hubs.iter().map(|hub| hub.sleeps).max().unwrap_or_default();
     Ok(vec![
         Figure::new("server's CPU a delivery, µs", micros_each(cpu, deliveries))
             .over(|floor| floor.micros),
-        Figure::new("the busier hub, % of a CPU", most),
-        Figure::new("the other hub, % of a CPU", least),
-        Figure::new("load, % of a CPU", 100.0 * load_cpu.div_duration_f64(time)),
-        Figure::new("server and load, % of a CPU", all),
+        Figure::new("the busier hub, % of a CPU", of_hubs(f64::max)),
+        Figure::new("the other hub, % of a CPU", of_hubs(f64::min)),
+        Figure::new("load, % of a CPU", percent(load_cpu)),
+        Figure::new("server and load, % of a CPU", percent(cpu + load_cpu)),
+        Figure::new("a hub slept, times a second", sleeps as f64 / time.as_secs_f64()),
     ])
 }
 
