@@ -102,6 +102,52 @@ fn one_address_has_its_share_of_the_places() {
     });
 }
 
+/// By whatever request: publishing, subscribing or joining.
+#[test]
+fn one_address_makes_eight_rooms_at_once() {
+    in_own_network("network::one_address_makes_eight_rooms_at_once", || {
+        own("10.99.0.1");
+        own("10.99.0.2");
+        let server = TestServer::with(|config| {
+            config.listen = ([0; 4], 0).into();
+            config.rooms = vec![("declared".into(), None)];
+        });
+        let publish = |address: &str, room: &str| {
+            let mut peer = connect_at(&server, address);
+            let head =
+                format!("POST /{room} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx");
+            peer.send(head);
+            peer.response()
+        };
+        for n in 0..8 {
+            assert_eq!(publish("10.99.0.1", &format!("r{n}")).status, 201, "{n}");
+        }
+        let handshake = format!("{UPGRADE}Sec-WebSocket-Protocol: roomd.1\r\n");
+        for request in [get("/r8/json", ""), get("/r8/ws/1", UPGRADE), get("/r8/ws", &handshake)] {
+            let mut peer = connect_at(&server, "10.99.0.1");
+            peer.send(request);
+            let response = peer.response();
+            response.refuses(429, "too many rooms");
+            let wait = response.field("Retry-After").and_then(|wait| wait.parse::<u64>().ok());
+            assert!((1..=60).contains(&wait.expect("a number of seconds")), "{}", response.head);
+        }
+        publish("10.99.0.1", "r8").refuses(429, "too many rooms");
+        // Those that are there, or always are, and those of others.
+        for (address, room) in [
+            ("10.99.0.1", "r0"),
+            ("10.99.0.1", "declared"),
+            ("10.99.0.1", "lobby"),
+            ("10.99.0.2", "r8"),
+            ("10.99.0.1", "r8"),
+        ] {
+            assert_eq!(publish(address, room).status, 201, "{room}");
+        }
+        for n in 0..20 {
+            assert_eq!(publish("127.0.0.1", &format!("l{n}")).status, 201, "loopback is exempt");
+        }
+    });
+}
+
 /// A subscriber may have many tabs or scripts, but not all the places of its address.
 #[test]
 fn one_address_has_sixteen_streams() {
