@@ -132,7 +132,9 @@ fn run<T: Transport>(orders: &Receiver<Order<T>>, sleeper: &impl Sleep<T>, metri
             Some(false) if client.deadline.is_none_or(|deadline| now < deadline) => true,
             _ => client.flush(now, &mut encoder),
         });
-        while let Ok(order) = orders.try_recv() {
+        // No more than there are by now: clients that catch up and fall behind again all the time must not keep
+        // the thread from those that are behind.
+        for order in orders.try_iter().take(orders.len()) {
             let outbox = match order {
                 Order::Client(outbox) => outbox,
                 Order::Room(room) => {
@@ -235,5 +237,90 @@ impl<T: Transport + AsFd> Sleep<T> for UnixStream {
     }
 }
 
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Mutex, OnceLock};
+    use std::thread;
+    use std::time::Duration;
+
+    use crossbeam_channel::bounded;
+
+    use super::*;
+    use crate::outbox::encoding::Encoding;
+    use crate::outbox::fuzz_target::BOUNDS;
+
+    impl Wake for () {
+        fn wake(&self) {}
+    }
+
+    /// A socket that takes nothing, whose client is handed over anew at each attempt.
+    #[derive(Debug, Default)]
+    struct Restless {
+        outbox: OnceLock<Weak<Outbox<Arc<Restless>>>>,
+        flusher: Mutex<Option<Flusher<Arc<Restless>, ()>>>,
+    }
+
+    impl Restless {
+        fn hand_over(&self) {
+            let outbox = self.outbox.get().and_then(Weak::upgrade);
+            let flusher = self.flusher.lock().unwrap();
+            if let (Some(outbox), Some(flusher)) = (outbox, &*flusher) {
+                flusher.watch(outbox);
+            }
+        }
+    }
+
+    impl Transport for Arc<Restless> {
+        fn send(&self, _: &[u8]) -> io::Result<usize> {
+            self.hand_over();
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn half_close(&self) {}
+
+        fn cut(&self) {}
+
+        fn forget(&self) {}
+
+        fn watch(_: &Arc<Outbox<Self>>) {}
+
+        fn evicted(&self) {}
+    }
+
+    /// Counts the rounds, and ends the thread after some.
+    struct Rounds(AtomicUsize, Arc<Outbox<Arc<Restless>>>);
+
+    impl Sleep<Arc<Restless>> for Rounds {
+        fn sleep(&self, watched: &[Behind<Arc<Restless>>], _: Option<Instant>) -> Vec<bool> {
+            if self.0.fetch_add(1, Ordering::Relaxed) == 5 {
+                *self.1.transport().flusher.lock().unwrap() = None;
+                self.1.cut();
+            }
+            vec![true; watched.len()]
+        }
+
+        fn is_over(&self) -> bool {
+            self.0.load(Ordering::Relaxed) > 5
+        }
+    }
+
+    #[test]
+    fn a_restless_client_keeps_the_thread_from_nobody() {
+        let (flusher, orders) = Flusher::woken_by(());
+        let socket = Arc::new(Restless::default());
+        let outbox = Outbox::new(socket.clone(), Encoding::Tutorial, vec![b'x'; 10], BOUNDS);
+        socket.outbox.set(Arc::downgrade(&outbox)).expect("the first");
+        *socket.flusher.lock().unwrap() = Some(flusher);
+        outbox.open();
+        let (ended, end) = bounded(1);
+        thread::spawn(move || {
+            let rounds = Rounds(AtomicUsize::new(0), outbox);
+            run(&orders, &rounds, &Metrics::new(1));
+            let _ = ended.send(());
+        });
+        end.recv_timeout(Duration::from_secs(20)).expect("it gets to its rounds");
+    }
+}
 #[cfg(all(test, shuttle))]
 mod model;
