@@ -54,7 +54,10 @@ impl TestFolder {
     pub fn new() -> Self {
         static LAST: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let n = LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("roomd-test-{}-{n}", std::process::id()));
+        // In memory where that can be had: some tests make thousands of files.
+        let memory = std::path::PathBuf::from("/dev/shm");
+        let parent = if memory.is_dir() { memory } else { std::env::temp_dir() };
+        let path = parent.join(format!("roomd-test-{}-{n}", std::process::id()));
         std::fs::create_dir(&path).expect("a folder");
         TestFolder(path)
     }
