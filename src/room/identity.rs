@@ -1,5 +1,6 @@
 //! Who a client is: its secret, as others may know it.
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 
@@ -21,6 +22,12 @@ pub struct Identity {
     pub tag: Tag,
     /// What clients of the tutorial's protocol see: from 1 to 2³¹ - 1.
     pub num: i64,
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret").finish_non_exhaustive()
+    }
 }
 
 impl Secret {

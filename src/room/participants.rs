@@ -372,6 +372,23 @@ mod tests {
         assert_eq!(all.come(&identity(2), None, now).n, Some(0));
     }
 
+    #[test]
+    fn what_earlier_runs_accepted_is_known_once() {
+        let now = Instant::now();
+        let mut all = Participants::remembering(vec![(identity(1).tag, 7)]);
+        assert_eq!(all.come(&identity(2), None, now).n, None);
+        let welcome = all.come(&identity(1), None, now);
+        assert_eq!(welcome.n, Some(7));
+        assert!(!all.accept(welcome.key, 7) && all.accept(welcome.key, 9));
+        all.go(welcome.key, now);
+        // Others come and go until it is forgotten.
+        for n in 3..=255 {
+            let key = all.come(&identity(n), None, now).key;
+            all.go(key, now);
+        }
+        assert_eq!(all.come(&identity(1), None, now).n, None, "7 is out of date");
+    }
+
     /// Whatever they do, no two who are here have the same name, each finds its greatest number unless the
     /// room has forgotten it, and those who have gone take no more than they may.
     #[test]

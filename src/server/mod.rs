@@ -24,6 +24,7 @@ use crate::config::budget::Budget;
 use crate::config::system_limits::SystemLimits;
 use crate::config::{AdminListen, Config, host_memory};
 use crate::history::disk::state::StateFolder;
+use crate::room::identity::Secret;
 
 /// A server that listens, and serves once it is [`run`](Server::run).
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct Server {
     system: SystemLimits,
     /// Where the history is kept, if it is.
     state: Option<StateFolder>,
+    /// What tags are made with.
+    secret: Secret,
     manager: Option<ServiceManager>,
     stop: (Sender<StopReason>, Receiver<StopReason>),
 }
@@ -75,6 +78,7 @@ impl Server {
         // Before the sockets: a second server with the same settings should say what it is about.
         let state = config.state_dir.as_deref().map(StateFolder::take).transpose();
         let state = state.map_err(ServerError::Settings)?;
+        let secret = kept::secret(state.as_ref())?;
         let system = SystemLimits::raised();
         system.check().map_err(ServerError::System)?;
         let memory = system.cap_memory(&mut config.limits, host_memory::memory());
@@ -93,7 +97,7 @@ impl Server {
             (None, AdminListen::WithTheRoom | AdminListen::Off) => None,
         };
         let (manager, stop) = (None, unbounded());
-        Ok(Server { room, admin, config, declared, budget, system, state, manager, stop })
+        Ok(Server { room, admin, config, declared, budget, system, state, secret, manager, stop })
     }
 
     /// Has the server notify `manager` when it serves, lives and stops.

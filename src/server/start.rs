@@ -28,7 +28,7 @@ use crate::outbox::flusher::Flusher;
 use crate::room::hub::Hub;
 use crate::room::probe::Probe;
 use crate::server::acceptor::Acceptor;
-use crate::server::kept::{self, Keeper};
+use crate::server::kept::Keeper;
 use crate::server::stop::Running;
 use crate::server::systemd::ServiceManager;
 use crate::server::thread::{ServerThread, cannot_start};
@@ -44,11 +44,11 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
         budget,
         system,
         state,
+        secret,
         manager,
         stop,
     } = server;
     let (stop, _) = stop;
-    let secret = kept::secret(state.as_ref())?;
     let limits = config.limits.clone();
     let (capacity, buffers) = (budget.capacity, budget.buffers);
     let bound = system.bound_of(&budget, &limits);

@@ -102,6 +102,14 @@ fn a_full_disk() {
         drop(member);
         drop(server);
         assert_eq!(texts(&folder), said, "what waited in memory is written, once");
+        for file in files(&folder, "lobby") {
+            // Of a line for which there was no space, nothing is left.
+            let text = fs::read_to_string(file).expect("text");
+            assert!(
+                text.ends_with("}\n") && text.lines().all(|line| line.ends_with('}')),
+                "{text}"
+            );
+        }
         assert_eq!(join(&start(&folder)).replay(), said);
     });
 }

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::process::Signal;
+use rustix::process::{Signal, getuid};
 use serde_json::{Value, json};
 
 use crate::kit::dice::Dice;
-use crate::support::{Folder, Member, Program, get, me, position, roomd};
+use crate::support::{Folder, Member, Program, ROOMD, get, me, position, roomd, started_by};
 
 fn start(folder: &Folder) -> Program {
     let args = ["--rate=0", "--room=lab=The lab", "--state-dir", folder.arg()];
@@ -182,6 +183,39 @@ fn a_second_server_and_a_folder_that_cannot_be_had() {
     kill(first);
     // A lock of somebody who was killed is none.
     start(&folder);
+}
+
+/// Without the right to write there, whoever owns what is in it.
+#[test]
+fn a_folder_of_somebody_else() {
+    let folder = Folder::new();
+    stop(start(&folder));
+    let refused = |expected: &str| {
+        // Opened here, since the user that it runs as may not reach the file by its path.
+        let mut command = started_by(&[], "/proc/self/fd/0");
+        command.env_clear().args(["--listen=127.0.0.1:0", "--state-dir", folder.arg()]);
+        command.stdin(fs::File::open(ROOMD).expect("the program"));
+        if getuid().is_root() {
+            command.uid(64_321).gid(64_321);
+        }
+        let output = command.output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(expected) && said.contains("Permission denied"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    };
+    let forbid = |path: &Path| {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o000)).expect("it is ours");
+    };
+    forbid(folder.path());
+    refused("cannot open the lock");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    fs::remove_file(folder.path().join("secret")).expect("it is there");
+    fs::set_permissions(folder.path().join("lock"), fs::Permissions::from_mode(0o666))
+        .expect("it is ours");
+    fs::write(folder.path().join("secret"), [7; 32]).expect("it is written");
+    forbid(&folder.path().join("secret"));
+    refused("secret");
 }
 
 /// Wherever the last file ends: the server starts, and what is whole is there.

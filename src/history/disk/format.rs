@@ -12,9 +12,12 @@ use std::io::Write;
 use crate::config::NAME_BYTES;
 use crate::history::chunk::{Author, Entry, Kind};
 use crate::wire::cursor::Epoch;
-use crate::wire::json::{self, Malformed, Value};
+use crate::wire::json::{self, MAX_NUMBER, Malformed, Value};
 use crate::wire::roomd1;
 use crate::wire::tag::{By, Tag};
+
+/// A message with a greater number cannot be read.
+pub const LAST: u64 = MAX_NUMBER / 2;
 
 /// The version of the format. A file of another one cannot be read.
 const VERSION: u64 = 1;
@@ -117,10 +120,10 @@ impl<'a> Line<'a> {
             "run" => members.run(),
             "msg" => members.message().map(Line::Message),
             "hole" => {
-                let (from, to) = (number(members.from)?, number(members.to)?);
-                (0 < from && from <= to).then_some(Line::Hole { from, to })
+                let (from, to) = (place(members.from)?, place(members.to)?);
+                (from <= to).then_some(Line::Hole { from, to })
             }
-            "end" => Some(Line::End { next: number(members.next).filter(|next| *next > 0)? }),
+            "end" => Some(Line::End { next: place(members.next)? }),
             _ => Some(Line::Other),
         }
     }
@@ -169,12 +172,12 @@ impl<'a> Members<'a> {
     fn run(self) -> Option<Line<'a>> {
         number(self.v).filter(|version| *version == VERSION)?;
         let epoch = Epoch::parse(&string(self.epoch)?)?;
-        let next = number(self.next).filter(|next| *next > 0)?;
+        let next = place(self.next)?;
         Some(Line::Run { epoch, next })
     }
 
     fn message(self) -> Option<Message<'a>> {
-        let seq = number(self.seq).filter(|seq| *seq > 0)?;
+        let seq = place(self.seq)?;
         let name = string(self.name).filter(|name| name.len() <= NAME_BYTES)?;
         let n = match self.n {
             None => 0,
@@ -197,6 +200,11 @@ fn number(value: Option<Value<'_>>) -> Option<u64> {
         Some(Value::Number(number)) => Some(number),
         _ => None,
     }
+}
+
+/// The number of a message. With a greater one there would soon be no numbers left.
+fn place(value: Option<Value<'_>>) -> Option<u64> {
+    number(value).filter(|place| (1..=LAST).contains(place))
 }
 
 fn by(text: &str) -> Option<By> {
@@ -232,8 +240,7 @@ mod tests {
             Author::number(i64::MIN),
             Author::number(42),
         ] {
-            for (seq, n, text) in
-                [(1, 0, ""), (205, 7, "a\nb\t\"\\ 😀 \u{2028}"), (json::MAX_NUMBER, 1, "x")]
+            for (seq, n, text) in [(1, 0, ""), (205, 7, "a\nb\t\"\\ 😀 \u{2028}"), (LAST, 1, "x")]
             {
                 let entry = Entry { kind: Kind::Message { seq, n }, at: 1 << 41, author, text };
                 let line = written(&entry);
@@ -284,6 +291,7 @@ mod tests {
             r#"{"t":1}"#,
             r#"{"t":"end","next":0}"#,
             r#"{"t":"end"}"#,
+            r#"{"t":"end","next":9007199254740991}"#,
             r#"{"t":"end","next":1,"next":2}"#,
             r#"{"t":"hole","from":2,"to":1}"#,
             r#"{"t":"hole","from":0,"to":1}"#,

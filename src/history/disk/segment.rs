@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use crate::history::disk::files::Files;
-use crate::wire::json::MAX_NUMBER;
+use crate::history::disk::format::LAST;
 
 /// A segment is full at so many bytes, or at a quarter of what the room may take.
 const SEGMENT: u64 = 256 * 1024;
@@ -55,8 +55,7 @@ impl Segment {
     fn parse(name: &OsStr, len: u64) -> Option<Segment> {
         let (digits, kind) = name.to_str()?.split_once('.')?;
         let is_number = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_digit());
-        // Whoever numbers a file so that no numbers are left behind it has not numbered it by messages.
-        let is_good = |number: &u64| is_number && *number <= MAX_NUMBER / 2;
+        let is_good = |number: &u64| is_number && *number <= LAST;
         let number = digits.parse().ok().filter(is_good)?;
         let is_bad = match kind {
             "log" => false,
