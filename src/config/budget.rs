@@ -259,19 +259,21 @@ impl Budget {
         let Limits { max_message, max_clients_per_ip, max_rooms, declared_rooms, .. } = *limits;
         let rest = memory.saturating_sub(PROGRAM);
         let (least, most) = SEND_BUFFER.into_inner();
-        // One room takes so much. Others share as much, or four times that where there is much; where there
-        // is little, it is for clients.
+        // One room takes so much. Others share half of that, or more where there is much; where there is
+        // little, it is for clients.
         let log = (4 * rest / 45).min(LOG);
         let is_short = rest / 12 < MIB;
-        let others = if is_short { 0 } else { (rest / 12).min(4 * LOG) };
+        let others = if is_short { 0 } else { (rest / 24).min(4 * LOG) };
         let logs = Logs::new(log + others, log, declared_rooms.max(1), limits);
+        let rooms = max_rooms.min(logs.total / logs.guaranteed);
+        let keys = if is_short { 0 } else { logs.total / 6 / rooms / KEY };
         let mut budget = Budget {
             memory,
             capacity: Capacity::of_requests(0),
             buffers: Buffers::of(least),
             logs,
-            rooms: max_rooms.min(logs.total / logs.guaranteed),
-            keys: if is_short { *KEYS.start() } else { *KEYS.end() },
+            rooms,
+            keys: keys.clamp(*KEYS.start(), *KEYS.end()),
             slots: 1,
             escaped: ESCAPED[1],
             max_message,
@@ -422,6 +424,15 @@ mod tests {
         assert_eq!(small.rooms, 4, "{small}");
         let smallest = budget(&Limits::default(), 14 * MIB);
         assert!((2..30).contains(&smallest.capacity.clients), "{smallest}");
+    }
+
+    #[test]
+    fn a_small_host_has_places_for_a_classroom() {
+        for (memory, clients, rooms) in [(8, 50, 4), (16, 106, 12), (32, 251, 24)] {
+            let limits = Limits { max_memory: Some(memory * MIB), ..Limits::default() };
+            let budget = Budget::new(&limits, PLENTY, None).expect("it fits");
+            assert!(budget.capacity.clients >= clients && budget.rooms >= rooms, "{budget}");
+        }
     }
 
     #[test]
