@@ -92,10 +92,14 @@ pub fn stream_head(content_type: &str, fields: Fields) -> Vec<u8> {
 /// Lets pages of an allowed `origin` read this response. What a request may be is answered to OPTIONS.
 pub fn allow_origin(response: &mut Vec<u8>, origin: &str) {
     let Some(at) = response.windows(2).position(|bytes| bytes == b"\r\n") else { return };
-    let fields = format!(
+    let mut fields = format!(
         "Access-Control-Allow-Origin: {origin}\r\n\
          Access-Control-Expose-Headers: Roomd-Cursor, Retry-After\r\n"
     );
+    // Other responses that vary do so by origin, too.
+    if !response.windows(6).any(|bytes| bytes == b"\nVary:") {
+        fields.push_str("Vary: Origin\r\n");
+    }
     response.splice(at + 2..at + 2, fields.into_bytes());
 }
 

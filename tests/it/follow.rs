@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Peer, Response, TestServer, UPGRADE, get, lossy};
+use crate::support::{PATIENCE, Peer, Response, TestServer, UPGRADE, eventually, get, lossy};
 
 fn post(path: &str, body: &str) -> String {
     format!(
@@ -286,6 +286,54 @@ fn head_is_the_head_alone() {
     }
 }
 
+/// Pages of an allowed origin may read streams, polls and the place from which they hear; those of others nothing.
+#[test]
+fn pages_that_are_allowed_may_read() {
+    let server = TestServer::with(|config| {
+        config.allow_origin = vec!["https://ok.example".into()];
+        config.limits.max_clients = Some(1);
+    });
+    let allowed = "Origin: https://ok.example\r\n";
+    let may_read = |head: &str| {
+        let lines: Vec<_> = head.lines().collect();
+        let exposed = "Access-Control-Expose-Headers: Roomd-Cursor, Retry-After";
+        for line in ["Access-Control-Allow-Origin: https://ok.example", exposed] {
+            assert!(lines.contains(&line), "{head} lacks {line}");
+        }
+        assert!(lines.iter().any(|line| line.starts_with("Vary: ") && line.contains("Origin")));
+        assert!(!head.contains("Allow-Credentials"), "{head}");
+    };
+    for path in ["/lab/json", "/lab/sse", "/lab/text", "/lab"] {
+        eventually("a place", || {
+            let response = server.ask(get(&format!("{path}?poll=1"), allowed));
+            (response.status == 200 && response.text() != FULL).then(|| may_read(&response.head))
+        });
+        let head = get(path, allowed).replacen("GET", "HEAD", 1);
+        may_read(&server.ask(head).head);
+    }
+    let stream = eventually("a place", || {
+        let mut peer = server.connect();
+        peer.send(get("/lab/json", allowed));
+        peer.head_begins_with("HTTP/1.1 200 ").then_some(peer)
+    });
+    // Also why they get nothing.
+    let full = server.ask(get("/lab/sse", allowed));
+    assert_eq!(full.text(), FULL);
+    may_read(&full.head);
+    let full = server.ask(get("/lab/json", allowed));
+    assert_eq!(full.status, 503);
+    may_read(&full.head);
+    drop(stream);
+    for origin in ["https://other.example", "null", "https://ok.example.evil"] {
+        let refused = server.ask(get("/lab/json?poll=1", &format!("Origin: {origin}\r\n")));
+        refused.refuses(403, "--allow-origin");
+        assert!(!refused.head.contains("Access-Control"), "{}", refused.head);
+    }
+}
+
+/// What an EventSource is told for which there is no place.
+const FULL: &str = "retry: 15000\nevent: full\ndata: {}\n\n";
+
 #[test]
 fn silence_is_broken() {
     let server =
@@ -308,7 +356,7 @@ fn a_full_server_tells_an_event_source_to_come_again() {
     let _stream = Stream::open(&server, "/lab/json", "");
     let full = server.ask(get("/lab/sse", ""));
     assert_eq!((full.status, full.field("Content-Type")), (200, Some("text/event-stream")));
-    assert_eq!(full.text(), "retry: 15000\nevent: full\ndata: {}\n\n");
+    assert_eq!(full.text(), FULL);
     let refused = server.ask(get("/lab/json", ""));
     refused.refuses(503, "places");
     assert_eq!(refused.field("Retry-After"), Some("5"));

@@ -203,6 +203,13 @@ fn there_are_at_most_so_many_rooms() {
         }
     };
     assert!(refused.field("Retry-After").is_some(), "{}", refused.head);
+    // Publishing and subscribing make rooms as well.
+    let post = get("/another", "Content-Length: 1\r\n").replacen("GET", "POST", 1) + "x";
+    for request in [post, get("/another/json", ""), get("/another/text?poll=1", "")] {
+        let refused = program.ask(&request);
+        refused.refuses(503, "rooms");
+        assert!(refused.field("Retry-After").is_some(), "{}", refused.head);
+    }
     assert!((4..=5).contains(&members.len()), "{} rooms", members.len());
     // A handshake without a hello holds a place, and gives it back.
     let mut last = members.pop().expect("one");
