@@ -229,7 +229,7 @@ test-arm-vm: ## flood a room in an armv7 machine of 32 MB for ARM_SECONDS (60), 
 	dist/cargo armv7 build --release --bin roomd
 	$(FOOTPRINT) hold $(ARMV7) $(ARM_SECONDS)
 
-test-memory: ## keep roomd within 8 MB while all stall but four, who flood; and within 30 threads
+test-memory: ## keep roomd within 8 MB while all stall but four, who flood, and while all hear long texts; and within 30 threads
 	dist/cargo armv7 build --release --bin roomd
 	$(FOOTPRINT) cramped $(ARMV7) $(ARM_SECONDS)
 

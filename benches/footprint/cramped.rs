@@ -19,6 +19,8 @@ const MEMORY: &str = "8M";
 const CLIENTS: usize = 50;
 const SENDERS: usize = 4;
 const LENGTH: usize = 2000;
+/// Of a text that is nearly as long as one may be.
+const LONG: usize = 64_000;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -73,6 +75,42 @@ pub fn memory(binary: &str, time: Duration) -> Result<(), String> {
         (0, _) => Err("nobody was closed, so this was no trial".into()),
         _ => Err("the system had to kill".into()),
     }
+}
+
+/// The room is full, everybody reads, and each text is about as long as one may be: nobody is closed.
+pub fn long_texts(binary: &str, time: Duration) -> Result<(), String> {
+    let arguments =
+        format!("--rate 0 --log-level error --max-memory {MEMORY} --max-clients-per-ip 1000");
+    let limits = format!("memory.max={MEMORY} memory.swap.max=0");
+    let (mut probe, address) = measure::machine(Path::new(binary), MEGABYTES, &arguments, &limits)?;
+    let mut load = measure::load(address);
+    measure::enter(&mut load, CLIENTS)?;
+    let mut order = Order::new(CLIENTS, SENDERS, LONG);
+    let (mut rounds, begin) = (0, Instant::now());
+    while begin.elapsed() < time {
+        for sender in 0..SENDERS {
+            load.say(sender, &Message::new(sender, rounds).text(LONG))?;
+        }
+        rounds += 1;
+        while order.deliveries() < CLIENTS * SENDERS * rounds {
+            load.turn(|client, event| match event {
+                Event::Text(text) => match message::who_left(text) {
+                    Some(id) => Err(format!("client {id}, who read, was closed")),
+                    None => order.hear(client, text).map(drop),
+                },
+                _ => Ok(()),
+            })?;
+        }
+    }
+    let reading = probe.read()?;
+    let (peak, killed) = (reading.kb("GroupPeak")?, reading.kb("GroupKills")?);
+    println!(
+        "{CLIENTS} who read heard all {} texts of {LONG} bytes in {:.0} s, and nobody was closed. The group \
+         took {peak} kB of {MEMORY} at most; {killed} were killed.",
+        SENDERS * rounds,
+        begin.elapsed().as_secs_f64(),
+    );
+    if killed > 0.0 { Err("the system had to kill".into()) } else { Ok(()) }
 }
 
 /// The group has few threads: who comes then is told so, who is there talks on, and once there are

@@ -75,6 +75,7 @@ fn run(words: &[String]) -> Result<(), String> {
         ["hold", armv7, seconds] => hold::run(armv7, time(seconds)?),
         ["cramped", armv7, seconds] => {
             cramped::memory(armv7, time(seconds)?)?;
+            cramped::long_texts(armv7, time(seconds)?)?;
             cramped::threads(armv7)
         }
         _ => Err(HELP.to_owned()),

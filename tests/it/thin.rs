@@ -105,3 +105,23 @@ fn those_that_stall_among_phones_are_closed_alone() {
         drop(stalled);
     });
 }
+
+/// One long text is most of what a small host's room may hold, and no reason to close those who read.
+#[test]
+fn one_long_text_on_a_small_host_closes_nobody() {
+    in_own_network("thin::one_long_text_on_a_small_host_closes_nobody", || {
+        const LEN: usize = 64_000;
+        let server = behind_a_thin_link(|config| {
+            config.limits.max_memory = Some(8 << 20);
+            config.limits.max_clients_per_ip = Some(1000);
+        });
+        let mut phones: Vec<_> = (0..45).map(|id| join_at(&server, PHONES, 100 + id)).collect();
+        let mut talkers = [server.join(0)];
+        for count in [1, 3] {
+            let heard = hear(&mut talkers, &mut phones, count, LEN, count);
+            check(&heard, 1, count, LEN);
+        }
+        talkers[0].says_and_hears(0, "all are here");
+        phones.iter_mut().for_each(|phone| phone.hears(&says(0, "all are here")));
+    });
+}
