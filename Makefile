@@ -11,6 +11,7 @@ FUZZ_TARGETS ?= head json session hub outbox
 SOAK_SECONDS ?= 300
 SEED ?= 1
 ARM_SECONDS ?= 60
+ATTACK_SECONDS ?= 5
 # A command for `make autobahn`.
 AUTOBAHN ?=
 
@@ -32,7 +33,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 TABLE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build check test model soak test-kills fuzz autobahn test-arm test-arm-vm test-memory test-systemd test-openrc test-avahi test-readme try-readme test-clients audit test-needs test-browsers lint-page screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
+.PHONY: help run build check test model soak test-kills fuzz autobahn test-arm test-arm-vm test-memory test-systemd test-openrc test-avahi test-readme try-readme test-clients attacks audit test-needs test-browsers lint-page screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,6 +114,9 @@ test-systemd test-openrc test-avahi try-readme:
 test-clients: ## run other people's WebSocket clients; installs them (TABLE=write renews docs/clients.md)
 	$(CARGO) build --locked
 	TABLE='$(TABLE)' tests/clients/run target/debug/roomd
+
+attacks: build ## measure what attackers cost the server and others for ATTACK_SECONDS (5) each, for docs/attacks.md
+	@PATH="$$PATH:/usr/sbin:/sbin"; tests/attacks/measure $(BINARY) $(ATTACK_SECONDS)
 
 audit: ## check licences, sources and known advisories of all dependencies; needs the network
 	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
