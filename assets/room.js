@@ -4,9 +4,10 @@ import { asNumber, ask, device, find, isolated, make, objects, say, show } from 
 import { client, parse } from './client.js';
 import { add, body, follow, markUnread, oldest, prepend, showUnproven } from './log.js';
 
-// Most proofs come sooner. For longer than the second, the room waits for slow readers.
+// Most proofs come sooner.
 const WORTH_SHOWING = 1_000;
-const HELD = 3_000;
+// The server says so twice a second.
+const HELD = 2_000;
 
 export const room = location.pathname.split('/').pop() || 'lobby';
 
@@ -34,7 +35,7 @@ export function roomPage(connection, extras) {
 	const afterwards = (action) => extras.then(action, () => {});
 	const tell = (said) => afterwards(([people]) => people.hear(said));
 	let clock = 0;
-	let heardAt = 0;
+	let held = {};
 	let unproven = [];
 	let shown = '';
 	let hasEarlier = false;
@@ -88,11 +89,11 @@ export function roomPage(connection, extras) {
 		find('earlier').hidden = !hasEarlier;
 	}
 
-	function stateOf({ at, doubtful, reason }) {
+	function stateOf({ n, at, doubtful, reason }) {
 		const now = Date.now();
 		if (doubtful) return reason ? say('refused', reason) : say('unsent');
-		if (now - at < WORTH_SHOWING) return '';
-		return say(now - at > HELD && heardAt - at > WORTH_SHOWING ? 'held' : 'sending');
+		if (n === held.n && now < held.until) return say('held');
+		return now - at < WORTH_SHOWING ? '' : say('sending');
 	}
 
 	// Rows stay while they are the same, or a button would lose its focus.
@@ -147,6 +148,10 @@ export function roomPage(connection, extras) {
 			device.set('name', before);
 			askName(say('nameRefused', text));
 		},
+		wait({ n }) {
+			held = { n, until: Date.now() + HELD };
+			showStates();
+		},
 		join: tell,
 		leave: tell,
 		count: tell,
@@ -191,10 +196,6 @@ export function roomPage(connection, extras) {
 		...talk,
 		socketPath: () => `${room}/ws`,
 		greet: () => talk.greet(wantedName()),
-		hear(text) {
-			heardAt = Date.now();
-			talk.hear(text);
-		},
 		send(text) {
 			if (!talk.say(text)) return false;
 			follow();

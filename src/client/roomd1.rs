@@ -66,8 +66,17 @@ impl<'a> Visitor<'a> {
                     // It is told of each message, and may not read that.
                     stream.wait_until_taken();
                 }
-                let (text, n) = (Said::from(text), n.unwrap_or(0));
-                let is_said = stream.while_waiting(|is_there| member.say(text, n, is_there));
+                let (text, number) = (Said::from(text), n.unwrap_or(0));
+                let (outbox, hears) = (self.outbox, self.hears);
+                let is_said = stream.while_waiting(|is_there| {
+                    let mut is_there = || {
+                        if hears {
+                            tell_of_wait(outbox, n);
+                        }
+                        is_there()
+                    };
+                    member.say(text, number, &mut is_there)
+                });
                 if is_said { Ok(()) } else { Err(End::gone()) }
             }
             (Ok(Command::Name(name)), Some(member)) => {
@@ -122,6 +131,18 @@ impl<'a> Visitor<'a> {
 
 fn answer(stream: &mut Stream, write: impl FnOnce(&mut Vec<u8>)) {
     stream.reply(|out| wire::text_of(out, write));
+}
+
+/// The client hears twice a second that its message waits for the room's readers, as long as it takes what
+/// is for it alone.
+#[inline(never)]
+fn tell_of_wait(outbox: &Arc<Outbox<Socket>>, n: Option<u64>) {
+    if outbox.flush_queue() {
+        return;
+    }
+    let mut frame = Vec::new();
+    wire::text_of(&mut frame, |out| roomd1::wait(out, n));
+    outbox.send(&frame);
 }
 
 fn no_hello() -> End {

@@ -223,6 +223,11 @@ pub fn err(out: &mut Vec<u8>, code: Code, n: Option<u64>, text: &str) {
     object.plain("code", code.as_str()).number_if("n", n).text("text", text).end();
 }
 
+/// Appends that message `n` of the client waits for the room's readers.
+pub fn wait(out: &mut Vec<u8>, n: Option<u64>) {
+    Object::new(out, "wait").number_if("n", n).end();
+}
+
 /// Appends the answer to a ping.
 pub fn pong(out: &mut Vec<u8>, x: Option<&str>) {
     let mut object = Object::new(out, "pong");
@@ -303,6 +308,8 @@ mod tests {
                 text(&|out| err(out, Code::Long, Some(2), "x")),
                 r#"{"t":"err","code":"long","n":2,"text":"x"}"#,
             ),
+            (text(&|out| wait(out, Some(5))), r#"{"t":"wait","n":5}"#),
+            (text(&|out| wait(out, None)), r#"{"t":"wait"}"#),
             (text(&|out| pong(out, None)), r#"{"t":"pong"}"#),
             (text(&|out| pong(out, Some("\""))), r#"{"t":"pong","x":"\""}"#),
         ] {

@@ -119,6 +119,32 @@ fn a_stalled_reader_that_nobody_waits_for_stays() {
     talker.hears(&says(2, "here I am"));
 }
 
+/// Who waits for the room's readers is told which message waits, also a page that has no other sign of it.
+#[test]
+fn a_sender_that_waits_for_readers_is_told() {
+    let server = TestServer::with(|config| {
+        config.limits.max_memory = Some(8 << 20);
+        config.limits.rate = 0;
+    });
+    let mut talker = Member::join(server.address(), "lobby", json!({"me": me(1), "history": 0}));
+    let stalled = narrow(&server, 9);
+    let mut n = 0;
+    loop {
+        assert!(n < 1_000, "nobody waits for a client that reads nothing");
+        n += 1;
+        talker.publish(n, &numbered(0, 50_000));
+        let next = talker.skip_any(&["msg", "wait"], "its own message");
+        if next["t"] == "wait" {
+            assert_eq!(next, json!({"t": "wait", "n": n}));
+            break;
+        }
+    }
+    // As long as that lasts.
+    assert_eq!(talker.next("another"), json!({"t": "wait", "n": n}));
+    drop(stalled);
+    assert_eq!(talker.skip_to("msg", "its own message")["n"], n);
+}
+
 /// A reader that is always behind loses nothing.
 #[test]
 fn a_slow_reader_loses_nothing() {

@@ -150,9 +150,15 @@ impl Member {
     /// The next object of this type, whatever else comes before it.
     #[track_caller]
     pub fn skip_to(&mut self, t: &str, awaited: &str) -> Value {
+        self.skip_any(&[t], awaited)
+    }
+
+    /// The next object of one of these types, whatever else comes before it.
+    #[track_caller]
+    pub fn skip_any(&mut self, types: &[&str], awaited: &str) -> Value {
         loop {
             let next = self.next(awaited);
-            if next["t"] == t {
+            if types.iter().any(|t| next["t"] == *t) {
                 return next;
             }
         }
@@ -274,7 +280,7 @@ type Check = fn(&Value) -> bool;
 
 /// The fields of each type of object, the optional ones with a `?`.
 #[rustfmt::skip]
-const FIELDS: [(&str, &[(&str, Check)]); 11] = [
+const FIELDS: [(&str, &[(&str, Check)]); 12] = [
     ("hello", &[
         ("room", is_text), ("title?", is_text), ("cursor", is_cursor), ("head", is_number),
         ("missed", is_number_or_null), ("you", is_tag), ("name", is_name), ("n", is_number_or_null),
@@ -291,6 +297,7 @@ const FIELDS: [(&str, &[(&str, Check)]); 11] = [
     ("who", &[("count", is_number), ("who", is_list)]),
     ("name", &[("by", is_by), ("name", is_name)]),
     ("ack", &[("n", is_number), ("seq?", is_number)]),
+    ("wait", &[("n?", is_number)]),
     ("err", &[("code", is_code), ("n?", is_number), ("text", is_text)]),
     ("pong", &[("x?", is_text)]),
 ];
