@@ -74,8 +74,8 @@ fn run(words: &[String]) -> Result<(), String> {
         ["check", x86_64, armv7] => check([x86_64, armv7]),
         ["hold", armv7, seconds] => hold::run(armv7, time(seconds)?),
         ["cramped", armv7, seconds] => {
-            cramped::memory(armv7, time(seconds)?)?;
             cramped::long_texts(armv7, time(seconds)?)?;
+            cramped::memory(armv7, time(seconds)?)?;
             cramped::threads(armv7)
         }
         _ => Err(HELP.to_owned()),
