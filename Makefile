@@ -33,7 +33,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 TABLE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build check test model soak test-kills fuzz autobahn test-arm test-arm-vm test-memory test-systemd test-openrc test-avahi test-readme try-readme test-clients attacks audit test-needs test-browsers lint-page screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
+.PHONY: help run build check test model soak test-kills test-power fuzz autobahn test-arm test-arm-vm test-memory test-systemd test-openrc test-avahi test-readme try-readme test-clients attacks audit test-needs test-browsers lint-page screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ soak: ## soak the program for SOAK_SECONDS (300) with a crowd that SEED (1) choo
 
 test-kills: ## kill the program in 50 floods that SEED (1) chooses, and look at what is on its disk
 	ROOMD_TEST_KILLS=50 SEED=$(SEED) $(CARGO) test --locked --test it kills:: -- --nocapture
+
+test-power: ## cut the power of a disk ten times while the program writes to it; needs root
+	$(CARGO) build --locked
+	$(SUDO) tests/power-cut target/debug/roomd 10 $(SEED)
 
 fuzz: ## fuzz each target for FUZZ_SECONDS (900), or only FUZZ_TARGETS; needs nightly Rust
 	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
