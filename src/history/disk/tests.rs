@@ -403,12 +403,14 @@ fn the_folder_is_bounded() {
         run.say(0, n, &"x".repeat(dice.roll(700)));
         if n == 500 {
             run.say(0, n, &"x".repeat(40_000));
+            // As a line it has twice as many bytes.
+            run.say(0, n, &"\"".repeat(20_000));
         }
         run.pass(WRITE_DELAY);
         let blocks = files(folder.path()).into_iter().map(|(_, len)| len.next_multiple_of(4096));
         assert!(blocks.sum::<u64>() <= limit);
     }
-    assert_eq!(run.counted("roomd_history_missing_total"), 1, "the line that was too long");
+    assert_eq!(run.counted("roomd_history_missing_total"), 2, "the lines that were too long");
     let said = texts(&run.log);
     run.stop();
     let run = Run::start(SystemFiles, folder.path(), 2, limit, bounds(1 << 20));

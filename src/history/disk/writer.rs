@@ -235,14 +235,18 @@ impl<F: Files> Room<F> {
         };
         for entry in chunk.entries((self.place.entry - chunk.start().entry) as usize) {
             let Some(seq) = entry.kind.seq() else { continue };
+            // A message that is too long has no line. The next one tells that it is missing.
+            let longest = self.folder.longest();
+            if entry.text.len() as u64 > longest {
+                continue;
+            }
             let (start, gap) = (lines.bytes.len(), seq.saturating_sub(lines.next));
             if gap > 0 {
                 format::hole(&mut lines.bytes, lines.next, seq - 1);
             }
             let message = lines.bytes.len();
             format::message(&mut lines.bytes, &entry);
-            if (lines.bytes.len() - message) as u64 > self.folder.longest() {
-                // The next one tells that this one is missing, too.
+            if (lines.bytes.len() - message) as u64 > longest {
                 lines.bytes.truncate(start);
             } else {
                 (lines.next, lines.missing) = (seq + 1, lines.missing + gap);
