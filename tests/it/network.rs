@@ -345,7 +345,7 @@ fn an_address_that_joins_too_often_waits_and_gets_429() {
             peer
         };
         let begin = Instant::now();
-        let crowd: Vec<_> = (0..700).map(|n| ask(["/ws", "/ws/1"][n % 2])).collect();
+        let crowd: Vec<_> = (0..950).map(|n| ask(["/ws", "/ws/1"][n % 2])).collect();
         // All of them wait at the same time, each in a slot of its own.
         join_at(&server, "10.99.0.2", 2).says_and_hears(2, "others join at once");
         let late = ask("/ws/3");
@@ -430,7 +430,7 @@ fn a_thousand_clients_that_vanish_are_missed_once_each() {
             config.listen = ([0; 4], 0).into();
             config.limits.max_clients_per_ip = Some(VANISHING as usize);
             // Longer than it takes until all of them have come.
-            config.limits.ping_interval = Duration::from_secs(5);
+            config.limits.ping_interval = Duration::from_secs(8);
             config.limits.ping_timeout = Duration::from_millis(500);
             config.limits.close_timeout = Duration::from_millis(100);
         });
