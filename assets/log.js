@@ -7,7 +7,7 @@ const MAX_ROWS = 1_000;
 // Of rounding.
 const AT_END = 2;
 // A scroll begins slowly, and must not be undone meanwhile.
-const HOLD = 10;
+const HOLD = 20;
 
 const scroller = find('log');
 const list = find('messages');
@@ -177,7 +177,7 @@ find('jump').onclick = () => {
 // The first row that is seen, and which part of it is above the top.
 function firstInSight() {
 	const row = [...list.children].find((row) => row.offsetTop + row.offsetHeight > scroller.scrollTop);
-	return row && { row, part: (scroller.scrollTop - row.offsetTop) / row.offsetHeight };
+	return row && { row, part: Math.max(0, scroller.scrollTop - row.offsetTop) / row.offsetHeight };
 }
 
 // A turned phone breaks all lines elsewhere.
