@@ -94,10 +94,12 @@ pub fn long_texts(binary: &str, time: Duration) -> Result<(), String> {
         rounds += 1;
         while order.deliveries() < CLIENTS * SENDERS * rounds {
             load.turn(|client, event| match event {
-                Event::Text(text) => match message::who_left(text) {
-                    Some(id) => Err(format!("client {id}, who read, was closed")),
-                    None => order.hear(client, text).map(drop),
-                },
+                // Its end says more.
+                Event::Text(text) if message::who_left(text).is_some() => Ok(()),
+                Event::Text(text) => order.hear(client, text).map(drop),
+                Event::Gone(code) => {
+                    Err(format!("client {client}, who read, was closed with code {code:?}"))
+                }
                 _ => Ok(()),
             })?;
         }

@@ -314,13 +314,13 @@ pub const SLOTS: usize = 256;
 /// of the client, of up to [`LONG_MESSAGE`] bytes.
 pub const AT_HAND: usize = 8 * 1024;
 
-/// How long nothing may come of a long message while others wait for its slot: longer than the round
-/// trip to a phone that is far away, which sends as much as its window and then waits.
-pub const SLOT_SILENCE: Duration = Duration::from_millis(500);
+/// How long nothing may come of a long message while others wait for its slot: longer than a phone needs
+/// that is far away, sends as much as its window, and has to send some of it again.
+pub const SLOT_SILENCE: Duration = Duration::from_secs(1);
 
 /// How long a client may have a slot for a long message while others wait for one, and one second more for
 /// each [`SLOT_PACE`] bytes of it.
-pub const SLOT_PATIENCE: Duration = Duration::from_secs(1);
+pub const SLOT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Bytes a second of a long message.
 pub const SLOT_PACE: u64 = 32 * 1024;

@@ -116,10 +116,14 @@ fn one_long_text_on_a_small_host_closes_nobody() {
             config.limits.max_clients_per_ip = Some(1000);
         });
         let mut phones: Vec<_> = (0..45).map(|id| join_at(&server, PHONES, 100 + id)).collect();
-        let mut talkers = [server.join(0)];
-        for count in [1, 3] {
-            let heard = hear(&mut talkers, &mut phones, count, LEN, count);
-            check(&heard, 1, count, LEN);
+        let mut talkers: Vec<_> = (0..4).map(|id| join_at(&server, PHONES, id)).collect();
+        for (saying, count) in [(1, 1), (4, 1)] {
+            let (talking, others) = talkers.split_at_mut(saying);
+            let heard = hear(talking, &mut phones, count, LEN, saying * count);
+            check(&heard, saying, count, LEN);
+            for other in others {
+                (0..saying * count).for_each(|_| drop(other.message("what others say")));
+            }
         }
         talkers[0].says_and_hears(0, "all are here");
         phones.iter_mut().for_each(|phone| phone.hears(&says(0, "all are here")));
