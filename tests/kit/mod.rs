@@ -5,6 +5,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub mod cutting;
 pub mod dice;
 pub mod folder;
 pub mod frame;
