@@ -5,6 +5,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # What `make run` passes on: make run ARGS='--listen [::]:8000'
 ARGS ?=
+# Cargo's features: make run FEATURES=engine ARGS='--engine redis://localhost'
+FEATURES ?=
 
 FUZZ_SECONDS ?= 900
 FUZZ_TARGETS ?= head json session hub outbox
@@ -20,10 +22,10 @@ AUTOBAHN ?=
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 ARCHIVE := $(wildcard $(shell $(CC) -print-file-name=libc.a))
 ifneq ($(and $(findstring -linux-gnu,$(HOST)),$(ARCHIVE)),)
-RELEASE := RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked --target $(HOST)
+RELEASE := RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked --features '$(FEATURES)' --target $(HOST)
 BINARY := target/$(HOST)/release/roomd
 else
-RELEASE := $(CARGO) build --release --locked
+RELEASE := $(CARGO) build --release --locked --features '$(FEATURES)'
 BINARY := target/release/roomd
 endif
 
@@ -63,6 +65,8 @@ check: ## run the unit and socket tests and lint; needs nothing but Rust
 
 test: test-needs ## run every test, in the browser too; installs what that needs
 	$(CARGO) test --locked
+	$(CARGO) test --locked --features engine --test engine
+	$(CARGO) test --locked --features engine --lib engine
 	$(CARGO) build --locked && tests/clients/run target/debug/roomd quick
 	tests/clients/http target/debug/roomd
 	$(MAKE) model
@@ -144,6 +148,7 @@ test-needs:
 	python3 -c 'import requests' 2>/dev/null || install="$$install python3-requests"; \
 	python3 -c 'import yaml' 2>/dev/null || install="$$install python3-yaml"; \
 	command -v systemd-analyze >/dev/null || install="$$install systemd"; \
+	command -v redis-check-rdb valkey-check-rdb >/dev/null || install="$$install redis-tools"; \
 	command -v nginx >/dev/null || unpack="$$unpack nginx"; \
 	command -v caddy >/dev/null || unpack="$$unpack caddy"; \
 	command -v haproxy >/dev/null || unpack="$$unpack haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1"; \
@@ -159,6 +164,9 @@ test-needs:
 		mkdir -p $(TOOLS) && cd $(TOOLS) && apt-get download -qq $$unpack && \
 		for package in *.deb; do dpkg -x $$package . || exit 1; done; \
 	fi
+	@# The server is the same file under another name; its package would start a service.
+	@command -v redis-server valkey-server >/dev/null || { mkdir -p $(TOOLS)/usr/bin && \
+		ln -sf "$$(command -v redis-check-rdb)" $(TOOLS)/usr/bin/redis-server; }
 
 # What comes from npm: Chromium 109 and MDN's data of what each browser has, with what reads them.
 NPM := target/npm
@@ -199,6 +207,7 @@ bench-10k: build ## measure 10,000 clients in one room
 lint: ## check format, clippy and documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features engine -- -D warnings
 	RUSTFLAGS='--cfg fuzzing' $(CARGO) clippy --locked --lib -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 

@@ -46,6 +46,8 @@
 #![forbid(unsafe_code)]
 mod client;
 pub mod config;
+#[cfg(feature = "engine")]
+mod engine;
 mod history;
 mod http;
 pub mod lan;

@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["http"],
     &["client"],
     &["room"],
-    &["outbox"],
+    &["outbox", "engine"],
     &["history"],
     &["wire", "net", "metrics"],
     &["lan"],

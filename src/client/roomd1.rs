@@ -77,7 +77,7 @@ impl<'a> Visitor<'a> {
                     };
                     member.say(text, number, &mut is_there)
                 });
-                if is_said { Ok(()) } else { Err(End::gone()) }
+                if is_said { Ok(()) } else { Err(End::unsaid(self.room)) }
             }
             (Ok(Command::Name(name)), Some(member)) => {
                 member.rename(name);

@@ -29,6 +29,7 @@ use crate::rate::Pace;
 use crate::reasons::CloseReason;
 use crate::reasons::LeaveReason;
 use crate::room::event::{Farewell, Newcomer};
+use crate::room::handle::RoomHandle;
 use crate::room::identity::Secret;
 use crate::room::rooms;
 use crate::wire::{self, tutorial};
@@ -181,7 +182,7 @@ fn serve_member(
     let end = client.read_all(|stream, message| {
         let Message::Text(text) = message else { return Err(End::binary()) };
         let is_said = stream.while_waiting(|is_there| member.say(text, 0, is_there));
-        if is_said { Ok(()) } else { Err(End::gone()) }
+        if is_said { Ok(()) } else { Err(End::unsaid(seat)) }
     });
     visit.end(leaving(&end, outbox));
     client.part(&end, Some(member), outbox);
@@ -404,6 +405,17 @@ impl End {
         End::Fault(CloseReason::Binary, "sent a binary message".into())
     }
 
+    /// What it says is not taken: it is gone, or the room cannot be reached.
+    pub fn unsaid(room: &RoomHandle<Socket>) -> Self {
+        #[cfg(feature = "engine")]
+        if room.info.is_unreachable() {
+            let why = "could say nothing, since the engine cannot be reached";
+            return End::Fault(CloseReason::Unreachable, why.into());
+        }
+        let _ = room;
+        End::gone()
+    }
+
     /// It is not there any more to hear what becomes of what it has said.
     pub fn gone() -> Self {
         End::Lost(io::ErrorKind::ConnectionReset.into())
@@ -411,6 +423,10 @@ impl End {
 
     /// Whether the client may come again as if nothing had been.
     fn is_loss(&self) -> bool {
+        #[cfg(feature = "engine")]
+        if matches!(self, End::Fault(CloseReason::Unreachable, _)) {
+            return true;
+        }
         use CloseReason::{Silent, TooSlow, Unfinished};
         matches!(self, End::Lost(_) | End::Fault(Silent(_) | TooSlow | Unfinished, _))
     }

@@ -11,8 +11,8 @@ use lexopt::Arg;
 use log::LevelFilter;
 
 use self::Value::{
-    Address, AdminAddress, Age, Bytes, Folder, Level, Names, Networks, Number, OpenOrClosed,
-    Origins, Room, Seconds, Size, Switch, Sync,
+    Address, AdminAddress, Age, Bytes, File, Folder, Level, Names, Networks, Number, OpenOrClosed,
+    Origins, Room, Seconds, Size, Switch, Sync, Url,
 };
 use crate::config::network::Network;
 use crate::config::{AdminListen, Config, DeclaredRoom, HistorySync, MAX_PRESENCE, TITLE_BYTES};
@@ -57,6 +57,9 @@ enum Value {
     Room(fn(&mut Config) -> &mut Vec<DeclaredRoom>),
     OpenOrClosed(fn(&mut Config) -> &mut bool),
     Folder(fn(&mut Config) -> &mut Option<PathBuf>),
+    File(fn(&mut Config) -> &mut Option<PathBuf>),
+    /// Of an engine; what it is about is checked by whoever connects.
+    Url(fn(&mut Config) -> &mut Option<String>),
     /// A time, 0 or off.
     Sync(fn(&mut Config) -> &mut HistorySync),
     Origins(fn(&mut Config) -> &mut Vec<String>),
@@ -164,6 +167,24 @@ const FLAGS: &[Flag] = &[
         default: "10s",
         takes: Sync(|config| &mut config.history_sync),
         help: "a power cut costs what was said in this time; 0: the disk syncs each write, off: never",
+    },
+    Flag {
+        name: "engine",
+        default: "none: the rooms are this server's own",
+        takes: Url(|config| &mut config.engine),
+        help: "share rooms with other servers by Valkey or Redis: redis://HOST:PORT/DB; not in every build",
+    },
+    Flag {
+        name: "engine-password-file",
+        default: "none",
+        takes: File(|config| &mut config.engine_password),
+        help: "the password for it, in the first line of this file",
+    },
+    Flag {
+        name: "engine-memory",
+        default: "64M a room",
+        takes: Size(1 << 20, |config| &mut config.limits.engine_memory),
+        help: "bytes of a log in it, about",
     },
     Flag {
         name: "max-message",
@@ -308,6 +329,8 @@ impl Value {
             Room(_) => "NAME[=TITLE]",
             OpenOrClosed(_) => "WHICH",
             Folder(_) => "DIR",
+            File(_) => "FILE",
+            Url(_) => "URL",
             Sync(_) => "TIME",
             Origins(_) => "ORIGIN",
             Names(_) => "NAME",
@@ -331,6 +354,11 @@ impl Value {
             Room(of) => room(text).map(|value| of(config).push(value)),
             OpenOrClosed(of) => open_or_closed(text).map(|value| *of(config) = value),
             Folder(of) => folder(text).map(|value| *of(config) = Some(value)),
+            File(of) => folder(text).map(|value| *of(config) = Some(value)),
+            Url(of) => {
+                *of(config) = Some(text.to_owned());
+                Some(())
+            }
             Sync(of) => sync(text).map(|value| *of(config) = value),
             Origins(of) => list(text, is_origin).map(|values| of(config).extend(values)),
             Names(of) => list(text, is_name).map(|values| of(config).extend(values)),
@@ -356,6 +384,8 @@ impl Value {
             Room(_) => "a room's name of a-z, 0-9, - and _, such as lab or lab=The lab".into(),
             OpenOrClosed(_) => "open or closed".into(),
             Folder(_) => "a folder's path, in UTF-8".into(),
+            File(_) => "a file's path, in UTF-8".into(),
+            Url(_) => "a URL".into(),
             Sync(_) => "a time from 1ms to 3600s, such as 10s, or 0, or off".into(),
             Origins(_) => "an Origin as it is sent, such as https://chat.example, or *".into(),
             Names(_) => "a host name without scheme and port, or *".into(),
@@ -546,7 +576,7 @@ mod tests {
                 "allow-origin" => "https://a.example",
                 "log-level" => "warn",
                 "max-queue" => "500000",
-                "max-memory" | "history-size" | "history-disk" => "77M",
+                "max-memory" | "history-size" | "history-disk" | "engine-memory" => "77M",
                 "rooms" => "closed",
                 "history-age" => "77m",
                 "trust-proxy" => "10.0.0.0/8",

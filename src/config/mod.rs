@@ -44,6 +44,10 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// When the disk has to have it.
     pub history_sync: HistorySync,
+    /// Where the Valkey or Redis is through which several machines share their rooms. None: they do not.
+    pub engine: Option<String>,
+    /// A file whose first line is the password for it.
+    pub engine_password: Option<PathBuf>,
     /// What is logged.
     pub log_level: LevelFilter,
     /// How much of everything.
@@ -112,6 +116,12 @@ pub struct Limits {
     pub history_disk: Option<usize>,
     /// How long the disk is left alone after a fault.
     pub disk_retry: Duration,
+    /// Bytes of a room's log in the engine. None: [`ENGINE_MEMORY`].
+    pub engine_memory: Option<usize>,
+    /// How often a machine that shares rooms shows that it lives.
+    pub engine_beat: Duration,
+    /// One that has not done so for this long is dead for the others.
+    pub engine_lease: Duration,
     /// Bytes in one message from a client.
     pub max_message: usize,
     /// Bytes for one client alone (echoes, pongs) that it has not taken; see [`Limits::queue`].
@@ -161,6 +171,8 @@ impl Default for Config {
             rooms_open: true,
             state_dir: None,
             history_sync: HistorySync::Every(Duration::from_secs(10)),
+            engine: None,
+            engine_password: None,
             log_level: LevelFilter::Info,
             limits: Limits::default(),
         }
@@ -181,6 +193,9 @@ impl Default for Limits {
             history_size: None,
             history_disk: None,
             disk_retry: Duration::from_secs(60),
+            engine_memory: None,
+            engine_beat: Duration::from_secs(1),
+            engine_lease: Duration::from_secs(10),
             max_message: 64 * 1024,
             max_queue: 128 * 1024,
             rate: 100,
@@ -367,6 +382,18 @@ pub const WRITE_BYTES: u64 = 4 * 1024;
 /// What was said in this time is lost if the process is killed.
 pub const WRITE_DELAY: Duration = Duration::from_secs(1);
 
+/// Bytes of a room's log in the engine when nobody says otherwise.
+pub const ENGINE_MEMORY: usize = 64 * 1024 * 1024;
+
+/// How long a client that says something waits for an engine that is away; then it is closed with 1013.
+pub const ENGINE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long whoever comes waits for a room to be opened.
+pub const ENGINE_OPENS: Duration = Duration::from_secs(5);
+
+/// An engine that is away for longer is not waited for by those who come.
+pub const ENGINE_AWAY: Duration = Duration::from_secs(10);
+
 /// The log of a room, unless memory is short.
 pub const LOG: usize = 4 * 1024 * 1024;
 
@@ -425,6 +452,20 @@ impl Config {
     /// # Errors
     /// A line that names the flags, the values and what is accepted.
     pub fn check(&self) -> Result<(), String> {
+        if self.engine.is_some() && !cfg!(feature = "engine") {
+            return Err(
+                "--engine: this roomd was built without it; build with --features engine, or \
+                        leave the flag out"
+                    .into(),
+            );
+        }
+        if self.engine.is_some() && self.state_dir.is_some() {
+            return Err(
+                "--engine and --state-dir: the history is in the engine or on the disk; give \
+                        one of them"
+                    .into(),
+            );
+        }
         if self.admin == AdminListen::At(self.listen) && self.listen.port() != 0 {
             return Err(format!(
                 "--admin-listen {} is the address of --listen: give another port, or leave it out \
@@ -452,6 +493,16 @@ mod tests {
         let error = config(AdminListen::At(listen)).check().expect_err("the same address");
         assert!(error.contains("--admin-listen 127.0.0.1:8000"), "{error}");
         assert_eq!(config(AdminListen::At(([127, 0, 0, 1], 8001).into())).check(), Ok(()));
+    }
+
+    #[test]
+    fn an_engine_needs_a_build_with_it_and_no_state_folder() {
+        let engine = Some("redis://localhost".to_owned());
+        let alone = Config { engine: engine.clone(), ..Config::default() }.check();
+        assert_eq!(alone.is_ok(), cfg!(feature = "engine"), "{alone:?}");
+        let both = Config { engine, state_dir: Some("/tmp".into()), ..Config::default() };
+        let error = both.check().expect_err("both");
+        assert!(error.starts_with("--engine") && error.lines().count() == 1, "{error}");
     }
 
     #[test]

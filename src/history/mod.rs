@@ -31,8 +31,10 @@ use crate::wire::cursor::Epoch;
 /// The log of one room.
 #[derive(Debug)]
 pub struct Log {
-    /// Names this incarnation of the room in cursors.
-    pub epoch: Epoch,
+    epoch: Epoch,
+    /// The epoch if an engine gives it; 0: it does not.
+    #[cfg(feature = "engine")]
+    moved: AtomicU64,
     /// What it continues.
     pub before: Before,
     /// The entries.
@@ -94,6 +96,8 @@ impl Log {
         let bounds = pool.bounds(0);
         let log = Arc::new(Log {
             epoch,
+            #[cfg(feature = "engine")]
+            moved: AtomicU64::new(0),
             before,
             ring: Ring::new(bounds, pool.most().history),
             flow: Flow::new(bounds, wake),
@@ -116,6 +120,38 @@ impl Log {
         let log = Log::new(epoch, &Pool::of_one(bounds), true, wake);
         log.occupy();
         log
+    }
+
+    /// Names this incarnation of the room in cursors.
+    pub fn epoch(&self) -> Epoch {
+        #[cfg(feature = "engine")]
+        match self.moved.load(Ordering::Relaxed) {
+            0 => {}
+            epoch => return Epoch::from_number(epoch),
+        }
+        self.epoch
+    }
+
+    /// The log goes on in this epoch, which an engine gives.
+    #[cfg(feature = "engine")]
+    pub fn set_epoch(&self, epoch: u64) {
+        self.moved.store(epoch, Ordering::Relaxed);
+    }
+
+    /// Whether readers are far enough for something from elsewhere to be appended, if so many `bytes` are on
+    /// their way already. If not, somebody looks soon for those to evict.
+    #[cfg(feature = "engine")]
+    pub fn has_room(&self, bytes: u64) -> bool {
+        if self.flow.has_room(2 * bytes) {
+            return true;
+        }
+        // Before anybody waits for readers, there may be more memory.
+        while !self.flow.has_room(2 * bytes) && self.grow(Need::Readers, self.flow.end()) {}
+        if self.flow.has_room(bytes) {
+            return true;
+        }
+        self.flow.wake();
+        false
     }
 
     /// Somebody comes into the room, which was empty. False if there is no memory for it.

@@ -30,6 +30,8 @@ struct State {
     /// The number of the last message.
     head: u64,
     memory: usize,
+    /// Newcomers are given nothing before this entry.
+    given_from: u64,
 }
 
 /// A chunk takes entries up to so many bytes; a longer entry has a chunk to itself.
@@ -41,7 +43,7 @@ impl Ring {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = LAST.fetch_add(1, Ordering::Relaxed);
         let (chunks, end) = (VecDeque::new(), Position::default());
-        let state = State { bounds, chunks, end, head: 0, memory: 0 };
+        let state = State { bounds, chunks, end, head: 0, memory: 0, given_from: 0 };
         Ring { id, history, state: Mutex::new(state) }
     }
 
@@ -56,6 +58,14 @@ impl Ring {
         let mut state = self.lock();
         state.chunks.clear();
         (state.end, state.head, state.memory) = (end, head, 0);
+    }
+
+    /// What comes next is behind the message with number `head`, and newcomers are given nothing from before:
+    /// some of that was lost elsewhere, or something is missing here.
+    #[cfg(feature = "engine")]
+    pub fn begin_anew(&self, head: u64) {
+        let mut state = self.lock();
+        (state.head, state.given_from) = (head, state.end.entry);
     }
 
     /// All entries.
@@ -90,7 +100,10 @@ impl Ring {
     pub fn find(&self, seq: u64) -> Option<Position> {
         let state = self.lock();
         // From the end, since most lack little.
-        let later = |chunk: &&Arc<Chunk>| chunk.last_message().is_none_or(|(last, _)| last >= seq);
+        let later = |chunk: &&Arc<Chunk>| {
+            chunk.start().entry >= state.given_from
+                && chunk.last_message().is_none_or(|(last, _)| last >= seq)
+        };
         let chunks = state.chunks.iter().rev().take_while(later);
         Some(chunks.filter_map(|chunk| chunk.find(|number, _| number >= seq)).last()?.0)
     }
@@ -109,7 +122,8 @@ impl Ring {
     /// The number of the first message since this time, in milliseconds since 1970.
     pub fn first_since(&self, at: u64) -> Option<u64> {
         let state = self.lock();
-        let found = state.chunks.iter().find_map(|chunk| chunk.find(|_, said| said >= at));
+        let mut given = state.chunks.iter().filter(|chunk| chunk.start().entry >= state.given_from);
+        let found = given.find_map(|chunk| chunk.find(|_, said| said >= at));
         found.map(|(_, number)| number)
     }
 
@@ -175,7 +189,8 @@ impl Ring {
 impl History {
     /// Whether a chunk has a message that a newcomer may be given.
     fn has(&self, state: &State, chunk: &Chunk, now: u64) -> bool {
-        let is_near = state.end.bytes - chunk.start().bytes <= self.bytes;
+        let is_near = state.end.bytes - chunk.start().bytes <= self.bytes
+            && chunk.start().entry >= state.given_from;
         let last = chunk.last_message();
         is_near && last.is_some_and(|(seq, at)| self.has_message(state.head, seq, at, now))
     }
@@ -206,7 +221,9 @@ impl State {
             (batch.position(entries).bytes - since.bytes) as usize
         };
         // A chunk that somebody reads cannot be added to.
-        if let Some(last) = self.chunks.back_mut().and_then(Arc::get_mut) {
+        let given_from = self.given_from;
+        let last = self.chunks.back_mut().and_then(Arc::get_mut);
+        if let Some(last) = last.filter(|last| last.start().entry >= given_from) {
             let since = last.start();
             let end =
                 (next..batch.len()).take_while(|n| bytes(n + 1, since) <= most).count() + next;

@@ -184,7 +184,7 @@ impl PublishRequest {
                 JSON
             }
             None => {
-                let cursor = Cursor { epoch: log.epoch, seq: message.seq };
+                let cursor = Cursor { epoch: log.epoch(), seq: message.seq };
                 body.extend_from_slice(cursor.to_string().as_bytes());
                 PLAIN
             }

@@ -10,6 +10,8 @@ use std::time::Instant;
 use crate::client::Guest;
 use crate::client::session::{self, Context, Seat, Session};
 use crate::client::socket::Socket;
+#[cfg(feature = "engine")]
+use crate::config::{ENGINE_AWAY, ENGINE_OPENS};
 use crate::config::{Limits, PUBLISH_PATIENCE};
 use crate::http::admin::Admin;
 use crate::http::follow::FollowRequest;
@@ -338,5 +340,12 @@ impl Router {
 /// A seat in this room, which is made if it is not there.
 fn take_seat(chat: &Chat, conn: &Conn, room: &RoomName) -> Result<Seat, Refusal> {
     let seat = chat.rooms.seat(room, conn.slot.address(), Moment::now());
-    seat.map_err(|why| Refusal::no_seat(why, room))
+    let seat = seat.map_err(|why| Refusal::no_seat(why, room))?;
+    #[cfg(feature = "engine")]
+    if let Some(link) = &seat.info.link {
+        if !link.node.wait_until_open(link, ENGINE_OPENS, ENGINE_AWAY) {
+            return Err(Refusal::unreachable());
+        }
+    }
+    Ok(seat)
 }

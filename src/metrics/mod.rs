@@ -33,6 +33,9 @@ pub struct Metrics {
     echoed: AtomicU64,
     answered_bytes: AtomicU64,
     behind: AtomicU64,
+    /// Of the engine through which servers share their rooms: 0 there is none, 1 it is reached, 2 it is not.
+    #[cfg(feature = "engine")]
+    engine: AtomicU64,
     hubs: Vec<HubCounts>,
     /// The history on the disk.
     pub history: HistoryCounts,
@@ -142,6 +145,8 @@ impl Metrics {
             echoed: AtomicU64::new(0),
             answered_bytes: AtomicU64::new(0),
             behind: AtomicU64::new(0),
+            #[cfg(feature = "engine")]
+            engine: AtomicU64::new(0),
             hubs: std::iter::repeat_with(HubCounts::default).take(hubs).collect(),
             history: HistoryCounts::default(),
         }
@@ -155,6 +160,18 @@ impl Metrics {
     /// Whether the server stops.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Relaxed)
+    }
+
+    /// Whether the engine is reached.
+    #[cfg(feature = "engine")]
+    pub fn engine_is(&self, is_up: bool) {
+        self.engine.store(if is_up { 1 } else { 2 }, Relaxed);
+    }
+
+    /// Whether there is an engine that is not reached.
+    #[cfg(feature = "engine")]
+    pub fn is_engine_down(&self) -> bool {
+        self.engine.load(Relaxed) == 2
     }
 
     /// Somebody was refused.
@@ -202,6 +219,11 @@ impl Metrics {
         self.clients(&mut text);
         self.traffic(&mut text, queue_depth);
         self.history.text(&mut text);
+        #[cfg(feature = "engine")]
+        if self.engine.load(Relaxed) > 0 {
+            text.gauge("roomd_engine_up", "Whether the engine of shared rooms is reached.")
+                .is(u64::from(!self.is_engine_down()));
+        }
         let mut refusals = text.counter("roomd_refusals_total", "Requests that were refused.");
         for (reason, count) in RefusalReason::ALL.iter().zip(&self.refusals) {
             let status = reason.status().to_string();

@@ -82,7 +82,7 @@ impl View {
     /// Appends `entry` of `log`.
     pub fn encode(self, out: &mut Vec<u8>, log: &Log, entry: &Entry<'_>) {
         if !self.is_replay || entry.kind.seq().is_some() {
-            self.encoding.encode(out, &log.epoch, entry);
+            self.encoding.encode(out, &log.epoch(), entry);
         }
     }
 }
@@ -112,6 +112,8 @@ fn kind_of(entry: &Entry<'_>) -> Option<&'static str> {
         Kind::Counted { .. } => Some("count"),
         Kind::Members { .. } => Some("who"),
         Kind::Renamed => Some("name"),
+        #[cfg(feature = "engine")]
+        Kind::Moved { .. } => Some("epoch"),
     }
 }
 
@@ -130,5 +132,7 @@ fn object(out: &mut Vec<u8>, entry: &Entry<'_>) {
         Kind::Counted { count } => roomd1::count(out, count),
         Kind::Members { count } => roomd1::who(out, count, text),
         Kind::Renamed => roomd1::name(out, by, author.name),
+        #[cfg(feature = "engine")]
+        Kind::Moved { missed } => roomd1::epoch(out, text, missed),
     }
 }

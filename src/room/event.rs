@@ -29,6 +29,9 @@ pub enum Event<T> {
     UseUp { room: RoomId, conn: ConnId, n: u64 },
     /// A client goes.
     Leave { room: RoomId, conn: ConnId, farewell: Farewell },
+    /// Something has happened in a room that several machines share.
+    #[cfg(feature = "engine")]
+    News { room: Arc<RoomInfo>, news: Box<crate::engine::link::News> },
     /// The room is dropped: it is empty, and nobody can get at it any more.
     Drop { room: RoomId },
     /// Somebody wants to know whether the hub still gets to its events: `done` is dropped.

@@ -60,6 +60,8 @@ impl<T: Transport> Hub<T> {
 
     /// Takes one event. What is to be said about it goes out with the next [`Hub::flush`].
     pub fn handle(&mut self, event: Event<T>) {
+        #[cfg(feature = "engine")]
+        let Some(event) = self.forward(event) else { return };
         match event {
             Event::Join { outbox, .. } if self.is_stopping => {
                 outbox.close(&CloseReason::Stopping.frame());
@@ -110,6 +112,9 @@ impl<T: Transport> Hub<T> {
                     self.rooms[place].leave(conn, &farewell, Moment::now(), &mut self.tally);
                 }
             }
+            // Taken already.
+            #[cfg(feature = "engine")]
+            Event::News { .. } => {}
             Event::Drop { room } => {
                 if let Some(place) = self.find(room) {
                     self.rooms.remove(place);
@@ -161,5 +166,7 @@ impl<T: Transport> Default for Hub<T> {
 pub mod fuzz_target;
 #[cfg(all(test, shuttle))]
 mod model;
+#[cfg(feature = "engine")]
+mod shared;
 #[cfg(test)]
 mod tests;

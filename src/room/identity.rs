@@ -11,7 +11,12 @@ use crate::wire::tag::Tag;
 
 /// What the server makes tags with. Whoever knows it can tell tags from secrets, not secrets from tags.
 #[derive(Clone)]
-pub struct Secret([u8; 32]);
+pub struct Secret {
+    bytes: [u8; 32],
+    /// In place of those, once an engine has told it.
+    #[cfg(feature = "engine")]
+    shared: std::sync::Arc<std::sync::OnceLock<[u8; 32]>>,
+}
 
 /// A client, as a room knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +38,26 @@ impl fmt::Debug for Secret {
 impl Secret {
     /// Made of these bytes, which are random.
     pub fn of(bytes: [u8; 32]) -> Secret {
-        Secret(bytes)
+        Secret {
+            bytes,
+            #[cfg(feature = "engine")]
+            shared: Default::default(),
+        }
+    }
+
+    /// The engine has told what the machines that share their rooms make tags with, before anybody joins.
+    #[cfg(feature = "engine")]
+    pub fn share(&self, bytes: [u8; 32]) {
+        // It does not change while the engine has it, and tags stay as they are if it has lost it.
+        let _ = self.shared.set(bytes);
+    }
+
+    fn bytes(&self) -> [u8; 32] {
+        #[cfg(feature = "engine")]
+        if let Some(bytes) = self.shared.get() {
+            return *bytes;
+        }
+        self.bytes
     }
 
     /// The identity of the client with the secret `me` in this room. Without one it is new each time.
@@ -64,7 +88,7 @@ impl Secret {
 
     /// What this is for keeps its uses apart. No name of a room has a NUL.
     fn mac(&self, what_for: &[u8], room: &str, of: &[u8]) -> [u8; 32] {
-        let mut hmac = HMAC::new(self.0);
+        let mut hmac = HMAC::new(self.bytes());
         for part in [what_for, b"\0", room.as_bytes(), b"\0", of] {
             hmac.update(part);
         }
@@ -115,14 +139,14 @@ mod tests {
 
     #[test]
     fn a_client_is_the_same_in_one_room_and_another_elsewhere() {
-        let secret = Secret([7; 32]);
+        let secret = Secret::of([7; 32]);
         let identify = |room, me: &[u8; 16]| secret.identify(room, Some(me)).expect("an identity");
         let ana = identify("lab", &[1; 16]);
         assert_eq!(ana, identify("lab", &[1; 16]));
         for other in [identify("lab", &[2; 16]), identify("la", &[1; 16])] {
             assert!(other.mac != ana.mac && other.tag != ana.tag && other.num != ana.num);
         }
-        assert_ne!(Secret([8; 32]).identify("lab", Some(&[1; 16])).expect("one").mac, ana.mac);
+        assert_ne!(Secret::of([8; 32]).identify("lab", Some(&[1; 16])).expect("one").mac, ana.mac);
         assert!(ana.num > 0 && ana.num < 1 << 31);
         assert!(ana.tag.as_str().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
     }

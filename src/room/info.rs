@@ -27,11 +27,21 @@ pub struct RoomInfo {
     pub keys: usize,
     /// Up to so many members hear who comes and goes.
     pub presence: usize,
+    /// Through which other machines share it.
+    #[cfg(feature = "engine")]
+    pub link: Option<Arc<crate::engine::link::Link>>,
     /// How many members it has, as its hub counts them.
     pub members: AtomicU64,
 }
 
 impl RoomInfo {
+    /// Whether the other machines that share it cannot be reached for so long that nobody should wait.
+    #[cfg(feature = "engine")]
+    pub fn is_unreachable(&self) -> bool {
+        let down_for = self.link.as_ref().and_then(|link| link.node.down_for());
+        down_for.is_some_and(|time| time > crate::config::ENGINE_PATIENCE)
+    }
+
     /// How many members it has.
     pub fn count(&self) -> u64 {
         self.members.load(Ordering::Relaxed)

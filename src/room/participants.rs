@@ -47,6 +47,12 @@ struct Record {
     renamed: Instant,
 }
 
+impl Key {
+    /// Names nobody: in a room that several machines share, the engine remembers.
+    #[cfg(feature = "engine")]
+    pub const NOBODY: Key = Key(u32::MAX);
+}
+
 /// What a room has for somebody who comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Welcome {

@@ -26,6 +26,8 @@ use crate::wire::tag::{By, Tag};
 mod follow;
 mod people;
 mod publish;
+#[cfg(feature = "engine")]
+mod shared;
 
 /// A room.
 #[derive(Debug)]
@@ -52,6 +54,9 @@ pub struct Room<T> {
     seq: u64,
     /// When the last event happened. A room has no other clock.
     now: Moment,
+    /// If other machines share the room.
+    #[cfg(feature = "engine")]
+    shared: Option<Box<shared::Shared<T>>>,
 }
 
 #[derive(Debug)]
@@ -89,7 +94,8 @@ impl<T: Transport> Room<T> {
     /// An empty room, at this time.
     pub fn new(info: Arc<RoomInfo>, now: Moment) -> Self {
         let batch = Batch::new(info.log.ring.end());
-        Room {
+        #[cfg_attr(not(feature = "engine"), allow(unused_mut))]
+        let mut room = Room {
             members: Vec::new(),
             places: HashMap::new(),
             present: HashMap::new(),
@@ -102,8 +108,13 @@ impl<T: Transport> Room<T> {
             batch,
             seq: info.log.ring.head(),
             now,
+            #[cfg(feature = "engine")]
+            shared: None,
             info,
-        }
+        };
+        #[cfg(feature = "engine")]
+        room.share();
+        room
     }
 
     /// What others know of it.
@@ -206,6 +217,11 @@ impl<T: Transport> Room<T> {
             self.batch.restart(keep);
             for conn in gone {
                 if let Some(member) = self.remove(conn) {
+                    #[cfg(feature = "engine")]
+                    if self.is_shared() {
+                        self.ask_to_leave_lost(conn);
+                        continue;
+                    }
                     self.say_left(&member, true);
                 }
             }
@@ -255,7 +271,12 @@ impl<T: Transport> Room<T> {
     fn kept(&self) -> Kept<'_> {
         let log = &self.info.log;
         let (past, hole) = (&*log.before.past, log.before.hole);
-        Kept { epoch: log.epoch, head: self.seq, first: log.ring.first(self.now.at), past, hole }
+        #[cfg(feature = "engine")]
+        let (past, hole) = match &self.shared {
+            Some(shared) => (&*shared.past, shared.hole),
+            None => (past, hole),
+        };
+        Kept { epoch: log.epoch(), head: self.seq, first: log.ring.first(self.now.at), past, hole }
     }
 
     fn add(&mut self, conn: ConnId, who: Who, outbox: Arc<Outbox<T>>, hears: Option<Encoding>) {
@@ -322,6 +343,10 @@ impl<T: Transport> Room<T> {
 
     /// How many members are counted.
     fn people(&self) -> u64 {
+        #[cfg(feature = "engine")]
+        if let Some(shared) = &self.shared {
+            return shared.roster.len() as u64;
+        }
         (self.members.len() - self.followers) as u64
     }
 
@@ -341,10 +366,15 @@ impl<T: Transport> Room<T> {
         if matches!(member.who, Who::Follower) {
             return;
         }
+        self.tell_left(member.author(), is_lost);
+    }
+
+    /// Says that somebody is not here any more.
+    fn tell_left(&mut self, author: Author<'_>, is_lost: bool) {
         let count = self.people();
         let news = self.presence.left(count);
         let kind = Kind::Left { count, is_lost, is_told: news == News::Name };
-        self.batch.push(Entry { kind, at: self.now.at, author: member.author(), text: "" }, None);
+        self.batch.push(Entry { kind, at: self.now.at, author, text: "" }, None);
         if news == News::Members && self.has_witnesses() {
             let mut list = Vec::new();
             self.list(&mut list);
@@ -375,6 +405,11 @@ impl<T: Transport> Room<T> {
 
     /// Appends who is here, as JSON.
     fn list(&self, out: &mut Vec<u8>) {
+        #[cfg(feature = "engine")]
+        if let Some(shared) = &self.shared {
+            let members = shared.roster.values().map(shared::Guest::author);
+            return roomd1::members(out, members.map(|author| (author.by(), author.name)));
+        }
         let people = self.members.iter().filter(|member| !matches!(member.who, Who::Follower));
         let members = people.map(|member| (member.by(), member.author().name));
         roomd1::members(out, members);

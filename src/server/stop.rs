@@ -34,6 +34,9 @@ pub struct Running {
     pub stop_watchdog: Option<Sender<Infallible>>,
     /// Has the rest of the history written to the disk, if it is.
     pub stop_history: Option<disk::writer::Stop>,
+    /// What other machines know of this one, if it shares rooms.
+    #[cfg(feature = "engine")]
+    pub node: Option<Arc<crate::engine::node::Node>>,
     /// In the order in which they end.
     pub threads: Vec<ServerThread>,
     /// Disconnected when no thread serves a connection any more.
@@ -71,6 +74,10 @@ impl Running {
         if let Some(history) = self.stop_history {
             // While clients leave, the disk has time. From a hub that hangs, more may come.
             history.stop(hubs_know && told == Err(RecvTimeoutError::Disconnected));
+        }
+        #[cfg(feature = "engine")]
+        if let Some(node) = &self.node {
+            node.stop();
         }
         // The hubs have done so, unless they hang.
         for room in self.rooms.all() {

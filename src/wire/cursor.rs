@@ -31,6 +31,19 @@ impl Epoch {
         Epoch(digits)
     }
 
+    /// The epoch that an engine numbers so, in base 36.
+    #[cfg(feature = "engine")]
+    pub fn from_number(mut number: u64) -> Self {
+        let (mut digits, mut len) = ([0; EPOCH], 0);
+        while len < EPOCH && (number > 0 || len == 0) {
+            digits[len] = b"0123456789abcdefghijklmnopqrstuvwxyz"[(number % 36) as usize];
+            number /= 36;
+            len += 1;
+        }
+        digits[..len].reverse();
+        Epoch(digits)
+    }
+
     /// The epoch that this is.
     pub fn parse(text: &str) -> Option<Epoch> {
         let is_good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();

@@ -212,6 +212,13 @@ pub fn name(out: &mut Vec<u8>, by: By, name: &str) {
     Object::new(out, "name").by(by, name).end();
 }
 
+/// Appends that the log has a new incarnation, which goes on at this cursor, and how many messages are missed
+/// by that if anybody knows.
+#[cfg(feature = "engine")]
+pub fn epoch(out: &mut Vec<u8>, cursor: &str, missed: Option<u64>) {
+    Object::new(out, "epoch").plain("cursor", cursor).number_or_null("missed", missed).end();
+}
+
 /// Appends that a client's message was accepted, as this number of the room if it is told.
 pub fn ack(out: &mut Vec<u8>, n: u64, seq: Option<u64>) {
     Object::new(out, "ack").number("n", n).number_if("seq", seq).end();

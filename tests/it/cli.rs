@@ -173,6 +173,10 @@ fn a_wrong_command_line_is_one_line_and_exit_code_2() {
     ] {
         fails(&mut roomd(args), 2, parts);
     }
+    if cfg!(not(feature = "engine")) {
+        let parts = &["--engine", "--features engine"];
+        fails(&mut roomd(&["--engine", "redis://localhost"]), 2, parts);
+    }
     fails(roomd(&[]).env("ROOMD_PING_TIMEOUT", "never"), 2, &["ROOMD_PING_TIMEOUT", "'never'"]);
 }
 

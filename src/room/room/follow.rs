@@ -35,7 +35,7 @@ impl<T: Transport> Room<T> {
         let came = self.batch.end();
         let resume = self.find_start(follow.wants);
         tally.resumed(resume.result, resume.missed);
-        let cursor = Cursor { epoch: log.epoch, seq: resume.start - 1 };
+        let cursor = Cursor { epoch: log.epoch(), seq: resume.start - 1 };
         let you = follow.identity.tag;
         let answer = roomd1::Welcome {
             room: self.info.name.as_str(),

@@ -9,6 +9,7 @@ use crate::outbox::{Outbox, Transport};
 use crate::reasons::CloseReason;
 use crate::room::event::Moment;
 use crate::room::hello::Hello;
+use crate::room::participants::Welcome;
 use crate::room::resume::{self, Since};
 use crate::room::room::{Person, Room, Who};
 use crate::wire;
@@ -31,7 +32,7 @@ impl<T: Transport> Room<T> {
         let before = self.participants.find(identity).and_then(|key| self.present.remove(&key));
         let before = before.and_then(|conn| self.replace(conn, tally));
         let welcome = self.participants.come(identity, hello.name.as_deref(), at.received);
-        let (key, name) = (welcome.key, welcome.name);
+        let (key, name) = (welcome.key, welcome.name.clone());
         let person = Person { key, tag: identity.tag, num: identity.num, name: name.clone() };
         self.present.insert(key, conn);
         let hears = hello.hear.then(|| outbox.encoding());
@@ -41,10 +42,21 @@ impl<T: Transport> Room<T> {
             Some(old) if old != name => self.say_renamed(conn),
             Some(_) => {}
         }
+        self.greet(conn, hello, &welcome, tally);
+    }
+
+    /// Answers the hello of somebody who was added just now, and lets it hear the log.
+    pub(super) fn greet(
+        &mut self,
+        conn: ConnId,
+        hello: &Hello,
+        welcome: &Welcome,
+        tally: &mut HubCounters,
+    ) {
         let log = self.info.log.clone();
         let _held = log.hold();
         // What is in the batch is a part of the history by now.
-        self.batch.append(&log, at.received);
+        self.batch.append(&log, self.now.received);
         let end = self.batch.end();
         let resume = resume::resume(
             &self.kept(),
@@ -64,13 +76,13 @@ impl<T: Transport> Room<T> {
         let answer = roomd1::Welcome {
             room: self.info.name.as_str(),
             title: self.info.title.as_deref(),
-            cursor: Cursor { epoch: log.epoch, seq: resume.start - 1 },
+            cursor: Cursor { epoch: log.epoch(), seq: resume.start - 1 },
             head: self.seq,
             missed: resume.missed,
-            you: identity.tag,
-            name: &name,
+            you: hello.identity.tag,
+            name: &welcome.name,
             n: welcome.n,
-            now: at.at,
+            now: self.now.at,
             max: self.info.max_message,
             count,
             who: who.as_deref(),
@@ -115,7 +127,7 @@ impl<T: Transport> Room<T> {
     }
 
     /// Removes a member whose identity joins again; its name.
-    fn replace(&mut self, conn: ConnId, tally: &mut HubCounters) -> Option<Arc<str>> {
+    pub(super) fn replace(&mut self, conn: ConnId, tally: &mut HubCounters) -> Option<Arc<str>> {
         let member = self.remove(conn)?;
         tally.fenced += 1;
         self.hear_out(&member, tally);

@@ -1,0 +1,164 @@
+//! One connection to the engine: every call has a deadline, and an error ends it.
+
+use std::io;
+use std::time::Duration;
+
+use redis::{Client, Cmd, ConnectionInfo, ConnectionLike, Value};
+
+/// How long the engine may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A connection on which the scripts are known.
+pub struct Connection {
+    inner: redis::Connection,
+    hashes: Vec<String>,
+    /// Names this run of this engine: another one after a restart or a promotion.
+    pub server: String,
+}
+
+/// Why a call failed.
+#[derive(Debug)]
+pub enum Fault {
+    /// This node was declared dead.
+    Fenced,
+    /// The log has another epoch by now.
+    Epoch,
+    /// The connection is of no use any more.
+    Lost(String),
+}
+
+/// A script of the engine.
+#[derive(Clone, Copy, Debug)]
+pub enum Script {
+    Publish,
+    Open,
+    Sync,
+    Reap,
+    Beat,
+    Fence,
+}
+
+/// In the order of the discriminants.
+const SCRIPTS: [(bool, &str); 6] = [
+    (true, include_str!("scripts/publish.lua")),
+    (true, include_str!("scripts/open.lua")),
+    (true, include_str!("scripts/sync.lua")),
+    (true, include_str!("scripts/reap.lua")),
+    (false, include_str!("scripts/beat.lua")),
+    (false, include_str!("scripts/fence.lua")),
+];
+const COMMON: &str = include_str!("scripts/common.lua");
+
+impl Connection {
+    /// Connects to an engine that takes writes.
+    pub fn open(to: &ConnectionInfo) -> Result<Connection, Fault> {
+        let inner = Client::open(to.clone())?.get_connection_with_timeout(PATIENCE)?;
+        inner.set_read_timeout(Some(PATIENCE))?;
+        inner.set_write_timeout(Some(PATIENCE))?;
+        let mut connection = Connection { inner, hashes: Vec::new(), server: String::new() };
+        let info = text(connection.call(&redis::cmd("INFO"))?)?;
+        let of = |key: &str| {
+            let value = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+            value.unwrap_or_default().trim()
+        };
+        if of("role") != "master" || of("loading") != "0" {
+            return Err(Fault::Lost(format!("it takes no writes (role {})", of("role"))));
+        }
+        connection.server = format!("{}.{}", of("run_id"), of("master_replid"));
+        for (is_of_room, script) in SCRIPTS {
+            let script = if is_of_room { format!("{COMMON}{script}") } else { script.into() };
+            let mut load = redis::cmd("SCRIPT");
+            load.arg("LOAD").arg(script);
+            let hash = text(connection.call(&load)?)?;
+            connection.hashes.push(hash);
+        }
+        Ok(connection)
+    }
+
+    /// A call of a script.
+    pub fn script(&self, script: Script, keys: &[String]) -> Cmd {
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(&self.hashes[script as usize]).arg(keys.len()).arg(keys);
+        cmd
+    }
+
+    /// Calls and waits for the answer.
+    pub fn call(&mut self, cmd: &Cmd) -> Result<Value, Fault> {
+        let value = self.inner.req_command(cmd)?;
+        checked(value)
+    }
+
+    /// Makes several calls at once, and waits for all answers.
+    pub fn call_all(&mut self, cmds: &[Cmd]) -> Result<Vec<Result<Value, Fault>>, Fault> {
+        let packed: Vec<u8> = cmds.iter().flat_map(Cmd::get_packed_command).collect();
+        let values = self.inner.req_packed_commands(&packed, 0, cmds.len())?;
+        Ok(values.into_iter().map(checked).collect())
+    }
+}
+
+/// The value, unless it is an error.
+fn checked(value: Value) -> Result<Value, Fault> {
+    match value {
+        Value::ServerError(error) => Err(of_words(error.code(), error.details().unwrap_or(""))),
+        value => Ok(value),
+    }
+}
+
+fn of_words(code: &str, details: &str) -> Fault {
+    match code {
+        "FENCED" => Fault::Fenced,
+        "EPOCH" => Fault::Epoch,
+        _ => Fault::Lost(format!("{code} {details}").trim_end().into()),
+    }
+}
+
+impl From<redis::RedisError> for Fault {
+    fn from(error: redis::RedisError) -> Self {
+        match error.code() {
+            Some(code) => of_words(code, error.detail().unwrap_or("")),
+            None => Fault::Lost(error.to_string()),
+        }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Fault::Lost(error.to_string())
+    }
+}
+
+/// An answer that is not what a script gives.
+pub fn odd() -> Fault {
+    Fault::Lost("an answer that no script gives".into())
+}
+
+/// A value as text.
+pub fn text(value: Value) -> Result<String, Fault> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| odd()),
+        Value::SimpleString(text) => Ok(text),
+        Value::VerbatimString { text, .. } => Ok(text),
+        Value::Int(number) => Ok(number.to_string()),
+        Value::Okay => Ok("OK".into()),
+        _ => Err(odd()),
+    }
+}
+
+/// A value as a number.
+pub fn number(value: Value) -> Result<u64, Fault> {
+    text(value)?.parse().map_err(|_| odd())
+}
+
+/// A value as a list.
+pub fn list(value: Value) -> Result<Vec<Value>, Fault> {
+    match value {
+        Value::Array(values) => Ok(values),
+        Value::Nil => Ok(Vec::new()),
+        _ => Err(odd()),
+    }
+}
+
+/// A value as a list of texts.
+pub fn texts(value: Value) -> Result<Vec<String>, Fault> {
+    list(value)?.into_iter().map(text).collect()
+}

@@ -1,0 +1,148 @@
+//! What the log of a room has one entry for.
+
+use redis::Value;
+
+use crate::engine::connection::{Fault, list, odd, text};
+use crate::wire::tag::Tag;
+
+/// An entry as it is in the log.
+#[derive(Clone, Debug)]
+pub struct Raw {
+    /// Its epoch and position.
+    pub id: (u64, u64),
+    head: String,
+    /// What was said; of a join whom it replaced, of a leave how.
+    pub text: String,
+}
+
+/// An entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// What happened.
+    pub what: What,
+    /// The number of the last message, this one included.
+    pub seq: u64,
+    /// The number that its author gave it; of a join the greatest that was accepted, -1 if nobody knows.
+    pub n: i64,
+    /// When, in milliseconds since 1970 by the engine's clock.
+    pub at: u64,
+    /// The node on which it happened.
+    pub node: &'a str,
+    /// The connection there.
+    pub conn: u64,
+    /// The node's counter for it.
+    pub counter: u64,
+    /// What clients of the tutorial's protocol see of its author.
+    pub num: i64,
+    /// What others see of it; none for a client of the tutorial's protocol.
+    pub tag: Option<Tag>,
+    /// Its name.
+    pub name: &'a str,
+    /// What was said; see [`Raw::text`].
+    pub text: &'a str,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Somebody came.
+    Joined,
+    /// A message.
+    Said,
+    /// Somebody has another name.
+    Renamed,
+    /// Somebody left.
+    Left,
+    /// Somebody is here, as its node says in a new epoch.
+    Present,
+    /// Somebody has come again elsewhere, which the engine had forgotten.
+    Replaced,
+    /// A node has said of all its members that they are here, or has left with all of them.
+    Node,
+    /// A new epoch.
+    Epoch,
+}
+
+impl Raw {
+    /// The entry that the engine gives.
+    pub fn of(value: Value) -> Result<Raw, Fault> {
+        let mut parts = list(value)?.into_iter();
+        let (id, fields) = (parts.next().ok_or_else(odd)?, parts.next().ok_or_else(odd)?);
+        let id = text(id)?;
+        let (epoch, pos) = id.split_once('-').ok_or_else(odd)?;
+        let id = (epoch.parse().map_err(|_| odd())?, pos.parse().map_err(|_| odd())?);
+        let mut fields = list(fields)?.into_iter();
+        let (Some(head), Some(said)) = (fields.nth(1), fields.nth(1)) else { return Err(odd()) };
+        Ok(Raw { id, head: text(head)?, text: text(said)? })
+    }
+
+    /// Bytes of it.
+    pub fn size(&self) -> usize {
+        self.head.len() + self.text.len()
+    }
+
+    /// What it says. None: it is damaged.
+    pub fn entry(&self) -> Option<Entry<'_>> {
+        let mut words = self.head.splitn(10, ' ');
+        let what = match words.next()? {
+            "j" => What::Joined,
+            "s" => What::Said,
+            "r" => What::Renamed,
+            "l" => What::Left,
+            "p" => What::Present,
+            "x" => What::Replaced,
+            "d" => What::Node,
+            "e" => What::Epoch,
+            _ => return None,
+        };
+        Some(Entry {
+            what,
+            seq: words.next()?.parse().ok()?,
+            n: words.next()?.parse().ok()?,
+            at: words.next()?.parse().ok()?,
+            node: words.next()?,
+            conn: words.next()?.parse().ok()?,
+            counter: words.next()?.parse().ok()?,
+            num: words.next()?.parse().ok()?,
+            tag: tag(words.next()?),
+            name: words.next()?,
+            text: &self.text,
+        })
+    }
+}
+
+/// The tag that this is.
+pub fn tag(text: &str) -> Option<Tag> {
+    text.as_bytes().try_into().ok().map(Tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(head: &str) -> Raw {
+        Raw { id: (1, 2), head: head.into(), text: "hello".into() }
+    }
+
+    #[test]
+    fn what_the_scripts_write() {
+        let raw_entry = raw("s 7 3 1700 k3f9x2ab 5 9 42 abcdefgh Ana B.");
+        let entry = raw_entry.entry().expect("an entry");
+        assert_eq!((entry.what, entry.seq, entry.n, entry.at), (What::Said, 7, 3, 1700));
+        assert_eq!((entry.node, entry.conn, entry.counter), ("k3f9x2ab", 5, 9));
+        assert_eq!(
+            (entry.tag, entry.name, entry.text),
+            (Some(Tag(*b"abcdefgh")), "Ana B.", "hello")
+        );
+        let raw_entry = raw("j 0 -1 1 node 1 1 -7 - ");
+        let entry = raw_entry.entry().expect("an entry");
+        assert_eq!((entry.tag, entry.name, entry.num, entry.n), (None, "", -7, -1));
+    }
+
+    #[test]
+    fn what_is_damaged() {
+        for head in ["", "s", "x 1 1 1 n 1 1 1 - ", "s 1 1 1 n 1 1 1", "s 1 1 1 n -1 1 1 - "] {
+            assert_eq!(raw(head).entry(), None, "{head}");
+        }
+    }
+}

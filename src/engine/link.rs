@@ -1,0 +1,286 @@
+//! A room between its hub and the engine: what its clients do and the hub has not heard yet.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::engine::command::{Command, Kind, Present};
+use crate::engine::entry::Raw;
+use crate::engine::node::Node;
+use crate::history::flow::Credit;
+
+/// The link of one room.
+#[derive(Debug)]
+pub struct Link {
+    /// The room's name.
+    pub room: String,
+    /// What this node is.
+    pub node: Arc<Node>,
+    queue: Mutex<Queue>,
+    /// Bytes from the log that the hub has not taken yet.
+    pub undelivered: AtomicU64,
+}
+
+/// Commands in their order: first those that the engine has taken, then the others.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    /// The counter of the last that the engine took.
+    sent: u64,
+    /// The epoch that the writer has opened.
+    opened: u64,
+    /// The epoch that the hub has heard of, and how far it has heard it.
+    heard: (u64, u64),
+    /// Up to this counter everything is taken, and in the log up to this position.
+    settled: (u64, (u64, u64)),
+    /// What was published before: the counter of the request, and what its script says.
+    known: Vec<(u64, String)>,
+    /// Members to say of in the new epoch.
+    present: Option<Vec<Present>>,
+    /// What the hub takes first.
+    snapshot: Option<Snapshot>,
+    /// This node was declared dead, and the hub has not heard it yet.
+    is_fenced: bool,
+}
+
+/// A command that the hub has not heard yet.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Its place among all of this node.
+    pub counter: u64,
+    /// What it is.
+    pub command: Command,
+    /// For the bytes of it.
+    pub credit: Option<Credit>,
+    /// When the hub had it.
+    pub since: Instant,
+}
+
+/// A command that is through.
+#[derive(Debug)]
+pub enum Through {
+    /// It is the entry that is heard now.
+    Heard(Waiting),
+    /// The engine has taken it, and there is no entry for it; what its script says.
+    PassedOver(Waiting, Option<String>),
+}
+
+/// How a room is when a node opens it.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The epoch.
+    pub epoch: u64,
+    /// The position of the last entry.
+    pub pos: u64,
+    /// The number of the last message.
+    pub seq: u64,
+    /// The epochs before, with their last numbers that survived.
+    pub past: Vec<(u64, u64)>,
+    /// Who is here: node, connection, num, tag, name.
+    pub members: Vec<String>,
+    /// The last messages.
+    pub history: Vec<Raw>,
+}
+
+/// What the hub of a room hears.
+#[derive(Debug)]
+pub enum News {
+    /// Entries that follow on what it has heard.
+    Entries(Vec<Raw>),
+    /// Some entries were dropped from the log before this node read them. This is how the room is now.
+    Gap(Box<Snapshot>),
+    /// Commands may be through, though no entry tells of them.
+    Settled,
+    /// This node was declared dead: its clients have left.
+    Fenced,
+}
+
+/// Commands of one call: so many, and so many bytes.
+const BATCH: usize = 256;
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// No more renames and the like wait for an engine that is away.
+pub const MOST_WAITING: usize = 4096;
+
+impl Link {
+    /// Of this room.
+    pub fn new(room: &str, node: Arc<Node>) -> Arc<Link> {
+        let (queue, undelivered) = (Mutex::default(), AtomicU64::new(0));
+        Arc::new(Link { room: room.into(), node, queue, undelivered })
+    }
+
+    /// Hands a command to the writer: its counter.
+    pub fn push(&self, command: Command, credit: Option<Credit>) -> u64 {
+        let mut queue = self.lock();
+        // In the lock, so that they are in order.
+        let counter = self.node.next_counter();
+        queue.waiting.push_back(Waiting { counter, command, credit, since: Instant::now() });
+        drop(queue);
+        self.node.wake();
+        counter
+    }
+
+    /// How many commands wait.
+    pub fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    /// Whether there is something that the hub takes first.
+    pub fn has_snapshot(&self) -> bool {
+        self.lock().snapshot.is_some()
+    }
+
+    /// What the hub takes first, once.
+    pub fn take_snapshot(&self) -> Option<Snapshot> {
+        self.lock().snapshot.take()
+    }
+
+    /// The hub has heard the entry with this `id`, which this node's `counter` is for, if it is not 0.
+    pub fn hear(&self, id: (u64, u64), counter: u64) -> Vec<Through> {
+        let mut queue = self.lock();
+        queue.heard = id;
+        let mut through = Vec::new();
+        while counter > 0 && queue.waiting.front().is_some_and(|front| front.counter <= counter) {
+            let Some(waiting) = queue.waiting.pop_front() else { break };
+            through.push(match waiting.counter == counter {
+                true => Through::Heard(waiting),
+                false => queue.passed_over(waiting),
+            });
+        }
+        queue.settle(&mut through);
+        through
+    }
+
+    /// What is through though no entry tells of it.
+    pub fn settled(&self) -> Vec<Through> {
+        let mut through = Vec::new();
+        self.lock().settle(&mut through);
+        through
+    }
+
+    /// The hub has heard of a new epoch, in which these members of this node are here.
+    pub fn begin_epoch(&self, id: (u64, u64), present: Vec<Present>) {
+        let mut queue = self.lock();
+        queue.heard = id;
+        queue.present = Some(present);
+        drop(queue);
+        self.node.wake();
+    }
+
+    /// Forgets all commands: this node was declared dead.
+    pub fn clear(&self) -> Vec<Waiting> {
+        let mut queue = self.lock();
+        queue.is_fenced = false;
+        queue.waiting.drain(..).collect()
+    }
+
+    /// The writer has opened the room, in this epoch; the engine has taken everything up to `taken`.
+    pub(super) fn opened(&self, epoch: u64, taken: u64, snapshot: Option<Snapshot>) {
+        let mut queue = self.lock();
+        (queue.opened, queue.sent) = (epoch, taken);
+        if let Some(snapshot) = snapshot {
+            queue.heard = (snapshot.epoch, snapshot.pos);
+            queue.snapshot = Some(snapshot);
+        }
+    }
+
+    /// The epoch that the writer knows; 0 if none.
+    pub(super) fn epoch(&self) -> u64 {
+        self.lock().opened
+    }
+
+    /// The node was declared dead.
+    pub(super) fn fence(&self) {
+        let mut queue = self.lock();
+        queue.is_fenced = true;
+        queue.present = None;
+    }
+
+    /// Members to say of, before anything else is sent. None: there is nothing to say, or not yet.
+    pub(super) fn present(&self) -> Option<Vec<Present>> {
+        let queue = self.lock();
+        queue.present.clone().filter(|_| queue.is_current())
+    }
+
+    /// The counter of the last command that the engine took.
+    pub(super) fn sent(&self) -> u64 {
+        self.lock().sent
+    }
+
+    /// They were said.
+    pub(super) fn was_said(&self) {
+        self.lock().present = None;
+    }
+
+    /// The next commands to send.
+    pub(super) fn batch(&self) -> Vec<(u64, Command)> {
+        let queue = self.lock();
+        if !queue.is_current() || queue.present.is_some() {
+            return Vec::new();
+        }
+        let first = queue.waiting.partition_point(|waiting| waiting.counter <= queue.sent);
+        let mut bytes = 0;
+        let fits = |waiting: &&Waiting| {
+            let is_first = bytes == 0;
+            bytes += waiting.command.size();
+            is_first || bytes <= BATCH_BYTES
+        };
+        let next = queue.waiting.range(first..).take(BATCH).take_while(fits);
+        next.map(|waiting| (waiting.counter, waiting.command.clone())).collect()
+    }
+
+    /// The engine has taken everything up to `taken`, and the log goes to `id`. Whether the hub has to be
+    /// told, which has heard that far already.
+    pub(super) fn taken(&self, taken: u64, id: (u64, u64), known: Vec<(u64, String)>) -> bool {
+        let mut queue = self.lock();
+        queue.sent = queue.sent.max(taken);
+        queue.settled = (taken, id);
+        queue.known.extend(known);
+        queue.is_settled() && queue.waiting.front().is_some_and(|front| front.counter <= taken)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// Whether the writer and the hub know of the same epoch.
+    fn is_current(&self) -> bool {
+        self.opened > 0 && self.opened == self.heard.0 && !self.is_fenced
+    }
+
+    fn is_settled(&self) -> bool {
+        let (_, (epoch, pos)) = self.settled;
+        epoch == self.heard.0 && pos <= self.heard.1
+    }
+
+    fn settle(&mut self, through: &mut Vec<Through>) {
+        if !self.is_settled() {
+            return;
+        }
+        while self.waiting.front().is_some_and(|front| front.counter <= self.settled.0) {
+            let Some(waiting) = self.waiting.pop_front() else { return };
+            through.push(self.passed_over(waiting));
+        }
+    }
+
+    fn passed_over(&mut self, waiting: Waiting) -> Through {
+        let known = match waiting.command.kind {
+            Kind::Publish => {
+                let at = self.known.iter().position(|(counter, _)| *counter == waiting.counter);
+                at.map(|at| self.known.swap_remove(at).1)
+            }
+            _ => None,
+        };
+        Through::PassedOver(waiting, known)
+    }
+}
+
+impl Link {
+    /// The hub has taken so many bytes from the log.
+    pub fn delivered(&self, bytes: usize) {
+        self.undelivered.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+}

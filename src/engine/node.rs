@@ -1,0 +1,273 @@
+//! What this node is to the others, and what its threads and hubs share.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use redis::ConnectionInfo;
+
+use crate::engine::link::{Link, News};
+use crate::history::Log;
+
+/// How much of everything, and how long.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the engine is.
+    pub to: ConnectionInfo,
+    /// Bytes of the log of a room in the engine.
+    pub memory: usize,
+    /// Messages of it that a node takes when it opens a room.
+    pub history: usize,
+    /// How old those may be.
+    pub age: Duration,
+    /// How often this node shows that it lives.
+    pub beat: Duration,
+    /// A node that has not shown that it lives for so long is dead.
+    pub lease: Duration,
+}
+
+/// This node.
+pub struct Node {
+    state: Mutex<State>,
+    changed: Condvar,
+    counter: AtomicU64,
+    wake: Sender<()>,
+    stopping: AtomicBool,
+    /// How often the writer has connected.
+    connections: AtomicU64,
+    /// The reader has lost its connection, so the writer may have, too.
+    suspicion: AtomicBool,
+    secret: Box<dyn Fn([u8; 32]) + Send + Sync>,
+    up: Box<dyn Fn(bool) + Send + Sync>,
+    random: [u8; 8],
+}
+
+struct State {
+    name: Arc<str>,
+    lives: u64,
+    feeds: Vec<Arc<Feed>>,
+    /// Since when the engine cannot be reached; none if it can.
+    down_since: Option<Instant>,
+}
+
+/// A room of this node, as the reader sees it.
+pub struct Feed {
+    /// Its link.
+    pub link: Arc<Link>,
+    /// Its log here.
+    pub log: Arc<Log>,
+    deliver: Box<dyn Fn(News) + Send + Sync>,
+    /// The writer's connection on which it was opened; 0 if none.
+    pub(super) opened_on: AtomicU64,
+    /// How far it was read; none before it is opened.
+    pub(super) at: Mutex<Option<(u64, u64)>>,
+}
+
+/// Letters of a name.
+const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+impl Node {
+    /// A node with a name that is made of these `random` bytes. `secret` is told what tags are made with, and
+    /// `up` whether the engine is reached.
+    /// The receiver is for the writer.
+    pub fn new(
+        random: [u8; 8],
+        secret: impl Fn([u8; 32]) + Send + Sync + 'static,
+        up: impl Fn(bool) + Send + Sync + 'static,
+    ) -> (Arc<Node>, Receiver<()>) {
+        up(false);
+        let (wake, woken) = bounded(1);
+        let state = State {
+            name: name(random, 1),
+            lives: 1,
+            feeds: Vec::new(),
+            down_since: Some(Instant::now()),
+        };
+        let node = Node {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            counter: AtomicU64::new(0),
+            wake,
+            stopping: AtomicBool::new(false),
+            connections: AtomicU64::new(0),
+            suspicion: AtomicBool::new(false),
+            secret: Box::new(secret),
+            up: Box::new(up),
+            random,
+        };
+        (Arc::new(node), woken)
+    }
+
+    /// Its name among the nodes.
+    pub fn name(&self) -> Arc<str> {
+        self.lock().name.clone()
+    }
+
+    /// Adds a room. `deliver` gives its hub the news.
+    pub fn add(
+        &self,
+        link: Arc<Link>,
+        log: Arc<Log>,
+        deliver: impl Fn(News) + Send + Sync + 'static,
+    ) {
+        let (opened_on, at) = (AtomicU64::new(0), Mutex::new(None));
+        let feed = Feed { link, log, deliver: Box::new(deliver), opened_on, at };
+        self.lock().feeds.push(Arc::new(feed));
+        self.wake();
+    }
+
+    /// The room is dropped.
+    pub fn remove(&self, link: &Arc<Link>) {
+        self.lock().feeds.retain(|feed| !Arc::ptr_eq(&feed.link, link));
+    }
+
+    /// Waits until the room is open, for so long at most. False: the engine cannot be reached, or has not
+    /// been for longer than `away`.
+    pub fn wait_until_open(&self, link: &Arc<Link>, patience: Duration, away: Duration) -> bool {
+        let until = Instant::now() + patience;
+        let mut state = self.lock();
+        loop {
+            let is_open = state
+                .feeds
+                .iter()
+                .any(|feed| Arc::ptr_eq(&feed.link, link) && feed.position().is_some());
+            let is_down = state.down_since.is_some_and(|since| since.elapsed() > away);
+            if is_open && !is_down {
+                return true;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || is_down || self.is_stopping() {
+                return false;
+            }
+            state = match self.changed.wait_timeout(state, left) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+
+    /// How long the engine could not be reached; none if it can.
+    pub fn down_for(&self) -> Option<Duration> {
+        self.lock().down_since.map(|since| since.elapsed())
+    }
+
+    /// The server stops: what waits is sent, and the others are told.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.changed.notify_all();
+        self.wake();
+    }
+
+    /// Whether it stops.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// There is something for the writer.
+    pub fn wake(&self) {
+        // If it is full, the writer is about to look.
+        let _ = self.wake.try_send(());
+    }
+
+    pub(super) fn has_connected(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Has the writer look whether its connection is good.
+    pub(super) fn suspect(&self) {
+        self.suspicion.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Whether the writer is to look, once.
+    pub(super) fn is_suspicious(&self) -> bool {
+        self.suspicion.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) fn next_counter(&self) -> u64 {
+        self.counter.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(super) fn feeds(&self) -> Vec<Arc<Feed>> {
+        self.lock().feeds.clone()
+    }
+
+    pub(super) fn learn(&self, secret: [u8; 32]) {
+        (self.secret)(secret);
+    }
+
+    /// It was declared dead, and goes on as another.
+    pub(super) fn rename(&self) {
+        let mut state = self.lock();
+        state.lives += 1;
+        state.name = name(self.random, state.lives);
+    }
+
+    /// The engine is reached, and all rooms are open.
+    pub(super) fn is_up(&self) {
+        let was_down = self.lock().down_since.take();
+        if let Some(since) = was_down {
+            (self.up)(true);
+            log::info!("the engine is reached, after {:.1} s", since.elapsed().as_secs_f32());
+        }
+        self.changed.notify_all();
+    }
+
+    /// A room was opened.
+    pub(super) fn has_opened(&self) {
+        self.changed.notify_all();
+    }
+
+    /// The engine is not reached. One line, whatever follows.
+    pub(super) fn is_down(&self, why: &str, is_first: bool) {
+        let mut state = self.lock();
+        if state.down_since.is_none() || is_first {
+            (self.up)(false);
+            log::warn!("the engine cannot be reached, and is tried again: {why}");
+        }
+        state.down_since.get_or_insert_with(Instant::now);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Feed {
+    /// Gives the hub news; waits while its inbox is full.
+    pub(super) fn deliver(&self, news: News) {
+        (self.deliver)(news);
+    }
+
+    /// How far the room was read; none before it is open.
+    pub(super) fn position(&self) -> Option<(u64, u64)> {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_position(&self, at: (u64, u64)) {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    }
+}
+
+fn name(random: [u8; 8], lives: u64) -> Arc<str> {
+    let letters = random.map(|byte| char::from(LETTERS[usize::from(byte % 32)]));
+    format!("{}.{lives}", letters.iter().collect::<String>()).into()
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed").field("room", &self.link.room).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,185 @@
+//! The thread that reads the logs of this node's rooms, all of them at once.
+//!
+//! It pulls: there is nothing in the engine that could overflow for a node that is slow, and a room whose
+//! readers are behind waits alone.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::engine::connection::{Connection, Fault, list, odd, text};
+use crate::engine::entry::{Raw, What};
+use crate::engine::keys;
+use crate::engine::link::News;
+use crate::engine::node::{Feed, Node, Settings};
+use crate::engine::writer::{open, pause_for};
+
+/// Reads the logs.
+pub struct Reader {
+    node: Arc<Node>,
+    settings: Settings,
+    /// What was read and waits for the readers of its room, by the key of its log.
+    held: HashMap<String, VecDeque<Raw>>,
+    /// How far the stream was read by which the writer wakes this thread, and whose it is.
+    wake: (Arc<str>, String),
+}
+
+/// Entries of one room that are read at once.
+const COUNT: usize = 64;
+
+/// How long a read waits for something new; a stop waits for that.
+const BLOCK: Duration = Duration::from_millis(400);
+
+/// How long it waits while a room's readers are behind.
+const HELD: Duration = Duration::from_millis(10);
+
+/// The hub is given so many bytes at once, and may have so many to take.
+const PIECE: usize = 32 * 1024;
+const UNDELIVERED: u64 = 256 * 1024;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
+
+impl Reader {
+    /// The reader of this node.
+    pub fn new(node: Arc<Node>, settings: Settings) -> Reader {
+        let wake = (node.name(), "0".into());
+        Reader { node, settings, held: HashMap::new(), wake }
+    }
+
+    /// Reads until the node stops.
+    pub fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
+        while !self.node.is_stopping() {
+            let fault = match Connection::open(&self.settings.to) {
+                Ok(mut engine) => {
+                    pause = FIRST_PAUSE;
+                    loop {
+                        match self.read(&mut engine) {
+                            Ok(()) if self.node.is_stopping() => return,
+                            Ok(()) => {}
+                            Err(fault) => break fault,
+                        }
+                    }
+                }
+                Err(fault) => fault,
+            };
+            if let Fault::Lost(why) = fault {
+                log::debug!("reading from the engine: {why}");
+            }
+            // The writer may not have noticed yet.
+            self.node.suspect();
+            pause_for(&self.node, pause, true);
+            pause = (2 * pause).min(LAST_PAUSE);
+        }
+    }
+
+    /// Waits for entries once, and delivers what there is.
+    fn read(&mut self, engine: &mut Connection) -> Result<(), Fault> {
+        let name = self.node.name();
+        if self.wake.0 != name {
+            self.wake = (name.clone(), "0".into());
+        }
+        let (mut streams, mut ids) = (vec![keys::wake(&name)], vec![self.wake.1.clone()]);
+        let mut feeds = HashMap::new();
+        for feed in self.node.feeds() {
+            let Some((epoch, pos)) = feed.position() else { continue };
+            let key = keys::log(&feed.link.room);
+            if !self.deliver(&key, &feed) {
+                continue;
+            }
+            streams.push(key.clone());
+            ids.push(format!("{epoch}-{pos}"));
+            feeds.insert(key, feed);
+        }
+        self.held.retain(|_, held| !held.is_empty());
+        let block = if self.held.is_empty() { BLOCK } else { HELD };
+        let mut cmd = redis::cmd("XREAD");
+        cmd.arg("COUNT").arg(COUNT).arg("BLOCK").arg(block.as_millis() as u64).arg("STREAMS");
+        cmd.arg(&streams).arg(&ids);
+        for stream in list(engine.call(&cmd)?)? {
+            let mut parts = list(stream)?.into_iter();
+            let key = text(parts.next().ok_or_else(odd)?)?;
+            let entries = list(parts.next().ok_or_else(odd)?)?;
+            let Some(feed) = feeds.get(&key) else {
+                if let Some(last) = entries.into_iter().next_back() {
+                    let id = list(last)?.into_iter().next().ok_or_else(odd)?;
+                    self.wake.1 = text(id)?;
+                }
+                continue;
+            };
+            let entries = entries.into_iter().map(Raw::of).collect::<Result<Vec<_>, Fault>>()?;
+            self.take(engine, &key, feed, entries)?;
+        }
+        Ok(())
+    }
+
+    /// Takes entries of a room, which follow on those before, or else there is a gap.
+    fn take(
+        &mut self,
+        engine: &mut Connection,
+        key: &str,
+        feed: &Arc<Feed>,
+        entries: Vec<Raw>,
+    ) -> Result<(), Fault> {
+        for raw in entries {
+            let Some(at) = feed.position() else { return Ok(()) };
+            if !follows(at, &raw) {
+                // What was read before goes first.
+                while !self.deliver(key, feed) {
+                    pause_for(&self.node, HELD, false);
+                    if self.node.is_stopping() {
+                        return Ok(());
+                    }
+                }
+                let name = self.node.name();
+                let (snapshot, _) = open(engine, &self.settings, &name, feed, at.0, true)?;
+                feed.set_position((snapshot.epoch, snapshot.pos));
+                feed.deliver(News::Gap(Box::new(snapshot)));
+                return Ok(());
+            }
+            feed.set_position(raw.id);
+            self.held.entry(key.to_owned()).or_default().push_back(raw);
+        }
+        self.deliver(key, feed);
+        Ok(())
+    }
+
+    /// Gives a hub what was read of a room. False: its readers are too far behind for all of it.
+    fn deliver(&mut self, key: &str, feed: &Feed) -> bool {
+        let Some(held) = self.held.get_mut(key) else { return true };
+        while !held.is_empty() {
+            let undelivered = feed.link.undelivered.load(Ordering::Relaxed);
+            if undelivered > UNDELIVERED || !feed.log.has_room(undelivered) {
+                return false;
+            }
+            let mut bytes = 0;
+            let count = held.iter().take_while(|raw| {
+                let is_first = bytes == 0;
+                bytes += raw.size();
+                is_first || bytes <= PIECE
+            });
+            let count = count.count();
+            let piece: Vec<Raw> = held.drain(..count).collect();
+            let bytes: usize = piece.iter().map(Raw::size).sum();
+            feed.link.undelivered.fetch_add(bytes as u64, Ordering::Relaxed);
+            feed.deliver(News::Entries(piece));
+        }
+        true
+    }
+}
+
+/// Whether an entry comes right behind this position.
+fn follows((epoch, pos): (u64, u64), raw: &Raw) -> bool {
+    if raw.id.0 == epoch {
+        return raw.id.1 == pos + 1;
+    }
+    // A new epoch says where the one before ended. Behind that, the engine has lost what it had.
+    let Some(entry) = raw.entry().filter(|entry| entry.what == What::Epoch) else { return false };
+    let before = entry
+        .text
+        .split_once(' ')
+        .and_then(|(epoch, pos)| Some((epoch.parse().ok()?, pos.parse().ok()?)));
+    before.is_some_and(|before: (u64, u64)| before <= (epoch, pos))
+}

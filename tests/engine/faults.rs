@@ -1,0 +1,259 @@
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::kit::eventually;
+use crate::kit::folder::Folder;
+use crate::kit::peer::get;
+use crate::kit::program::Program;
+use crate::kit::roomd1::{Member, me};
+use crate::kit::server::TestServer;
+use crate::redis::{PASSWORD, Redis};
+
+#[test]
+fn an_engine_that_forgets_everything_begins_a_new_epoch() {
+    let mut redis = Redis::start();
+    let (a, b) = (redis.node(), redis.node());
+    let mut ana = Member::named(a.address(), "lobby", 1, "Ana");
+    let mut bob = Member::named(b.address(), "lobby", 2, "Bob");
+    ana.publish(1, "one");
+    assert_eq!(bob.message("one")["text"], "one");
+    ana.message("her own");
+    redis.kill();
+    ana.publish(2, "while it is away");
+    redis.start_again();
+    for member in [&mut ana, &mut bob] {
+        let epoch = member.skip_to("epoch", "a new epoch");
+        assert_eq!(epoch["missed"], json!(null), "{epoch}");
+        let said = member.message("what waited");
+        assert_eq!(said["text"], "while it is away");
+    }
+    // Nothing is said twice, and everybody is still here.
+    let again = Member::named(b.address(), "lobby", 1, "Ana");
+    assert_eq!((&again.hello["n"], &again.hello["count"]), (&json!(2), &json!(2)));
+    assert_eq!(again.name(), "Ana");
+    ana.is_closed_with(4409);
+}
+
+#[test]
+fn an_engine_that_keeps_its_log_goes_on_with_it() {
+    let mut redis = Redis::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let (a, b) = (redis.node(), redis.node());
+    let mut ana = Member::named(a.address(), "lobby", 1, "Ana");
+    let mut bob = Member::named(b.address(), "lobby", 2, "Bob");
+    ana.publish(1, "one");
+    bob.message("one");
+    let cursor = bob.cursor();
+    redis.kill();
+    ana.publish(2, "two");
+    redis.start_again();
+    let epoch = bob.skip_to("epoch", "a new epoch");
+    assert_eq!(epoch["missed"], 0, "{epoch}");
+    assert_eq!(bob.message("two")["seq"], 2);
+    // Cursors of the old epoch are good.
+    let mut late = Member::join(b.address(), "lobby", json!({"me": me(3), "since": cursor}));
+    assert_eq!(late.hello["missed"], 0, "{}", late.hello);
+    assert_eq!(late.replay(), ["two"]);
+    let c = redis.node();
+    let mut late = Member::join(c.address(), "lobby", json!({"me": me(4), "since": cursor}));
+    assert_eq!(late.hello["missed"], 0, "{}", late.hello);
+    assert_eq!(late.replay(), ["two"]);
+}
+
+#[test]
+fn an_engine_that_lost_what_was_said_last_is_found_out() {
+    let mut redis = Redis::start();
+    let (a, b) = (redis.node(), redis.node());
+    let mut ana = Member::named(a.address(), "lobby", 1, "Ana");
+    let mut bob = Member::named(b.address(), "lobby", 2, "Bob");
+    ana.publish(1, "kept");
+    ana.skip_to("msg", "her own");
+    bob.message("kept");
+    let kept = bob.cursor();
+    assert!(redis.cli(&["save"]).contains("OK"));
+    for n in 2..=4 {
+        ana.publish(n, "lost");
+        ana.message("her own");
+        bob.message("lost");
+    }
+    let lost = bob.cursor();
+    redis.kill();
+    redis.start_again();
+    let epoch = bob.skip_to("epoch", "a new epoch");
+    assert_eq!(epoch["missed"], json!(null), "{epoch}");
+    assert!(epoch["cursor"].as_str().expect("a cursor").ends_with(".1"), "{epoch}");
+    ana.publish(5, "after");
+    let after = bob.message("after");
+    assert_eq!((&after["seq"], &after["text"]), (&json!(2), &json!("after")));
+    // Who had heard what is lost is told so, and who had not misses nothing.
+    for (cursor, missed) in [(lost, json!(null)), (kept, json!(0))] {
+        for node in [&a, &b] {
+            let fields = json!({"me": me(3), "since": cursor});
+            let mut late = Member::join(node.address(), "lobby", fields);
+            assert_eq!(late.hello["missed"], missed, "{}", late.hello);
+            assert_eq!(late.replay(), ["after"]);
+        }
+    }
+}
+
+#[test]
+fn messages_wait_for_an_engine_that_is_stopped() {
+    let redis = Redis::start();
+    let (a, b) = (redis.node(), redis.node());
+    let mut ana = Member::named(a.address(), "lobby", 1, "Ana");
+    let mut bob = Member::named(b.address(), "lobby", 2, "Bob");
+    redis.signal(Signal::STOP);
+    for n in 1..=20 {
+        ana.publish(n, &format!("text {n}"));
+    }
+    // Both threads find out, and try again.
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    redis.signal(Signal::CONT);
+    for n in 1..=20 {
+        assert_eq!(bob.message("a text")["text"], format!("text {n}"));
+    }
+    ana.message("her own");
+    let again = Member::named(b.address(), "lobby", 1, "Ana");
+    assert_eq!(again.hello["n"], 20);
+}
+
+#[test]
+fn without_an_engine_nobody_is_let_in_until_it_is_there() {
+    let mut redis = Redis::absent();
+    let node = redis.node();
+    let response = node.ask(get("/lobby/text?poll=1", ""));
+    response.refuses(503, "cannot be reached");
+    assert!(response.field("Retry-After").is_some());
+    let health = node.ask(get("/healthz", ""));
+    assert_eq!((health.status, health.text()), (200, "ok\nthe engine cannot be reached\n"));
+    assert!(node.ask(get("/metrics", "")).text().contains("\nroomd_engine_up 0\n"));
+    redis.start_again();
+    eventually("an open room", || {
+        (node.ask(get("/lobby/text?poll=1", "")).status == 200).then_some(())
+    });
+    node.join(1).says_and_hears(1, "hello");
+    assert_eq!(node.ask(get("/healthz", "")).text(), "ok\n");
+    assert!(node.ask(get("/metrics", "")).text().contains("\nroomd_engine_up 1\n"));
+}
+
+#[test]
+fn the_members_of_a_node_that_was_killed_leave_once() {
+    let redis = Redis::start();
+    let (a, b) = (redis.node(), redis.node());
+    let url = redis.url();
+    let program = Program::start(&["--engine", &url, "--log-level=warn"]);
+    let mut ana = Member::named(a.address(), "lobby", 1, "Ana");
+    let mut bob = Member::named(b.address(), "lobby", 2, "Bob");
+    ana.skip_to("join", "Bob");
+    let cleo = Member::named(program.address, "lobby", 3, "Cleo");
+    let dora = Member::named(program.address, "lobby", 4, "Dora");
+    for member in [&mut ana, &mut bob] {
+        member.skip_to("join", "Cleo");
+        member.skip_to("join", "Dora");
+    }
+    program.signal(Signal::KILL);
+    for member in [&mut ana, &mut bob] {
+        member.hears(json!({"t": "leave", "by": cleo.you, "count": 3, "lost": true}));
+        member.hears(json!({"t": "leave", "by": dora.you, "count": 2, "lost": true}));
+    }
+    // What was said before is theirs still.
+    let again = Member::named(a.address(), "lobby", 3, "Cleo");
+    assert_eq!((&again.hello["n"], &again.hello["count"]), (&json!(0), &json!(3)));
+    for member in [&mut ana, &mut bob] {
+        member.hears(json!({"t": "join", "by": again.you, "name": "Cleo", "count": 3}));
+    }
+}
+
+#[test]
+fn a_node_that_comes_back_from_the_dead_sends_its_clients_away() {
+    let redis = Redis::start();
+    let node = redis.node();
+    let url = redis.url();
+    let program = Program::start(&["--engine", &url, "--log-level=error"]);
+    let mut ana = Member::named(node.address(), "lobby", 1, "Ana");
+    let mut bob = Member::named(program.address, "lobby", 2, "Bob");
+    ana.skip_to("join", "Bob");
+    program.signal(Signal::STOP);
+    bob.publish(1, "said into the void");
+    ana.hears(json!({"t": "leave", "by": bob.you, "count": 1, "lost": true}));
+    program.signal(Signal::CONT);
+    bob.is_closed_with(1012);
+    // It goes on as another node, and nothing was said in Bob's name.
+    let mut again = Member::named(program.address, "lobby", 2, "Bob");
+    assert_eq!(again.hello["n"], 0);
+    ana.hears(json!({"t": "join", "by": again.you, "name": "Bob", "count": 2}));
+    again.publish(1, "said again");
+    assert_eq!(ana.message("once")["text"], "said again");
+    ana.says_and_hears("and nothing else");
+}
+
+#[test]
+fn a_node_that_is_too_slow_tells_what_it_missed() {
+    const ALL: u64 = 15_000;
+    let redis = Redis::start();
+    let node = TestServer::with(|config| {
+        config.engine = Some(redis.url());
+        config.limits.engine_memory = Some(1 << 20);
+    });
+    let url = redis.url();
+    let program = Program::start(&["--engine", &url, "--log-level=error"]);
+    let mut ana = Member::named(node.address(), "lobby", 1, "Ana");
+    let mut bob = Member::named(program.address, "lobby", 2, "Bob");
+    ana.skip_to("join", "Bob");
+    program.signal(Signal::STOP);
+    for n in 1..=ALL {
+        ana.publish(n, "text");
+        if n % 50 == 0 {
+            while ana.seq() < n {
+                ana.next("her own");
+            }
+        }
+    }
+    program.signal(Signal::CONT);
+    let (mut heard, mut missed) = (0, 0);
+    while bob.seq() < ALL {
+        let next = bob.next("a message or a gap");
+        match next["t"].as_str() {
+            Some("msg") => heard += 1,
+            Some("epoch") => missed += next["missed"].as_u64().expect("a number"),
+            _ => {}
+        }
+    }
+    assert_eq!(heard + missed, ALL);
+    assert!(missed > 0, "the log was long enough for all of it");
+    // It is all right again.
+    ana.publish(ALL + 1, "on");
+    assert_eq!(bob.message("on")["text"], "on");
+}
+
+#[test]
+fn a_password_comes_from_a_file() {
+    let redis = Redis::with(&["--requirepass", PASSWORD]);
+    let folder = Folder::new();
+    let path = folder.path().join("password");
+    std::fs::write(&path, format!("{PASSWORD}\n")).expect("a file");
+    let node = TestServer::with(|config| {
+        config.engine = Some(redis.url());
+        config.engine_password = Some(path);
+    });
+    node.join(1).says_and_hears(1, "hello");
+    let without = redis.node();
+    without.ask(get("/lobby/text?poll=1", "")).refuses(503, "cannot be reached");
+}
+
+#[test]
+fn an_engine_that_is_emptied_while_it_runs_begins_a_new_epoch() {
+    let redis = Redis::start();
+    let (a, b) = (redis.node(), redis.node());
+    let mut ana = Member::named(a.address(), "lobby", 1, "Ana");
+    let mut bob = Member::named(b.address(), "lobby", 2, "Bob");
+    ana.publish(1, "one");
+    bob.message("one");
+    assert!(redis.cli(&["flushall"]).contains("OK"));
+    ana.publish(2, "two");
+    bob.skip_to("epoch", "a new epoch");
+    assert_eq!(bob.message("two")["text"], "two");
+    // A server that comes later knows everybody by the same tags.
+    let c = redis.node();
+    let again = Member::named(c.address(), "lobby", 1, "Ana");
+    assert_eq!((&again.you, &again.hello["n"]), (&ana.you, &json!(2)));
+}

@@ -1,0 +1,18 @@
+//! Several servers in one room, through a real Redis or Valkey: `cargo test --features engine --test engine`.
+//!
+//! It needs redis-server (or valkey-server) and redis-cli, which `make test` installs.
+#![forbid(unsafe_code)]
+
+/// One order, names, the fence, resume and publishing, on whatever node.
+mod sharing;
+
+/// An engine that is killed, stopped, emptied or not there, and nodes that die.
+mod faults;
+
+/// People on three nodes, whose connections are cut at random while the engine has its faults.
+mod cuts;
+
+mod redis;
+
+#[path = "../kit/mod.rs"]
+mod kit;
