@@ -148,7 +148,7 @@ test-needs:
 	python3 -c 'import requests' 2>/dev/null || install="$$install python3-requests"; \
 	python3 -c 'import yaml' 2>/dev/null || install="$$install python3-yaml"; \
 	command -v systemd-analyze >/dev/null || install="$$install systemd"; \
-	command -v redis-check-rdb valkey-check-rdb >/dev/null || install="$$install redis-tools"; \
+	command -v redis-server >/dev/null || command -v valkey-server >/dev/null || command -v redis-check-rdb >/dev/null || install="$$install redis-tools"; \
 	command -v nginx >/dev/null || unpack="$$unpack nginx"; \
 	command -v caddy >/dev/null || unpack="$$unpack caddy"; \
 	command -v haproxy >/dev/null || unpack="$$unpack haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1"; \
@@ -165,7 +165,7 @@ test-needs:
 		for package in *.deb; do dpkg -x $$package . || exit 1; done; \
 	fi
 	@# The server is the same file under another name; its package would start a service.
-	@command -v redis-server valkey-server >/dev/null || { mkdir -p $(TOOLS)/usr/bin && \
+	@command -v redis-server >/dev/null || command -v valkey-server >/dev/null || { mkdir -p $(TOOLS)/usr/bin && \
 		ln -sf "$$(command -v redis-check-rdb)" $(TOOLS)/usr/bin/redis-server; }
 
 # What comes from npm: Chromium 109 and MDN's data of what each browser has, with what reads them.

@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_is_damaged() {
-        for head in ["", "s", "x 1 1 1 n 1 1 1 - ", "s 1 1 1 n 1 1 1", "s 1 1 1 n -1 1 1 - "] {
+        for head in ["", "s", "? 1 1 1 n 1 1 1 - ", "s 1 1 1 n 1 1 1", "s 1 1 1 n -1 1 1 - "] {
             assert_eq!(raw(head).entry(), None, "{head}");
         }
     }
