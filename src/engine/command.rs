@@ -12,7 +12,7 @@ pub struct Command {
     pub conn: u64,
     /// Who it is, where the script cannot know that.
     pub who: Option<Box<Who>>,
-    /// The number that it gave to its message; 0 if none.
+    /// The number that it gave to its message; 0 if none. Of a join, for how many milliseconds it has waited.
     pub n: u64,
     /// What is said, or the name that is wished.
     pub text: Utf8Bytes,

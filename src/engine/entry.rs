@@ -55,7 +55,7 @@ pub enum What {
     Left,
     /// Somebody is here, as its node says in a new epoch.
     Present,
-    /// Somebody has come again elsewhere, which the engine had forgotten.
+    /// Somebody has come again elsewhere meanwhile.
     Replaced,
     /// A node has said of all its members that they are here, or has left with all of them.
     Node,

@@ -227,7 +227,15 @@ impl Link {
             is_first || bytes <= BATCH_BYTES
         };
         let next = queue.waiting.range(first..).take(BATCH).take_while(fits);
-        next.map(|waiting| (waiting.counter, waiting.command.clone())).collect()
+        let command = |waiting: &Waiting| {
+            let mut command = waiting.command.clone();
+            if command.kind == Kind::Join {
+                // By no clock but this one, since others may be wrong.
+                command.n = waiting.since.elapsed().as_millis() as u64;
+            }
+            (waiting.counter, command)
+        };
+        next.map(command).collect()
     }
 
     /// The engine has taken everything up to `taken`, and the log goes to `id`. Whether the hub has to be

@@ -87,6 +87,7 @@ impl Person {
     /// Whether it has heard everything before the connection ended.
     fn one_connection(&mut self, address: SocketAddr) -> io::Result<bool> {
         let mut socket = Link::open(address, "lobby")?;
+        socket.may_be_replaced = self.is_shared;
         let mut hello =
             json!({"t": "hello", "me": me(self.number), "name": format!("p{}", self.number)});
         match &self.cursor {

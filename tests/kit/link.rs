@@ -13,6 +13,8 @@ use super::roomd1::{OFFER, check};
 #[derive(Debug)]
 pub struct Link {
     pub stream: TcpStream,
+    /// What an older connection had sent may arrive later elsewhere, its hello as well.
+    pub may_be_replaced: bool,
     received: Vec<u8>,
 }
 
@@ -23,7 +25,7 @@ impl Link {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(get(&format!("/{room}/ws"), &format!("{UPGRADE}{OFFER}")).as_bytes())?;
-        let mut link = Link { stream, received: Vec::new() };
+        let mut link = Link { stream, may_be_replaced: false, received: Vec::new() };
         loop {
             let head = link.received.windows(4).position(|bytes| bytes == b"\r\n\r\n");
             if let Some(at) = head {
@@ -60,7 +62,9 @@ impl Link {
                 CLOSE => {
                     // Going away, silent, slow: it may come back. Another code would be its own fault.
                     let code = u16::from_be_bytes([payload[0], payload[1]]);
-                    assert!([1001, 1011, 1012, 1013].contains(&code), "closed with {code}");
+                    let is_good = [1001, 1011, 1012, 1013].contains(&code)
+                        || self.may_be_replaced && code == 4409;
+                    assert!(is_good, "closed with {code}");
                     return Err(ErrorKind::ConnectionAborted.into());
                 }
                 _ => panic!("an unexpected frame: {first:#x}"),

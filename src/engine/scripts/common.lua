@@ -7,20 +7,22 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function digits(number) return string.format('%.0f', number) end
 
 -- Somebody whom the room remembers: when it went (0: it is here), its node and connection, tag, name, what
--- the name is compared by, and the epoch and position at which it came.
+-- the name is compared by, the epoch and position at which it came, and when it asked to.
 local function person(mac)
   local record = call('HGET', KEYS[4], mac)
   if not record then return nil end
-  local gone, node, conn, tag, name, fold, came =
-    record:match('^(%d+)\n(%S+)\n(%d+)\n(%S+)\n([^\n]*)\n([^\n]*)\n(%S+)$')
+  local gone, node, conn, tag, name, fold, came, asked =
+    record:match('^(%d+)\n(%S+)\n(%d+)\n(%S+)\n([^\n]*)\n([^\n]*)\n(%S+)\n(%d+)$')
   return {
     gone = tonumber(gone), node = node, conn = conn, tag = tag, name = name, fold = fold, came = came,
+    asked = tonumber(asked),
   }
 end
 
 local function remember(mac, who)
   call('HSET', KEYS[4], mac, table.concat(
-    { digits(who.gone), who.node, who.conn, who.tag, who.name, who.fold, who.came or '0-0' }, '\n'))
+    { digits(who.gone), who.node, who.conn, who.tag, who.name, who.fold, who.came or '0-0',
+      digits(who.asked or 0) }, '\n'))
 end
 
 local function forget(mac)

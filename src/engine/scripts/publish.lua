@@ -12,7 +12,8 @@ local node, keep, known = ARGV[2], ARGV[3], {}
 
 local kinds = {}
 
--- Somebody joins. x: the wished name. One who is here with the same identity is replaced.
+-- Somebody joins. x: the wished name. n: for how many ms it has waited for that. One who is here with the same
+-- identity is replaced, unless it asked later: then this one was on a node that was cut off.
 function kinds.j(counter, conn, mac, tag, num, n, x, y)
   if mac == '-' then
     call('HSET', KEYS[11], conn, '- - ' .. num)
@@ -21,6 +22,9 @@ function kinds.j(counter, conn, mac, tag, num, n, x, y)
   local who, old, name = person(mac), '', nil
   if who then
     name = who.name
+    if who.gone == 0 and who.node ~= '-' and who.asked > now - n then
+      return append(keep, 'x', '0', node, conn, counter, num, tag, '', '')
+    end
     if who.gone == 0 and who.node ~= '-' then
       old = who.node .. ' ' .. who.conn
       call('HDEL', KEYS[11]:sub(1, -#node - 1) .. who.node, who.conn)
@@ -31,7 +35,7 @@ function kinds.j(counter, conn, mac, tag, num, n, x, y)
   end
   local accepted = name and (call('HGET', KEYS[5], mac) or '0') or '-1'
   who.gone, who.node, who.conn = 0, node, conn
-  who.came = epoch .. '-' .. digits(pos + 1)
+  who.came, who.asked = epoch .. '-' .. digits(pos + 1), math.max(0, now - n)
   give(mac, who, x)
   remember(mac, who)
   call('ZREM', KEYS[7], mac)

@@ -20,7 +20,8 @@ for i = 5, #ARGV, 8 do
     if who and who.gone == 0 then name, fold = who.name, who.fold end
     call('HSET', KEYS[6], fold, mac)
     call('HSETNX', KEYS[6], tag, mac)
-    remember(mac, { gone = 0, node = node, conn = conn, tag = tag, name = name, fold = fold, came = came })
+    remember(mac, { gone = 0, node = node, conn = conn, tag = tag, name = name, fold = fold, came = came,
+      asked = who and who.node == node and who.conn == conn and who.asked or 0 })
     call('ZREM', KEYS[7], mac)
     if tonumber(call('HGET', KEYS[5], mac) or -1) < tonumber(n) then call('HSET', KEYS[5], mac, n) end
   end

@@ -356,6 +356,9 @@ impl<T: Transport> Room<T> {
                 if is_mine {
                     shared.mine.remove(&conn);
                     shared.leaving.remove(&conn);
+                    if let Some((_, outbox)) = shared.joining.remove(&conn) {
+                        outbox.close_for(CloseReason::Replaced);
+                    }
                     self.replace(conn, tally);
                 }
                 self.count();
