@@ -28,6 +28,9 @@
 //! `room` takes events in one order and makes batches of frames. It has members and a log, and no
 //! sockets. The hub is the thread that runs it.
 //!
+//! `engine`, with the feature of that name, lets several servers share their rooms through Valkey or Redis
+//! Streams: commands go out on one thread, and what comes back from another has the order of all servers.
+//!
 //! `outbox` is the sending side of one client, which never blocks. A client that keeps up is sent
 //! each batch by the hub; one that is behind has a cursor, and the flusher thread sends to it from
 //! the log.
