@@ -277,7 +277,8 @@ impl Flow {
 impl State {
     /// Bytes that the furthest reader lacks.
     fn lacking(&self) -> u64 {
-        if self.behind == 0 { 0 } else { self.end - self.tail }
+        // A reader may have taken what was appended a moment ago and is not counted in `end` yet.
+        if self.behind == 0 { 0 } else { self.end.saturating_sub(self.tail) }
     }
 
     /// Bytes that the furthest reader lacks, or that are on their way.
@@ -306,7 +307,7 @@ impl State {
             let taken = reader.taken.sum(now, steps);
             let usual = taken * CROWD_LAG.as_millis() as u64 / time.as_millis() as u64;
             let lag = usual.clamp(CROWD_LEAST, CROWD_MOST).min(most);
-            is_alive && self.end - reader.at > lag
+            is_alive && self.end.saturating_sub(reader.at) > lag
         };
         let crowd = self.readers.iter().flatten().filter(is_of_crowd).count();
         crowd >= 2.max(self.members.div_ceil(4))
@@ -334,7 +335,7 @@ impl State {
         all.filter_map(|(id, reader)| {
             let reader = reader.as_ref()?;
             let has_had_time = now.saturating_sub(reader.since) >= patience;
-            let is_concerned = self.end - reader.at > lag;
+            let is_concerned = self.end.saturating_sub(reader.at) > lag;
             (is_concerned && has_had_time && reader.taken.sum(now, steps) < least).then_some(id)
         })
         .collect()

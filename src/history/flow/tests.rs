@@ -76,6 +76,22 @@ fn one_reader_may_be_nearly_a_log_behind() {
     assert!(!room.is_held());
 }
 
+/// The flusher sends what is in the ring, which may be a moment before the flow counts it.
+#[test]
+fn a_reader_may_be_ahead_of_what_is_counted() {
+    let mut room = Room::new(4);
+    let ahead: Vec<_> = (0..3).map(|_| room.falls_behind()).collect();
+    for lag in &ahead {
+        lag.advance_at(Position { entry: 1, bytes: 1000 }, 1000, room.now);
+    }
+    assert_eq!(room.look(), Findings::default());
+    assert!(!room.is_held());
+    room.now += PATIENCE_WITH_CROWD;
+    assert_eq!(room.look(), Findings::default());
+    room.says(1000);
+    assert_eq!(room.log.flow.lock().lacking(), 0);
+}
+
 #[test]
 fn a_crowd_that_is_behind_holds_the_room_at_once() {
     let mut room = Room::new(8);
