@@ -259,3 +259,22 @@ fn a_torn_file_never_keeps_the_server_from_starting() {
         stop(program);
     }
 }
+
+/// Keys of requests that come again are remembered in memory alone.
+#[test]
+fn a_key_is_not_remembered_over_a_restart() {
+    let folder = Folder::new();
+    let publish = |program: &Program| {
+        let request = "POST /lab HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\
+            Idempotency-Key: 7f3a\r\n\r\non";
+        let response = program.ask(request);
+        (response.status, response.text().trim_end().rsplit('.').next().map(str::to_owned))
+    };
+    let program = start(&folder);
+    assert_eq!(publish(&program), (201, Some("1".into())));
+    assert_eq!(publish(&program), (200, Some("1".into())));
+    stop(program);
+    let program = start(&folder);
+    assert_eq!(publish(&program), (201, Some("2".into())));
+    assert_eq!(publish(&program), (200, Some("2".into())));
+}
