@@ -47,9 +47,11 @@
 //! [`config`] has every setting and limit with its reason, the table of flags, and the arithmetic of
 //! `--max-memory`.
 #![forbid(unsafe_code)]
+// Without rooms that are shared, what only those need is not used. The build with the feature says what is dead.
+#![cfg_attr(not(feature = "engine"), allow(dead_code))]
 mod client;
 pub mod config;
-#[cfg(feature = "engine")]
+#[cfg_attr(not(feature = "engine"), path = "engine/absent.rs")]
 mod engine;
 mod history;
 mod http;

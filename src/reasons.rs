@@ -147,10 +147,8 @@ pub enum CloseReason {
     /// No sign of life for this long after a ping.
     Silent(Duration),
     /// The other machines that share the room took this one for dead.
-    #[cfg(feature = "engine")]
     Moved,
     /// The room could not be reached for too long.
-    #[cfg(feature = "engine")]
     Unreachable,
 }
 
@@ -203,13 +201,11 @@ impl CloseReason {
                 format!("no answer to a ping for {} s", wait.as_secs_f32()).into(),
                 LeaveReason::Silent,
             ),
-            #[cfg(feature = "engine")]
             CloseReason::Moved => (
                 CloseCode::Restart,
                 "this server was cut off from the others: come again".into(),
                 LeaveReason::Lost,
             ),
-            #[cfg(feature = "engine")]
             CloseReason::Unreachable => {
                 (CloseCode::Again, "the room cannot be reached".into(), LeaveReason::Lost)
             }

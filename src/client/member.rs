@@ -43,7 +43,6 @@ impl<'a> Member<'a> {
         let received = Instant::now();
         let bytes = chunk::cost(self.name_len + text.len());
         let log = &self.room.info.log;
-        #[cfg(feature = "engine")]
         let is_there = &mut || is_there() && !self.room.info.is_unreachable();
         let Some(credit) = log.credit(bytes, &mut self.turn, is_there) else { return false };
         let at = Moment { received, ..Moment::now() };

@@ -407,12 +407,10 @@ impl End {
 
     /// What it says is not taken: it is gone, or the room cannot be reached.
     pub fn unsaid(room: &RoomHandle<Socket>) -> Self {
-        #[cfg(feature = "engine")]
         if room.info.is_unreachable() {
             let why = "could say nothing, since the engine cannot be reached";
             return End::Fault(CloseReason::Unreachable, why.into());
         }
-        let _ = room;
         End::gone()
     }
 
@@ -423,7 +421,6 @@ impl End {
 
     /// Whether the client may come again as if nothing had been.
     fn is_loss(&self) -> bool {
-        #[cfg(feature = "engine")]
         if matches!(self, End::Fault(CloseReason::Unreachable, _)) {
             return true;
         }

@@ -382,6 +382,9 @@ pub const WRITE_BYTES: u64 = 4 * 1024;
 /// What was said in this time is lost if the process is killed.
 pub const WRITE_DELAY: Duration = Duration::from_secs(1);
 
+/// Whether rooms can be shared. What asks for this takes nothing in a build where they cannot.
+pub const HAS_ENGINE: bool = cfg!(feature = "engine");
+
 /// Bytes of a room's log in the engine when nobody says otherwise.
 pub const ENGINE_MEMORY: usize = 64 * 1024 * 1024;
 
@@ -452,7 +455,7 @@ impl Config {
     /// # Errors
     /// A line that names the flags, the values and what is accepted.
     pub fn check(&self) -> Result<(), String> {
-        if self.engine.is_some() && !cfg!(feature = "engine") {
+        if self.engine.is_some() && !HAS_ENGINE {
             return Err(
                 "--engine: this roomd was built without it; build with --features engine, or \
                         leave the flag out"
@@ -499,7 +502,7 @@ mod tests {
     fn an_engine_needs_a_build_with_it_and_no_state_folder() {
         let engine = Some("redis://localhost".to_owned());
         let alone = Config { engine: engine.clone(), ..Config::default() }.check();
-        assert_eq!(alone.is_ok(), cfg!(feature = "engine"), "{alone:?}");
+        assert_eq!(alone.is_ok(), HAS_ENGINE, "{alone:?}");
         let both = Config { engine, state_dir: Some("/tmp".into()), ..Config::default() };
         let error = both.check().expect_err("both");
         assert!(error.starts_with("--engine") && error.lines().count() == 1, "{error}");

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::engine::command::{Command, Kind, Present};
 use crate::engine::entry::Raw;
@@ -119,6 +119,22 @@ impl Link {
         drop(queue);
         self.node.wake();
         counter
+    }
+
+    /// The room is dropped.
+    pub fn close(self: &Arc<Self>) {
+        self.node.remove(self);
+    }
+
+    /// Whether the engine could not be reached for so long.
+    pub fn is_away_for(&self, time: Duration) -> bool {
+        self.node.down_for().is_some_and(|down| down > time)
+    }
+
+    /// Waits until the room is open, for `patience` at most. False: the engine cannot be reached, or has not
+    /// been for longer than `away`.
+    pub fn wait_until_open(self: &Arc<Self>, patience: Duration, away: Duration) -> bool {
+        self.node.wait_until_open(self, patience, away)
     }
 
     /// How many commands wait.

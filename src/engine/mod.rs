@@ -18,3 +18,10 @@ pub mod link;
 pub mod node;
 pub mod reader;
 pub mod writer;
+
+use std::sync::Arc;
+
+pub use link::News;
+
+/// What a room has that several machines share.
+pub type SharedLink = Arc<link::Link>;

@@ -65,7 +65,6 @@ pub enum Kind {
     /// The author has this name from now on.
     Renamed,
     /// The log has a new incarnation, which goes on at the cursor that is the text.
-    #[cfg(feature = "engine")]
     Moved {
         /// How many messages are missing before it, if anybody knows.
         missed: Option<u64>,
@@ -118,17 +117,11 @@ struct Record {
 enum What {
     Message,
     Joined,
-    Left {
-        is_lost: bool,
-        is_told: bool,
-    },
+    Left { is_lost: bool, is_told: bool },
     Counted,
     Members,
     Renamed,
-    #[cfg(feature = "engine")]
-    Moved {
-        is_known: bool,
-    },
+    Moved { is_known: bool },
 }
 
 impl Kind {
@@ -148,7 +141,6 @@ impl Kind {
             Kind::Counted { count } => (What::Counted, count, 0),
             Kind::Members { count } => (What::Members, count, 0),
             Kind::Renamed => (What::Renamed, 0, 0),
-            #[cfg(feature = "engine")]
             Kind::Moved { missed } => {
                 (What::Moved { is_known: missed.is_some() }, missed.unwrap_or(0), 0)
             }
@@ -289,7 +281,6 @@ impl Chunk {
             What::Counted => Kind::Counted { count: number },
             What::Members => Kind::Members { count: number },
             What::Renamed => Kind::Renamed,
-            #[cfg(feature = "engine")]
             What::Moved { is_known } => Kind::Moved { missed: is_known.then_some(number) },
         };
         let both = &self.text[self.text_end(index)..text_end as usize];

@@ -242,20 +242,17 @@ impl Flow {
     }
 
     /// Whether so many more bytes fit into the log, whatever senders have credit for.
-    #[cfg(feature = "engine")]
     pub(super) fn has_room(&self, bytes: u64) -> bool {
         let state = self.lock();
         state.is_open || state.behind == 0 || state.lacking() + bytes <= state.bound
     }
 
     /// Bytes that were ever said.
-    #[cfg(feature = "engine")]
     pub(super) fn end(&self) -> u64 {
         self.lock().end
     }
 
     /// Has somebody look soon which readers to evict.
-    #[cfg(feature = "engine")]
     pub(super) fn wake(&self) {
         (self.wake)();
     }

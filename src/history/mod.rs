@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use crate::config::HAS_ENGINE;
 use crate::config::budget::LogBounds;
 use crate::history::before::Before;
 use crate::history::chunk::Chunk;
@@ -33,7 +34,6 @@ use crate::wire::cursor::Epoch;
 pub struct Log {
     epoch: Epoch,
     /// The epoch if an engine gives it; 0: it does not.
-    #[cfg(feature = "engine")]
     moved: AtomicU64,
     /// What it continues.
     pub before: Before,
@@ -96,7 +96,6 @@ impl Log {
         let bounds = pool.bounds(0);
         let log = Arc::new(Log {
             epoch,
-            #[cfg(feature = "engine")]
             moved: AtomicU64::new(0),
             before,
             ring: Ring::new(bounds, pool.most().history),
@@ -124,23 +123,19 @@ impl Log {
 
     /// Names this incarnation of the room in cursors.
     pub fn epoch(&self) -> Epoch {
-        #[cfg(feature = "engine")]
         match self.moved.load(Ordering::Relaxed) {
-            0 => {}
-            epoch => return Epoch::from_number(epoch),
+            epoch if HAS_ENGINE && epoch > 0 => Epoch::from_number(epoch),
+            _ => self.epoch,
         }
-        self.epoch
     }
 
     /// The log goes on in this epoch, which an engine gives.
-    #[cfg(feature = "engine")]
     pub fn set_epoch(&self, epoch: u64) {
         self.moved.store(epoch, Ordering::Relaxed);
     }
 
     /// Whether readers are far enough for something from elsewhere to be appended, if so many `bytes` are on
     /// their way already. If not, somebody looks soon for those to evict.
-    #[cfg(feature = "engine")]
     pub fn has_room(&self, bytes: u64) -> bool {
         if self.flow.has_room(2 * bytes) {
             return true;

@@ -62,7 +62,6 @@ impl Ring {
 
     /// What comes next is behind the message with number `head`, and newcomers are given nothing from before:
     /// some of that was lost elsewhere, or something is missing here.
-    #[cfg(feature = "engine")]
     pub fn begin_anew(&self, head: u64) {
         let mut state = self.lock();
         (state.head, state.given_from) = (head, state.end.entry);

@@ -44,7 +44,6 @@ impl Admin {
                 Ok(()) => {
                     let fault = self.hub.metrics.history.fault();
                     let fault = fault.map_or_else(String::new, |fault| fault + "\n");
-                    #[cfg(feature = "engine")]
                     let fault = match self.hub.metrics.is_engine_down() {
                         true => fault + "the engine cannot be reached\n",
                         false => fault,

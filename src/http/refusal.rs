@@ -83,7 +83,6 @@ impl Refusal {
     }
 
     /// The engine through which machines share the room cannot be reached.
-    #[cfg(feature = "engine")]
     pub fn unreachable() -> Self {
         let line = "the room cannot be reached: its engine does not answer; nothing was published";
         Self::unavailable(RefusalReason::RoomWaits, line)

@@ -10,9 +10,7 @@ use std::time::Instant;
 use crate::client::Guest;
 use crate::client::session::{self, Context, Seat, Session};
 use crate::client::socket::Socket;
-#[cfg(feature = "engine")]
-use crate::config::{ENGINE_AWAY, ENGINE_OPENS};
-use crate::config::{Limits, PUBLISH_PATIENCE};
+use crate::config::{ENGINE_AWAY, ENGINE_OPENS, Limits, PUBLISH_PATIENCE};
 use crate::http::admin::Admin;
 use crate::http::follow::FollowRequest;
 use crate::http::forwarded::Proxies;
@@ -341,11 +339,9 @@ impl Router {
 fn take_seat(chat: &Chat, conn: &Conn, room: &RoomName) -> Result<Seat, Refusal> {
     let seat = chat.rooms.seat(room, conn.slot.address(), Moment::now());
     let seat = seat.map_err(|why| Refusal::no_seat(why, room))?;
-    #[cfg(feature = "engine")]
-    if let Some(link) = &seat.info.link {
-        if !link.node.wait_until_open(link, ENGINE_OPENS, ENGINE_AWAY) {
-            return Err(Refusal::unreachable());
-        }
+    let link = seat.info.link.as_ref();
+    if link.is_some_and(|link| !link.wait_until_open(ENGINE_OPENS, ENGINE_AWAY)) {
+        return Err(Refusal::unreachable());
     }
     Ok(seat)
 }

@@ -11,6 +11,7 @@ pub mod prometheus;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::config::HAS_ENGINE;
 use crate::metrics::history::HistoryCounts;
 use crate::metrics::process::Process;
 use crate::metrics::prometheus::Exposition;
@@ -34,7 +35,6 @@ pub struct Metrics {
     answered_bytes: AtomicU64,
     behind: AtomicU64,
     /// Of the engine through which servers share their rooms: 0 there is none, 1 it is reached, 2 it is not.
-    #[cfg(feature = "engine")]
     engine: AtomicU64,
     hubs: Vec<HubCounts>,
     /// The history on the disk.
@@ -145,7 +145,6 @@ impl Metrics {
             echoed: AtomicU64::new(0),
             answered_bytes: AtomicU64::new(0),
             behind: AtomicU64::new(0),
-            #[cfg(feature = "engine")]
             engine: AtomicU64::new(0),
             hubs: std::iter::repeat_with(HubCounts::default).take(hubs).collect(),
             history: HistoryCounts::default(),
@@ -163,15 +162,13 @@ impl Metrics {
     }
 
     /// Whether the engine is reached.
-    #[cfg(feature = "engine")]
     pub fn engine_is(&self, is_up: bool) {
         self.engine.store(if is_up { 1 } else { 2 }, Relaxed);
     }
 
     /// Whether there is an engine that is not reached.
-    #[cfg(feature = "engine")]
     pub fn is_engine_down(&self) -> bool {
-        self.engine.load(Relaxed) == 2
+        HAS_ENGINE && self.engine.load(Relaxed) == 2
     }
 
     /// Somebody was refused.
@@ -219,8 +216,7 @@ impl Metrics {
         self.clients(&mut text);
         self.traffic(&mut text, queue_depth);
         self.history.text(&mut text);
-        #[cfg(feature = "engine")]
-        if self.engine.load(Relaxed) > 0 {
+        if HAS_ENGINE && self.engine.load(Relaxed) > 0 {
             text.gauge("roomd_engine_up", "Whether the engine of shared rooms is reached.")
                 .is(u64::from(!self.is_engine_down()));
         }

@@ -112,7 +112,6 @@ fn kind_of(entry: &Entry<'_>) -> Option<&'static str> {
         Kind::Counted { .. } => Some("count"),
         Kind::Members { .. } => Some("who"),
         Kind::Renamed => Some("name"),
-        #[cfg(feature = "engine")]
         Kind::Moved { .. } => Some("epoch"),
     }
 }
@@ -132,7 +131,6 @@ fn object(out: &mut Vec<u8>, entry: &Entry<'_>) {
         Kind::Counted { count } => roomd1::count(out, count),
         Kind::Members { count } => roomd1::who(out, count, text),
         Kind::Renamed => roomd1::name(out, by, author.name),
-        #[cfg(feature = "engine")]
         Kind::Moved { missed } => roomd1::epoch(out, text, missed),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
+use crate::engine::News;
 use crate::history::flow::Credit;
 use crate::net::slots::ConnId;
 use crate::outbox::Outbox;
@@ -30,8 +31,7 @@ pub enum Event<T> {
     /// A client goes.
     Leave { room: RoomId, conn: ConnId, farewell: Farewell },
     /// Something has happened in a room that several machines share.
-    #[cfg(feature = "engine")]
-    News { room: Arc<RoomInfo>, news: Box<crate::engine::link::News> },
+    News { room: Arc<RoomInfo>, news: News },
     /// The room is dropped: it is empty, and nobody can get at it any more.
     Drop { room: RoomId },
     /// Somebody wants to know whether the hub still gets to its events: `done` is dropped.

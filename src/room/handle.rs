@@ -18,9 +18,8 @@ pub struct RoomHandle<T> {
 
 impl<T> Drop for RoomHandle<T> {
     fn drop(&mut self) {
-        #[cfg(feature = "engine")]
         if let Some(link) = &self.info.link {
-            link.node.remove(link);
+            link.close();
         }
         // Without a hub the server is about to end.
         let _ = self.inbox.send(Event::Drop { room: self.info.id });

@@ -60,7 +60,6 @@ impl<T: Transport> Hub<T> {
 
     /// Takes one event. What is to be said about it goes out with the next [`Hub::flush`].
     pub fn handle(&mut self, event: Event<T>) {
-        #[cfg(feature = "engine")]
         let Some(event) = self.forward(event) else { return };
         match event {
             Event::Join { outbox, .. } if self.is_stopping => {
@@ -113,7 +112,6 @@ impl<T: Transport> Hub<T> {
                 }
             }
             // Taken already.
-            #[cfg(feature = "engine")]
             Event::News { .. } => {}
             Event::Drop { room } => {
                 if let Some(place) = self.find(room) {
@@ -166,7 +164,7 @@ impl<T: Transport> Default for Hub<T> {
 pub mod fuzz_target;
 #[cfg(all(test, shuttle))]
 mod model;
-#[cfg(feature = "engine")]
+#[cfg_attr(not(feature = "engine"), path = "hub/alone.rs")]
 mod shared;
 #[cfg(test)]
 mod tests;

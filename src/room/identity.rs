@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use hmac_sha256::HMAC;
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use crate::config::HAS_ENGINE;
 use crate::wire::tag::Tag;
 
 /// What the server makes tags with. Whoever knows it can tell tags from secrets, not secrets from tags.
@@ -14,7 +15,6 @@ use crate::wire::tag::Tag;
 pub struct Secret {
     bytes: [u8; 32],
     /// In place of those, once an engine has told it.
-    #[cfg(feature = "engine")]
     shared: std::sync::Arc<std::sync::OnceLock<[u8; 32]>>,
 }
 
@@ -38,26 +38,20 @@ impl fmt::Debug for Secret {
 impl Secret {
     /// Made of these bytes, which are random.
     pub fn of(bytes: [u8; 32]) -> Secret {
-        Secret {
-            bytes,
-            #[cfg(feature = "engine")]
-            shared: Default::default(),
-        }
+        Secret { bytes, shared: Default::default() }
     }
 
     /// The engine has told what the machines that share their rooms make tags with, before anybody joins.
-    #[cfg(feature = "engine")]
     pub fn share(&self, bytes: [u8; 32]) {
         // It does not change while the engine has it, and tags stay as they are if it has lost it.
         let _ = self.shared.set(bytes);
     }
 
     fn bytes(&self) -> [u8; 32] {
-        #[cfg(feature = "engine")]
-        if let Some(bytes) = self.shared.get() {
-            return *bytes;
+        match self.shared.get() {
+            Some(bytes) if HAS_ENGINE => *bytes,
+            _ => self.bytes,
         }
-        self.bytes
     }
 
     /// The identity of the client with the secret `me` in this room. Without one it is new each time.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::config::ENGINE_PATIENCE;
+use crate::engine::SharedLink;
 use crate::history::Log;
 use crate::room::name::RoomName;
 
@@ -28,18 +30,15 @@ pub struct RoomInfo {
     /// Up to so many members hear who comes and goes.
     pub presence: usize,
     /// Through which other machines share it.
-    #[cfg(feature = "engine")]
-    pub link: Option<Arc<crate::engine::link::Link>>,
+    pub link: Option<SharedLink>,
     /// How many members it has, as its hub counts them.
     pub members: AtomicU64,
 }
 
 impl RoomInfo {
     /// Whether the other machines that share it cannot be reached for so long that nobody should wait.
-    #[cfg(feature = "engine")]
     pub fn is_unreachable(&self) -> bool {
-        let down_for = self.link.as_ref().and_then(|link| link.node.down_for());
-        down_for.is_some_and(|time| time > crate::config::ENGINE_PATIENCE)
+        self.link.as_ref().is_some_and(|link| link.is_away_for(ENGINE_PATIENCE))
     }
 
     /// How many members it has.

@@ -49,7 +49,6 @@ struct Record {
 
 impl Key {
     /// Names nobody: in a room that several machines share, the engine remembers.
-    #[cfg(feature = "engine")]
     pub const NOBODY: Key = Key(u32::MAX);
 }
 

@@ -26,7 +26,7 @@ use crate::wire::tag::{By, Tag};
 mod follow;
 mod people;
 mod publish;
-#[cfg(feature = "engine")]
+#[cfg_attr(not(feature = "engine"), path = "room/alone.rs")]
 mod shared;
 
 /// A room.
@@ -55,8 +55,7 @@ pub struct Room<T> {
     /// When the last event happened. A room has no other clock.
     now: Moment,
     /// If other machines share the room.
-    #[cfg(feature = "engine")]
-    shared: Option<Box<shared::Shared<T>>>,
+    shared: Option<shared::Shared<T>>,
 }
 
 #[derive(Debug)]
@@ -94,7 +93,6 @@ impl<T: Transport> Room<T> {
     /// An empty room, at this time.
     pub fn new(info: Arc<RoomInfo>, now: Moment) -> Self {
         let batch = Batch::new(info.log.ring.end());
-        #[cfg_attr(not(feature = "engine"), allow(unused_mut))]
         let mut room = Room {
             members: Vec::new(),
             places: HashMap::new(),
@@ -108,11 +106,9 @@ impl<T: Transport> Room<T> {
             batch,
             seq: info.log.ring.head(),
             now,
-            #[cfg(feature = "engine")]
             shared: None,
             info,
         };
-        #[cfg(feature = "engine")]
         room.share();
         room
     }
@@ -217,12 +213,10 @@ impl<T: Transport> Room<T> {
             self.batch.restart(keep);
             for conn in gone {
                 if let Some(member) = self.remove(conn) {
-                    #[cfg(feature = "engine")]
-                    if self.is_shared() {
-                        self.ask_to_leave_lost(conn);
-                        continue;
+                    match &mut self.shared {
+                        Some(shared) => shared.lost(conn),
+                        None => self.say_left(&member, true),
                     }
-                    self.say_left(&member, true);
                 }
             }
         }
@@ -270,11 +264,9 @@ impl<T: Transport> Room<T> {
     /// What those who come may be given.
     fn kept(&self) -> Kept<'_> {
         let log = &self.info.log;
-        let (past, hole) = (&*log.before.past, log.before.hole);
-        #[cfg(feature = "engine")]
         let (past, hole) = match &self.shared {
-            Some(shared) => (&*shared.past, shared.hole),
-            None => (past, hole),
+            Some(shared) => shared.before(),
+            None => (&*log.before.past, log.before.hole),
         };
         Kept { epoch: log.epoch(), head: self.seq, first: log.ring.first(self.now.at), past, hole }
     }
@@ -343,11 +335,10 @@ impl<T: Transport> Room<T> {
 
     /// How many members are counted.
     fn people(&self) -> u64 {
-        #[cfg(feature = "engine")]
-        if let Some(shared) = &self.shared {
-            return shared.roster.len() as u64;
+        match &self.shared {
+            Some(shared) => shared.people(),
+            None => (self.members.len() - self.followers) as u64,
         }
-        (self.members.len() - self.followers) as u64
     }
 
     /// Whether somebody hears who comes and goes.
@@ -405,10 +396,8 @@ impl<T: Transport> Room<T> {
 
     /// Appends who is here, as JSON.
     fn list(&self, out: &mut Vec<u8>) {
-        #[cfg(feature = "engine")]
         if let Some(shared) = &self.shared {
-            let members = shared.roster.values().map(shared::Guest::author);
-            return roomd1::members(out, members.map(|author| (author.by(), author.name)));
+            return shared.list(out);
         }
         let people = self.members.iter().filter(|member| !matches!(member.who, Who::Follower));
         let members = people.map(|member| (member.by(), member.author().name));

@@ -5,7 +5,7 @@ pub mod allocator;
 mod error;
 mod kept;
 mod rooms;
-#[cfg(feature = "engine")]
+#[cfg_attr(not(feature = "engine"), path = "alone.rs")]
 mod shared;
 mod sockets;
 mod start;
@@ -75,8 +75,7 @@ impl Server {
     /// As those of [`Server::bind`], or when a socket cannot be used.
     pub fn on(passed: Passed, mut config: Config) -> Result<Server, ServerError> {
         config.check().map_err(ServerError::Settings)?;
-        #[cfg(feature = "engine")]
-        shared::address(&config).map_err(ServerError::Settings)?;
+        shared::check(&config).map_err(ServerError::Settings)?;
         let declared = rooms::declared(&config).map_err(ServerError::Settings)?;
         config.limits.declared_rooms = rooms::count(&declared);
         // Before the sockets: a second server with the same settings should say what it is about.

@@ -9,8 +9,6 @@ use crossbeam_channel::Sender;
 use crate::client::socket::Socket;
 use crate::config::Config;
 use crate::config::budget::Budget;
-#[cfg(feature = "engine")]
-use crate::engine::{link::Link, node::Node};
 use crate::excerpt::excerpt;
 use crate::history::Log;
 use crate::history::pool::Pool;
@@ -22,8 +20,7 @@ use crate::room::info::RoomInfo;
 use crate::room::name::RoomName;
 use crate::room::rooms::{Rooms, Settings};
 use crate::server::kept::Keeper;
-#[cfg(feature = "engine")]
-use crate::server::shared;
+use crate::server::shared::Engine;
 use crate::wire::cursor::Epoch;
 
 /// The rooms of `--room`, with what people call them. The lobby is always there, too.
@@ -65,7 +62,7 @@ pub fn make(
     flusher: &Flusher<Socket>,
     inboxes: Vec<Sender<Event<Socket>>>,
     keeper: Option<&mut Keeper>,
-    #[cfg(feature = "engine")] node: Option<Arc<Node>>,
+    engine: Engine,
 ) -> Arc<Rooms<Socket>> {
     let settings = Settings { most: budget.rooms, is_open: config.rooms_open, declared };
     let pool = Pool::new(budget.logs);
@@ -95,14 +92,12 @@ pub fn make(
             max_message,
             keys,
             presence,
-            #[cfg(feature = "engine")]
-            link: node.clone().map(|node| Link::new(name.as_str(), node)),
+            link: engine.link(name.as_str()),
             members: AtomicU64::new(0),
         };
         let inbox = inboxes[id as usize % inboxes.len()].clone();
         let handle = RoomHandle { info: Arc::new(info), inbox };
-        #[cfg(feature = "engine")]
-        shared::add(&handle);
+        engine.add(&handle);
         handle
     })
 }

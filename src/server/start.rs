@@ -29,8 +29,7 @@ use crate::room::hub::Hub;
 use crate::room::probe::Probe;
 use crate::server::acceptor::Acceptor;
 use crate::server::kept::Keeper;
-#[cfg(feature = "engine")]
-use crate::server::shared;
+use crate::server::shared::Engine;
 use crate::server::stop::Running;
 use crate::server::systemd::ServiceManager;
 use crate::server::thread::{ServerThread, cannot_start};
@@ -73,8 +72,7 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
     }
     let mut keeper =
         state.map(|folder| Keeper::new(folder, &config, rooms::count(&declared), &metrics));
-    #[cfg(feature = "engine")]
-    let engine = shared::start(&config, &secret, &metrics, &stop)?;
+    let (engine, engine_threads) = Engine::start(&config, &secret, &metrics, &stop)?;
     let rooms = rooms::make(
         &config,
         declared,
@@ -82,8 +80,7 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
         &flusher,
         inboxes.clone(),
         keeper.as_mut(),
-        #[cfg(feature = "engine")]
-        engine.as_ref().map(|engine| engine.node.clone()),
+        engine.clone(),
     );
     let (stop_history, history_thread) =
         keeper.map(|keeper| keeper.start(&stop)).transpose()?.unzip();
@@ -168,12 +165,6 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
     // The watchdog has a sender of the hub's inbox, so it ends first.
     let threads = watchdog.into_iter().chain(hub_threads).chain([flusher_thread, overload_thread]);
     let threads = threads.chain(history_thread);
-    #[cfg(feature = "engine")]
-    let (node, engine_threads) = match engine {
-        Some(engine) => (Some(engine.node), engine.threads),
-        None => (None, Vec::new()),
-    };
-    #[cfg(feature = "engine")]
     let threads = engine_threads.into_iter().chain(threads);
     Ok(Running {
         room: room_acceptor,
@@ -184,8 +175,7 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
         manager,
         stop_watchdog,
         stop_history,
-        #[cfg(feature = "engine")]
-        node,
+        engine,
         threads: threads.collect(),
         all_ended,
         stop_timeout: limits.stop_timeout,

@@ -13,6 +13,7 @@ use crate::room::event::Event;
 use crate::room::rooms::Rooms;
 use crate::server::ServerError;
 use crate::server::acceptor::Acceptor;
+use crate::server::shared::Engine;
 use crate::server::systemd::ServiceManager;
 use crate::server::thread::ServerThread;
 
@@ -35,8 +36,7 @@ pub struct Running {
     /// Has the rest of the history written to the disk, if it is.
     pub stop_history: Option<disk::writer::Stop>,
     /// What other machines know of this one, if it shares rooms.
-    #[cfg(feature = "engine")]
-    pub node: Option<Arc<crate::engine::node::Node>>,
+    pub engine: Engine,
     /// In the order in which they end.
     pub threads: Vec<ServerThread>,
     /// Disconnected when no thread serves a connection any more.
@@ -75,10 +75,7 @@ impl Running {
             // While clients leave, the disk has time. From a hub that hangs, more may come.
             history.stop(hubs_know && told == Err(RecvTimeoutError::Disconnected));
         }
-        #[cfg(feature = "engine")]
-        if let Some(node) = &self.node {
-            node.stop();
-        }
+        self.engine.stop();
         // The hubs have done so, unless they hang.
         for room in self.rooms.all() {
             room.info.log.flow.open();

@@ -32,7 +32,6 @@ impl Epoch {
     }
 
     /// The epoch that an engine numbers so, in base 36.
-    #[cfg(feature = "engine")]
     pub fn from_number(mut number: u64) -> Self {
         let (mut digits, mut len) = ([0; EPOCH], 0);
         while len < EPOCH && (number > 0 || len == 0) {

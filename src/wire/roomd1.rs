@@ -214,7 +214,6 @@ pub fn name(out: &mut Vec<u8>, by: By, name: &str) {
 
 /// Appends that the log has a new incarnation, which goes on at this cursor, and how many messages are missed
 /// by that if anybody knows.
-#[cfg(feature = "engine")]
 pub fn epoch(out: &mut Vec<u8>, cursor: &str, missed: Option<u64>) {
     Object::new(out, "epoch").plain("cursor", cursor).number_or_null("missed", missed).end();
 }

@@ -130,7 +130,6 @@ fn room_like(id: RoomId, name: RoomName, title: Option<&str>, bounds: LogBounds)
         max_message: 1000,
         keys: 1000,
         presence: 4,
-        #[cfg(feature = "engine")]
         link: None,
         members: AtomicU64::new(0),
     })

@@ -18,7 +18,7 @@ impl<T: Transport> Hub<T> {
                 }
                 let at = Moment::now();
                 let place = self.place_of(room, at);
-                self.pending += self.rooms[place].hear(*news, at, &mut self.tally);
+                self.pending += self.rooms[place].hear(news, at, &mut self.tally);
             }
             Event::Join { outbox, room, .. } if self.is_stopping && room.link.is_some() => {
                 outbox.close(&CloseReason::Stopping.frame());

@@ -1,0 +1,12 @@
+//! In a build without the engine no room is shared.
+
+use crate::outbox::Transport;
+use crate::room::event::Event;
+use crate::room::hub::Hub;
+
+impl<T: Transport> Hub<T> {
+    /// Takes an event of a shared room; gives another back.
+    pub(super) fn forward(&self, event: Event<T>) -> Option<Event<T>> {
+        Some(event)
+    }
+}

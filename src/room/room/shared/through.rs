@@ -1,0 +1,93 @@
+//! Commands of which no entry tells.
+
+use crate::config::BATCH_BYTES;
+use crate::engine::command;
+use crate::engine::link::{Through, Waiting};
+use crate::metrics::HubCounters;
+use crate::net::slots::ConnId;
+use crate::outbox::Transport;
+use crate::reasons::CloseReason;
+use crate::room::idempotency::Published;
+use crate::room::publish::Outcome;
+use crate::room::room::{Room, Who};
+
+impl<T: Transport> Room<T> {
+    pub(super) fn settle(&mut self, tally: &mut HubCounters) {
+        let settled = self.shared.as_ref().map(|shared| shared.link.settled());
+        for through in settled.into_iter().flatten() {
+            if let Through::PassedOver(waiting, known) = through {
+                self.pass_over(waiting, known, tally);
+            }
+        }
+    }
+
+    /// The engine took something of which no entry tells.
+    pub(super) fn pass_over(
+        &mut self,
+        waiting: Waiting,
+        known: Option<String>,
+        tally: &mut HubCounters,
+    ) {
+        let Some(shared) = &mut self.shared else { return };
+        let Waiting { counter, command, .. } = waiting;
+        match command.kind {
+            command::Kind::Say if command.n > 0 => {
+                tally.duplicates += 1;
+                if let Some(place) = self.places.get(&command.conn) {
+                    self.members[*place].acknowledge(command.n, None);
+                }
+            }
+            command::Kind::Publish => {
+                let Some(answer) = shared.answers.remove(&counter) else { return };
+                match known.as_deref().map(published) {
+                    Some(Some(outcome)) => drop(answer.try_send(outcome)),
+                    Some(None) => drop(answer.try_send(Outcome::Conflict)),
+                    // The answer of the script was lost.
+                    None => shared.keep_unanswered(answer),
+                }
+            }
+            command::Kind::Leave => self.part(command.conn, tally),
+            _ => {}
+        }
+    }
+
+    /// This node was declared dead: everybody was told that its clients have left, and they come again.
+    pub(super) fn move_away(&mut self, tally: &mut HubCounters) {
+        self.flush(2 * BATCH_BYTES, self.now, tally);
+        let Some(shared) = &mut self.shared else { return };
+        shared.link.clear();
+        let answers: Vec<_> = shared.answers.drain().map(|(_, answer)| answer).collect();
+        answers.into_iter().for_each(|answer| shared.keep_unanswered(answer));
+        shared.mine.clear();
+        shared.leaving.clear();
+        for (_, (_, outbox)) in shared.joining.drain() {
+            outbox.close_for(CloseReason::Moved);
+        }
+        let people = self.members.iter().filter(|member| !matches!(member.who, Who::Follower));
+        let people: Vec<_> = people.map(|member| member.conn).collect();
+        for conn in people {
+            if let Some(member) = self.remove(conn) {
+                member.outbox.close_for(CloseReason::Moved);
+            }
+        }
+    }
+
+    /// A member is sent what it hears last, if it waits for that.
+    pub(super) fn part(&mut self, conn: ConnId, tally: &mut HubCounters) {
+        let farewell = self.shared.as_mut().and_then(|shared| shared.leaving.remove(&conn));
+        let Some(frames) = farewell.and_then(|farewell| farewell.frames) else { return };
+        if let Some(member) = self.remove(conn) {
+            self.hear_out(&member, tally);
+            member.outbox.close(&frames);
+        }
+    }
+}
+
+/// What a script says of a request that came before; none for a conflict.
+fn published(known: &str) -> Option<Outcome> {
+    let mut words = known.splitn(3, ' ');
+    let mut number = || words.next()?.parse().ok();
+    let message = Published { seq: number()?, at: number()? };
+    let name = words.next().unwrap_or_default().into();
+    Some(Outcome::Published { message, name, is_new: false })
+}
