@@ -1,8 +1,9 @@
 //! The connection of a client, as its outbox writes to it.
 
+use std::hint;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -50,6 +51,10 @@ impl Transport for Socket {
             }
         }
         Ok(sent)
+    }
+
+    fn prefetch(&self) {
+        hint::black_box(self.conn.stream.as_raw_fd());
     }
 
     fn half_close(&self) {
