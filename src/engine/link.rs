@@ -115,7 +115,7 @@ impl Link {
         let mut queue = self.lock();
         // In the lock, so that they are in order.
         let counter = self.node.next_counter();
-        queue.waiting.push_back(Waiting { counter, command, credit, since: Instant::now() });
+        queue.waiting.push_back(Waiting { counter, command, credit, since: self.node.now() });
         drop(queue);
         self.node.wake();
         counter
@@ -247,7 +247,7 @@ impl Link {
             let mut command = waiting.command.clone();
             if command.kind == Kind::Join {
                 // By no clock but this one, since others may be wrong.
-                command.n = waiting.since.elapsed().as_millis() as u64;
+                command.n = (self.node.now() - waiting.since).as_millis() as u64;
             }
             (waiting.counter, command)
         };

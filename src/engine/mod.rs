@@ -4,12 +4,13 @@
 //! reader thread: there is one order for everybody, its own clients included. Scripts in the engine decide
 //! what is accepted, who has which name, and who replaces whom, each batch as a whole.
 //!
-//! - [`address`] and [`connection`]: where the engine is, and calls of it.
+//! - [`address`] and [`connection`]: where the engine is; [`calls`]: what it is asked.
 //! - [`command`]: what clients do, for the scripts. [`entry`]: what the log has of it.
 //! - [`link`]: a room's commands that are not heard yet, between its hub and the writer.
 //! - [`node`]: what this node is to the others. [`writer`], [`reader`]: its two threads.
 
 pub mod address;
+mod calls;
 pub mod command;
 mod connection;
 pub mod entry;

@@ -41,6 +41,7 @@ pub struct Node {
     suspicion: AtomicBool,
     secret: Box<dyn Fn([u8; 32]) + Send + Sync>,
     up: Box<dyn Fn(bool) + Send + Sync>,
+    clock: Box<dyn Fn() -> Instant + Send + Sync>,
     random: [u8; 8],
 }
 
@@ -70,21 +71,18 @@ const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 impl Node {
     /// A node with a name that is made of these `random` bytes. `secret` is told what tags are made with, and
-    /// `up` whether the engine is reached.
+    /// `up` whether the engine is reached; `clock` never goes back.
     /// The receiver is for the writer.
     pub fn new(
         random: [u8; 8],
         secret: impl Fn([u8; 32]) + Send + Sync + 'static,
         up: impl Fn(bool) + Send + Sync + 'static,
+        clock: impl Fn() -> Instant + Send + Sync + 'static,
     ) -> (Arc<Node>, Receiver<()>) {
         up(false);
         let (wake, woken) = bounded(1);
-        let state = State {
-            name: name(random, 1),
-            lives: 1,
-            feeds: Vec::new(),
-            down_since: Some(Instant::now()),
-        };
+        let state =
+            State { name: name(random, 1), lives: 1, feeds: Vec::new(), down_since: Some(clock()) };
         let node = Node {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -95,9 +93,15 @@ impl Node {
             suspicion: AtomicBool::new(false),
             secret: Box::new(secret),
             up: Box::new(up),
+            clock: Box::new(clock),
             random,
         };
         (Arc::new(node), woken)
+    }
+
+    /// The time, by its clock.
+    pub fn now(&self) -> Instant {
+        (self.clock)()
     }
 
     /// Its name among the nodes.
@@ -133,7 +137,7 @@ impl Node {
                 .feeds
                 .iter()
                 .any(|feed| Arc::ptr_eq(&feed.link, link) && feed.position().is_some());
-            let is_down = state.down_since.is_some_and(|since| since.elapsed() > away);
+            let is_down = state.down_since.is_some_and(|since| self.now() - since > away);
             if is_open && !is_down {
                 return true;
             }
@@ -150,7 +154,7 @@ impl Node {
 
     /// How long the engine could not be reached; none if it can.
     pub fn down_for(&self) -> Option<Duration> {
-        self.lock().down_since.map(|since| since.elapsed())
+        self.lock().down_since.map(|since| self.now() - since)
     }
 
     /// The server stops: what waits is sent, and the others are told.
@@ -214,7 +218,7 @@ impl Node {
         let was_down = self.lock().down_since.take();
         if let Some(since) = was_down {
             (self.up)(true);
-            log::info!("the engine is reached, after {:.1} s", since.elapsed().as_secs_f32());
+            log::info!("the engine is reached, after {:.1} s", (self.now() - since).as_secs_f32());
         }
         self.changed.notify_all();
     }
@@ -231,7 +235,7 @@ impl Node {
             (self.up)(false);
             log::warn!("the engine cannot be reached, and is tried again: {why}");
         }
-        state.down_since.get_or_insert_with(Instant::now);
+        state.down_since.get_or_insert_with(|| self.now());
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -8,18 +8,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::engine::connection::{Connection, Fault, list, odd, text};
+use crate::engine::calls::{Engine, Reading};
+use crate::engine::connection::{Connection, Fault};
 use crate::engine::entry::{Raw, What};
-use crate::engine::keys;
 use crate::engine::link::News;
 use crate::engine::node::{Feed, Node, Settings};
-use crate::engine::writer::{open, pause_for};
+use crate::engine::writer::{opening, pause_for};
 
 /// Reads the logs.
 pub struct Reader {
     node: Arc<Node>,
     settings: Settings,
-    /// What was read and waits for the readers of its room, by the key of its log.
+    /// What was read and waits for the readers of its room, by its name.
     held: HashMap<String, VecDeque<Raw>>,
     /// How far the stream was read by which the writer wakes this thread, and whose it is.
     wake: (Arc<str>, String),
@@ -76,79 +76,62 @@ impl Reader {
     }
 
     /// Waits for entries once, and delivers what there is.
-    fn read(&mut self, engine: &mut Connection) -> Result<(), Fault> {
+    fn read(&mut self, engine: &mut impl Engine) -> Result<(), Fault> {
         let name = self.node.name();
         if self.wake.0 != name {
             self.wake = (name.clone(), "0".into());
         }
-        let (mut streams, mut ids) = (vec![keys::wake(&name)], vec![self.wake.1.clone()]);
-        let mut feeds = HashMap::new();
-        for feed in self.node.feeds() {
-            let Some((epoch, pos)) = feed.position() else { continue };
-            let key = keys::log(&feed.link.room);
-            if !self.deliver(&key, &feed) {
-                continue;
+        let feeds = self.node.feeds();
+        let (mut open, mut rooms) = (Vec::new(), Vec::new());
+        for feed in &feeds {
+            let Some(at) = feed.position() else { continue };
+            if self.deliver(feed) {
+                open.push(feed);
+                rooms.push((&*feed.link.room, at));
             }
-            streams.push(key.clone());
-            ids.push(format!("{epoch}-{pos}"));
-            feeds.insert(key, feed);
         }
         self.held.retain(|_, held| !held.is_empty());
         let block = if self.held.is_empty() { BLOCK } else { HELD };
-        let mut cmd = redis::cmd("XREAD");
-        cmd.arg("COUNT").arg(COUNT).arg("BLOCK").arg(block.as_millis() as u64).arg("STREAMS");
-        cmd.arg(&streams).arg(&ids);
-        for stream in list(engine.call(&cmd)?)? {
-            let mut parts = list(stream)?.into_iter();
-            let key = text(parts.next().ok_or_else(odd)?)?;
-            let entries = list(parts.next().ok_or_else(odd)?)?;
-            let Some(feed) = feeds.get(&key) else {
-                if let Some(last) = entries.into_iter().next_back() {
-                    let id = list(last)?.into_iter().next().ok_or_else(odd)?;
-                    self.wake.1 = text(id)?;
-                }
-                continue;
-            };
-            let entries = entries.into_iter().map(Raw::of).collect::<Result<Vec<_>, Fault>>()?;
-            self.take(engine, &key, feed, entries)?;
+        let reading = Reading { node: &name, woken: &self.wake.1, rooms, count: COUNT, block };
+        let news = engine.read(&reading)?;
+        if let Some(woken) = news.woken {
+            self.wake.1 = woken;
         }
-        Ok(())
+        news.entries
+            .into_iter()
+            .try_for_each(|(index, entries)| self.take(engine, open[index], entries))
     }
 
     /// Takes entries of a room, which follow on those before, or else there is a gap.
     fn take(
         &mut self,
-        engine: &mut Connection,
-        key: &str,
-        feed: &Arc<Feed>,
+        engine: &mut impl Engine,
+        feed: &Feed,
         entries: Vec<Raw>,
     ) -> Result<(), Fault> {
         for raw in entries {
             let Some(at) = feed.position() else { return Ok(()) };
             if !follows(at, &raw) {
-                // What was read before goes first.
-                while !self.deliver(key, feed) {
-                    pause_for(&self.node, HELD, false);
-                    if self.node.is_stopping() {
-                        return Ok(());
-                    }
+                // What was read before goes first. If there is no room for that, this is read again.
+                if self.deliver(feed) {
+                    let name = self.node.name();
+                    let opening = opening(&self.settings, &name, feed, at.0, true);
+                    let (snapshot, _) = engine.open(&opening)?;
+                    feed.set_position((snapshot.epoch, snapshot.pos));
+                    feed.deliver(News::Gap(Box::new(snapshot)));
                 }
-                let name = self.node.name();
-                let (snapshot, _) = open(engine, &self.settings, &name, feed, at.0, true)?;
-                feed.set_position((snapshot.epoch, snapshot.pos));
-                feed.deliver(News::Gap(Box::new(snapshot)));
                 return Ok(());
             }
             feed.set_position(raw.id);
-            self.held.entry(key.to_owned()).or_default().push_back(raw);
+            self.held.entry(feed.link.room.clone()).or_default().push_back(raw);
         }
-        self.deliver(key, feed);
+        self.deliver(feed);
         Ok(())
     }
 
     /// Gives a hub what was read of a room. False: its readers are too far behind for all of it.
-    fn deliver(&mut self, key: &str, feed: &Feed) -> bool {
-        let Some(held) = self.held.get_mut(key) else { return true };
+    fn deliver(&mut self, feed: &Feed) -> bool {
+        let Some(held) = self.held.get_mut(&feed.link.room) else { return true };
         while !held.is_empty() {
             let undelivered = feed.link.undelivered.load(Ordering::Relaxed);
             if undelivered > UNDELIVERED || !feed.log.has_room(undelivered) {

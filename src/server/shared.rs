@@ -1,6 +1,7 @@
 //! What a server that shares its rooms with other machines starts for that.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use redis::ConnectionInfo;
@@ -49,7 +50,8 @@ impl Engine {
         let secret = secret.clone();
         let metrics = metrics.clone();
         let share = move |bytes| secret.share(bytes);
-        let (node, woken) = Node::new(name, share, move |is_up| metrics.engine_is(is_up));
+        let (node, woken) =
+            Node::new(name, share, move |is_up| metrics.engine_is(is_up), Instant::now);
         let reader = Reader::new(node.clone(), settings.clone());
         let writer = Writer::new(node.clone(), settings, woken, bytes);
         let threads = vec![
