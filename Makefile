@@ -149,6 +149,7 @@ test-needs:
 	python3 -c 'import yaml' 2>/dev/null || install="$$install python3-yaml"; \
 	command -v systemd-analyze >/dev/null || install="$$install systemd"; \
 	command -v redis-server >/dev/null || command -v valkey-server >/dev/null || command -v redis-check-rdb >/dev/null || install="$$install redis-tools"; \
+	command -v openssl >/dev/null || install="$$install openssl"; \
 	command -v nginx >/dev/null || unpack="$$unpack nginx"; \
 	command -v caddy >/dev/null || unpack="$$unpack caddy"; \
 	command -v haproxy >/dev/null || unpack="$$unpack haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1"; \

@@ -9,8 +9,8 @@ _roomd() {
     fi
     case $flag in
         --log-level) words='off error warn info debug trace' ;;
-        --listen | --admin-listen | --max-memory | --max-clients | --max-clients-per-ip | --room | --rooms | --max-rooms | --presence | --history | --history-age | --history-size | --state-dir | --history-disk | --history-sync | --engine | --engine-password-file | --engine-memory | --max-message | --max-queue | --rate | --ping-interval | --ping-timeout | --head-timeout | --allow-origin | --allow-host | --trust-proxy) ;;
-        *) words='--listen --admin-listen --qr --max-memory --max-clients --max-clients-per-ip --room --rooms --max-rooms --presence --history --history-age --history-size --state-dir --history-disk --history-sync --engine --engine-password-file --engine-memory --max-message --max-queue --rate --ping-interval --ping-timeout --head-timeout --allow-origin --allow-host --trust-proxy --log-level --help --version' ;;
+        --listen | --admin-listen | --max-memory | --max-clients | --max-clients-per-ip | --room | --rooms | --max-rooms | --presence | --history | --history-age | --history-size | --state-dir | --history-disk | --history-sync | --engine | --engine-password-file | --engine-ca | --engine-cert | --engine-memory | --max-message | --max-queue | --rate | --ping-interval | --ping-timeout | --head-timeout | --allow-origin | --allow-host | --trust-proxy) ;;
+        *) words='--listen --admin-listen --qr --max-memory --max-clients --max-clients-per-ip --room --rooms --max-rooms --presence --history --history-age --history-size --state-dir --history-disk --history-sync --engine --engine-password-file --engine-ca --engine-cert --engine-memory --max-message --max-queue --rate --ping-interval --ping-timeout --head-timeout --allow-origin --allow-host --trust-proxy --log-level --help --version' ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
 }

@@ -15,7 +15,10 @@ use self::Value::{
     Origins, Room, Seconds, Size, Switch, Sync, Url,
 };
 use crate::config::network::Network;
-use crate::config::{AdminListen, Config, DeclaredRoom, HistorySync, MAX_PRESENCE, TITLE_BYTES};
+use crate::config::{
+    AdminListen, Config, DeclaredRoom, ENGINE_PASSWORD, Hidden, HistorySync, MAX_PRESENCE,
+    TITLE_BYTES,
+};
 
 #[cfg(test)]
 mod manual;
@@ -170,15 +173,27 @@ const FLAGS: &[Flag] = &[
     },
     Flag {
         name: "engine",
-        default: "none: the rooms are this server's own",
+        default: "none: the rooms are this server's own; not in every build",
         takes: Url(|config| &mut config.engine),
-        help: "share rooms with other servers by Valkey or Redis: redis://HOST:PORT/DB; not in every build",
+        help: "share rooms by Valkey or Redis: redis(s)://HOST:PORT/DB, redis+sentinel://HOST,…/NAME",
     },
     Flag {
         name: "engine-password-file",
         default: "none",
-        takes: File(|config| &mut config.engine_password),
-        help: "the password for it, in the first line of this file",
+        takes: File(|config| &mut config.engine_password_file),
+        help: "the password for it, in the first line of this file, or else in ROOMD_ENGINE_PASSWORD",
+    },
+    Flag {
+        name: "engine-ca",
+        default: "none: those that the system trusts",
+        takes: File(|config| &mut config.engine_ca),
+        help: "with TLS, who vouches for it: certificates in PEM",
+    },
+    Flag {
+        name: "engine-cert",
+        default: "none",
+        takes: File(|config| &mut config.engine_cert),
+        help: "with TLS, the certificate that it is shown, and its key, in one file in PEM",
     },
     Flag {
         name: "engine-memory",
@@ -294,6 +309,9 @@ pub fn parse(
             flag.apply(&mut config, &flag.variable(), value)?;
         }
     }
+    // In no flag, since others see the command line.
+    config.engine_password =
+        env(ENGINE_PASSWORD).map(|password| Hidden(password.to_string_lossy().into()));
     Ok(Command::Serve(Box::new(config)))
 }
 

@@ -46,12 +46,28 @@ pub struct Config {
     pub history_sync: HistorySync,
     /// Where the Valkey or Redis is through which several machines share their rooms. None: they do not.
     pub engine: Option<String>,
-    /// A file whose first line is the password for it.
-    pub engine_password: Option<PathBuf>,
+    /// A file whose first line is the password for it, and the second that for its Sentinels.
+    pub engine_password_file: Option<PathBuf>,
+    /// The password for it, in place of a file.
+    pub engine_password: Option<Hidden>,
+    /// A file with the certificates of those who may vouch for it. None: the system's.
+    pub engine_ca: Option<PathBuf>,
+    /// A file with the certificate that is shown to it, and its key.
+    pub engine_cert: Option<PathBuf>,
     /// What is logged.
     pub log_level: LevelFilter,
     /// How much of everything.
     pub limits: Limits,
+}
+
+/// What must not be shown.
+#[derive(Clone)]
+pub struct Hidden(pub String);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("hidden")
+    }
 }
 
 /// A room's name as it was given, and what people call it.
@@ -172,7 +188,10 @@ impl Default for Config {
             state_dir: None,
             history_sync: HistorySync::Every(Duration::from_secs(10)),
             engine: None,
+            engine_password_file: None,
             engine_password: None,
+            engine_ca: None,
+            engine_cert: None,
             log_level: LevelFilter::Info,
             limits: Limits::default(),
         }
@@ -396,6 +415,9 @@ pub const ENGINE_OPENS: Duration = Duration::from_secs(5);
 
 /// An engine that is away for longer is not waited for by those who come.
 pub const ENGINE_AWAY: Duration = Duration::from_secs(10);
+
+/// The variable with the password for the engine.
+pub const ENGINE_PASSWORD: &str = "ROOMD_ENGINE_PASSWORD";
 
 /// The log of a room, unless memory is short.
 pub const LOG: usize = 4 * 1024 * 1024;

@@ -1,9 +1,13 @@
 //! One connection to the engine: every call has a deadline, and an error ends it.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Client, Cmd, ConnectionInfo, ConnectionLike, Value};
+use redis::{Client, Cmd, ConnectionLike, Value};
+
+use crate::engine::address::Login;
+use crate::engine::master::Master;
 
 /// How long the engine may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -14,6 +18,9 @@ pub struct Connection {
     hashes: Vec<String>,
     /// Names this run of this engine: another one after a restart or a promotion.
     pub server: String,
+    master: Arc<Master>,
+    /// What is asked counts as long as the master has this version.
+    version: u64,
 }
 
 /// Why a call failed.
@@ -51,11 +58,14 @@ const COMMON: &str = include_str!("scripts/common.lua");
 
 impl Connection {
     /// Connects to an engine that takes writes.
-    pub fn open(to: &ConnectionInfo) -> Result<Connection, Fault> {
-        let inner = Client::open(to.clone())?.get_connection_with_timeout(PATIENCE)?;
+    pub fn open(to: &Arc<Master>) -> Result<Connection, Fault> {
+        let (info, login, version) = to.reach()?;
+        let mut inner = Client::open(info)?.get_connection_with_timeout(PATIENCE)?;
         inner.set_read_timeout(Some(PATIENCE))?;
         inner.set_write_timeout(Some(PATIENCE))?;
-        let mut connection = Connection { inner, hashes: Vec::new(), server: String::new() };
+        authenticate(&mut inner, &login)?;
+        let (hashes, server, master) = (Vec::new(), String::new(), to.clone());
+        let mut connection = Connection { inner, hashes, server, master, version };
         let info = text(connection.call(&redis::cmd("INFO"))?)?;
         let of = |key: &str| {
             let value = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
@@ -84,16 +94,49 @@ impl Connection {
 
     /// Calls and waits for the answer.
     pub fn call(&mut self, cmd: &Cmd) -> Result<Value, Fault> {
-        let value = self.inner.req_command(cmd)?;
-        checked(value)
+        self.is_to_the_master()?;
+        let value = answered(&mut self.inner, cmd)?;
+        self.is_to_the_master()?;
+        Ok(value)
     }
 
     /// Makes several calls at once, and waits for all answers.
     pub fn call_all(&mut self, cmds: &[Cmd]) -> Result<Vec<Result<Value, Fault>>, Fault> {
+        self.is_to_the_master()?;
         let packed: Vec<u8> = cmds.iter().flat_map(Cmd::get_packed_command).collect();
         let values = self.inner.req_packed_commands(&packed, 0, cmds.len())?;
+        self.is_to_the_master()?;
         Ok(values.into_iter().map(checked).collect())
     }
+
+    /// Nothing is said to one that was replaced, and nothing that it answers counts.
+    fn is_to_the_master(&self) -> Result<(), Fault> {
+        match self.master.version() == self.version {
+            true => Ok(()),
+            false => Err(Fault::Lost("another server is the master now".into())),
+        }
+    }
+}
+
+/// Says who is there, and which database is meant.
+pub(super) fn authenticate(to: &mut redis::Connection, login: &Login) -> Result<(), Fault> {
+    if let Some(password) = &login.password {
+        let mut auth = redis::cmd("AUTH");
+        if let Some(user) = &login.user {
+            auth.arg(user);
+        }
+        auth.arg(password);
+        answered(to, &auth)?;
+    }
+    if login.database != 0 {
+        answered(to, redis::cmd("SELECT").arg(login.database))?;
+    }
+    Ok(())
+}
+
+/// The answer to a call.
+pub(super) fn answered(connection: &mut redis::Connection, cmd: &Cmd) -> Result<Value, Fault> {
+    checked(connection.req_command(cmd)?)
 }
 
 /// The value, unless it is an error.

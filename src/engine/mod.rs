@@ -4,7 +4,8 @@
 //! reader thread: there is one order for everybody, its own clients included. Scripts in the engine decide
 //! what is accepted, who has which name, and who replaces whom, each batch as a whole.
 //!
-//! - [`address`] and [`connection`]: where the engine is; [`calls`]: what it is asked.
+//! - [`address`] and [`connection`]: where the engine is; [`calls`]: what it is asked. [`master`] and
+//!   [`sentinel`]: which server it is at the moment.
 //! - [`command`]: what clients do, for the scripts. [`entry`]: what the log has of it.
 //! - [`link`]: a room's commands that are not heard yet, between its hub and the writer.
 //! - [`node`]: what this node is to the others. [`writer`], [`reader`]: its two threads.
@@ -16,8 +17,10 @@ mod connection;
 pub mod entry;
 mod keys;
 pub mod link;
+pub mod master;
 pub mod node;
 pub mod reader;
+pub mod sentinel;
 pub mod writer;
 
 use std::sync::Arc;

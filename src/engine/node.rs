@@ -6,16 +6,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use redis::ConnectionInfo;
 
 use crate::engine::link::{Link, News};
+use crate::engine::master::Master;
 use crate::history::Log;
 
 /// How much of everything, and how long.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where the engine is.
-    pub to: ConnectionInfo,
+    pub to: Arc<Master>,
     /// Bytes of the log of a room in the engine.
     pub memory: usize,
     /// Messages of it that a node takes when it opens a room.
@@ -159,9 +159,26 @@ impl Node {
 
     /// The server stops: what waits is sent, and the others are told.
     pub fn stop(&self) {
+        let state = self.lock();
         self.stopping.store(true, Ordering::Relaxed);
+        drop(state);
         self.changed.notify_all();
         self.wake();
+    }
+
+    /// Waits until then, or until it stops.
+    pub(super) fn rest_until(&self, then: Instant) {
+        let mut state = self.lock();
+        while !self.is_stopping() {
+            let left = then.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = match self.changed.wait_timeout(state, left) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
     }
 
     /// Whether it stops.

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use redis::ConnectionInfo;
 
 use crate::client::socket::Socket;
 use crate::config::{Config, ENGINE_MEMORY};
+use crate::engine::SharedLink;
+use crate::engine::address::{Address, Given};
 use crate::engine::link::Link;
+use crate::engine::master::Master;
 use crate::engine::node::{Node, Settings};
 use crate::engine::reader::Reader;
+use crate::engine::sentinel::Watch;
 use crate::engine::writer::Writer;
-use crate::engine::{SharedLink, address};
 use crate::metrics::Metrics;
 use crate::room::event::Event;
 use crate::room::handle::RoomHandle;
@@ -35,7 +37,7 @@ impl Engine {
         let Some(to) = address(config).map_err(ServerError::Settings)? else {
             return Ok((Engine(None), Vec::new()));
         };
-        let limits = &config.limits;
+        let (to, limits) = (Arc::new(Master::new(to)), &config.limits);
         let settings = Settings {
             to,
             memory: limits.engine_memory.unwrap_or(ENGINE_MEMORY),
@@ -52,12 +54,16 @@ impl Engine {
         let share = move |bytes| secret.share(bytes);
         let (node, woken) =
             Node::new(name, share, move |is_up| metrics.engine_is(is_up), Instant::now);
+        let watch = Watch::new(settings.to.clone(), node.clone(), settings.beat);
         let reader = Reader::new(node.clone(), settings.clone());
         let writer = Writer::new(node.clone(), settings, woken, bytes);
-        let threads = vec![
+        let mut threads = vec![
             ServerThread::spawn("engine out", stop, move || writer.run())?,
             ServerThread::spawn("engine in", stop, move || reader.run())?,
         ];
+        if let Some(watch) = watch {
+            threads.push(ServerThread::spawn("engine watch", stop, move || watch.run())?);
+        }
         Ok((Engine(Some(node)), threads))
     }
 
@@ -95,7 +101,14 @@ pub fn check(config: &Config) -> Result<(), String> {
     address(config).map(drop)
 }
 
-fn address(config: &Config) -> Result<Option<ConnectionInfo>, String> {
-    let password = config.engine_password.as_deref();
-    config.engine.as_deref().map(|engine| address::parse(engine, password)).transpose()
+fn address(config: &Config) -> Result<Option<Address>, String> {
+    let Some(url) = config.engine.as_deref() else { return Ok(None) };
+    let given = Given {
+        url,
+        password_file: config.engine_password_file.as_deref(),
+        password: config.engine_password.as_ref().map(|password| &*password.0),
+        authority: config.engine_ca.as_deref(),
+        certificate: config.engine_cert.as_deref(),
+    };
+    Address::parse(given).map(Some)
 }

@@ -233,7 +233,7 @@ fn a_password_comes_from_a_file() {
     std::fs::write(&path, format!("{PASSWORD}\n")).expect("a file");
     let node = TestServer::with(|config| {
         config.engine = Some(redis.url());
-        config.engine_password = Some(path);
+        config.engine_password_file = Some(path);
     });
     node.join(1).says_and_hears(1, "hello");
     let without = redis.node();

@@ -12,7 +12,14 @@ mod faults;
 /// People on three nodes, whose connections are cut at random while the engine has its faults.
 mod cuts;
 
+/// A replica takes over, as Sentinels say.
+mod failover;
+
+/// Passwords, what the engine's user may do, and TLS.
+mod access;
+
 mod redis;
+mod sentinels;
 
 #[path = "../kit/mod.rs"]
 mod kit;

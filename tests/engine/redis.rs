@@ -48,16 +48,14 @@ impl Redis {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Starts it, after [`Redis::kill`] with what is on its disk.
     #[track_caller]
     pub fn start_again(&mut self) {
-        let unpacked = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/usr/bin/redis-server");
-        let names = ["redis-server", "valkey-server", unpacked];
-        let server = names.iter().find(|name| {
-            Command::new(name).arg("--version").stdout(Stdio::null()).status().is_ok()
-        });
-        let server = server.expect("this test needs redis-server or valkey-server; see make test");
-        let mut command = Command::new(server);
+        let mut command = Command::new(server());
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
         command.args(["--dir", self.folder.arg(), "--maxmemory-policy", "noeviction"]);
         command.args(&self.more).stdout(Stdio::null());
@@ -79,14 +77,7 @@ impl Redis {
 
     /// What redis-cli says to these words.
     pub fn cli(&self, words: &[&str]) -> String {
-        let mut command = Command::new("redis-cli");
-        command
-            .args(["-p", &self.port.to_string()])
-            .args(words)
-            .env("REDISCLI_AUTH", PASSWORD)
-            .stderr(Stdio::null());
-        let output = command.output().expect("this test needs redis-cli; see make test");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        cli(self.port, words)
     }
 
     /// A server that shares its rooms through this.
@@ -94,4 +85,26 @@ impl Redis {
     pub fn node(&self) -> TestServer {
         TestServer::with(|config| config.engine = Some(self.url()))
     }
+}
+
+/// What redis-cli says to these words, to whoever listens there.
+pub fn cli(port: u16, words: &[&str]) -> String {
+    let mut command = Command::new("redis-cli");
+    command.args(["-p", &port.to_string()]).args(words);
+    let output = command.env("REDISCLI_AUTH", PASSWORD).stderr(Stdio::null()).output();
+    let output = output.expect("this test needs redis-cli; see make test");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The program.
+#[track_caller]
+pub fn server() -> &'static str {
+    let unpacked = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/usr/bin/redis-server");
+    let names = ["redis-server", "valkey-server", unpacked];
+    let starts =
+        |name: &&str| Command::new(name).arg("--version").stdout(Stdio::null()).status().is_ok();
+    names
+        .into_iter()
+        .find(starts)
+        .expect("this test needs redis-server or valkey-server; see make test")
 }

@@ -176,6 +176,15 @@ fn a_wrong_command_line_is_one_line_and_exit_code_2() {
     if cfg!(not(feature = "engine")) {
         let parts = &["--engine", "--features engine"];
         fails(&mut roomd(&["--engine", "redis://localhost"]), 2, parts);
+    } else {
+        for (url, parts) in [
+            ("redis://:hush@localhost", &["--engine:", "ROOMD_ENGINE_PASSWORD"]),
+            ("redis+sentinel://localhost", &["--engine:", "redis+sentinel://"]),
+        ] {
+            fails(&mut roomd(&["--engine", url]), 2, parts);
+        }
+        let parts = &["--engine-ca /no/such", "No such file"];
+        fails(&mut roomd(&["--engine=rediss://box", "--engine-ca=/no/such"]), 2, parts);
     }
     fails(roomd(&[]).env("ROOMD_PING_TIMEOUT", "never"), 2, &["ROOMD_PING_TIMEOUT", "'never'"]);
 }

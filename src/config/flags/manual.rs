@@ -9,7 +9,7 @@ use std::{env, fs};
 
 use log::LevelFilter;
 
-use super::{FLAGS, Flag};
+use super::{ENGINE_PASSWORD, FLAGS, Flag};
 
 /// What every file says about itself.
 const ORIGIN: &str = "made from the table in src/config/flags.rs by `make manual`";
@@ -178,7 +178,8 @@ fn man() -> String {
     let _ = write!(
         out,
         ".SH ENVIRONMENT\nEach option has a variable, which counts where the option is not given:\n\
-         .BR {} .\n",
+         .BR {} .\n.PP\nThe password for the engine may be in\n.BR {ENGINE_PASSWORD} ,\n\
+         and in no option, since others see those.\n",
         variables.join(" ,\n.BR ")
     );
     out.push_str(BEHIND_THE_OPTIONS);

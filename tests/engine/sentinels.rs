@@ -1,0 +1,92 @@
+//! Three Sentinels that watch a Redis and its replica.
+
+use std::fs;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::kit::folder::Folder;
+use crate::kit::program::{Process, free_address};
+use crate::kit::server::TestServer;
+use crate::kit::{PATIENCE, eventually};
+use crate::redis::{Redis, cli, server};
+
+/// How many there are. Two have to agree.
+const COUNT: usize = 3;
+
+/// Sentinels. Dropping them ends them.
+#[derive(Debug)]
+pub struct Sentinels {
+    ports: Vec<u16>,
+    processes: Vec<Process>,
+    _folder: Folder,
+}
+
+impl Sentinels {
+    /// Has three watch a master with one replica, and waits until they know that and each other.
+    #[track_caller]
+    pub fn watching(master: &Redis) -> Self {
+        let folder = Folder::new();
+        let ports: Vec<u16> = (0..COUNT).map(|_| free_address().port()).collect();
+        let processes = ports.iter().map(|port| {
+            let path = folder.path().join(format!("{port}.conf"));
+            let text = format!(
+                "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor room 127.0.0.1 {} 2\n\
+                 sentinel down-after-milliseconds room 700\nsentinel failover-timeout room 3000\n",
+                folder.arg(),
+                master.port()
+            );
+            fs::write(&path, text).expect("a file");
+            let mut command = Command::new(server());
+            command.arg(&path).arg("--sentinel").stdout(std::process::Stdio::null());
+            let mut process = Process(command.spawn().expect("it starts"));
+            process.listens(([127, 0, 0, 1], *port).into(), PATIENCE).expect("it listens");
+            process
+        });
+        let processes = processes.collect();
+        let sentinels = Sentinels { ports, processes, _folder: folder };
+        eventually("Sentinels that know each other and the replica", || {
+            let know = |port| {
+                let lines = cli(port, &["sentinel", "master", "room"]);
+                let lines: Vec<_> = lines.lines().collect();
+                let has =
+                    |key: &str, value: &str| lines.windows(2).any(|pair| pair == [key, value]);
+                has("num-slaves", "1") && has("num-other-sentinels", "2") && has("flags", "master")
+            };
+            sentinels.ports.iter().all(|port| know(*port)).then_some(())
+        });
+        sentinels
+    }
+
+    /// What `--engine` takes.
+    pub fn url(&self) -> String {
+        let hosts: Vec<_> = self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        format!("redis+sentinel://{}/room/0", hosts.join(","))
+    }
+
+    /// A server that asks them for the engine.
+    #[track_caller]
+    pub fn node(&self) -> TestServer {
+        TestServer::with(|config| config.engine = Some(self.url()))
+    }
+
+    /// Has the replica take over, though the master works.
+    #[track_caller]
+    pub fn fail_over(&self) {
+        eventually("a failover", || {
+            let last = self.ports[COUNT - 1];
+            cli(last, &["sentinel", "failover", "room"]).contains("OK").then_some(())
+        });
+    }
+
+    pub fn signal(&self, n: usize, signal: Signal) {
+        self.processes[n].signal(signal);
+    }
+
+    /// The port of the master.
+    pub fn master(&self) -> u16 {
+        let last = self.ports[COUNT - 1];
+        let answer = cli(last, &["sentinel", "get-master-addr-by-name", "room"]);
+        answer.lines().nth(1).and_then(|port| port.parse().ok()).expect("a port")
+    }
+}
