@@ -160,7 +160,7 @@ impl Engine for Connection {
     fn open(&mut self, opening: &Opening<'_>) -> Result<(Snapshot, u64), Fault> {
         let Opening { room, node, epoch, is_all, history, age } = *opening;
         let mut cmd = self.script(Script::Open, &keys::of_room(room, node));
-        cmd.arg(&self.server).arg(node).arg(room).arg(epoch).arg(u8::from(is_all)).arg(history);
+        cmd.arg(node).arg(&self.server).arg(room).arg(epoch).arg(u8::from(is_all)).arg(history);
         cmd.arg(HISTORY_BYTES).arg((age + IDLE).as_millis() as u64).arg(age.as_millis() as u64);
         let mut answer = list(self.call(&cmd)?)?.into_iter();
         let mut next = || answer.next().ok_or_else(odd);
@@ -180,7 +180,7 @@ impl Engine for Connection {
 
     fn sync(&mut self, place: &Place<'_>, sent: u64, present: &[Present]) -> Result<(), Fault> {
         let mut cmd = self.script(Script::Sync, &keys::of_room(place.room, place.node));
-        cmd.arg(place.epoch).arg(place.node).arg(place.keep).arg(sent);
+        cmd.arg(place.node).arg(place.epoch).arg(place.keep).arg(sent);
         present.iter().for_each(|present| present.add_to(&mut cmd));
         self.call(&cmd).map(drop)
     }
@@ -190,7 +190,7 @@ impl Engine for Connection {
             .iter()
             .map(|Batch { place, commands }| {
                 let mut cmd = self.script(Script::Publish, &keys::of_room(place.room, place.node));
-                cmd.arg(place.epoch).arg(place.node).arg(place.keep);
+                cmd.arg(place.node).arg(place.epoch).arg(place.keep);
                 commands.iter().for_each(|(counter, command)| command.add_to(&mut cmd, *counter));
                 cmd
             })

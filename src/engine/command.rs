@@ -10,7 +10,7 @@ pub struct Command {
     pub kind: Kind,
     /// Its connection; 0 of somebody who is not in the room.
     pub conn: u64,
-    /// Who it is, where the script cannot know that.
+    /// Who it is, where the script cannot know that: of those who join or publish.
     pub who: Option<Box<Who>>,
     /// The number that it gave to its message; 0 if none. Of a join, for how many milliseconds it has waited.
     pub n: u64,
@@ -97,10 +97,6 @@ impl Command {
             Kind::Publish => "p",
         };
         cmd.arg(counter).arg(kind).arg(self.conn);
-        match &self.who {
-            Some(who) => who.add_to(cmd),
-            None => cmd.arg("-").arg("-").arg(0),
-        };
         let request = self.request.as_deref();
         match request {
             Some(request) => {
@@ -108,7 +104,10 @@ impl Command {
             }
             None => cmd.arg(self.n),
         };
-        cmd.arg(self.text.as_str()).arg(request.map_or("", |request| &request.name));
+        cmd.arg(self.text.as_str());
+        if let Some(who) = &self.who {
+            who.add_to(cmd).arg(request.map_or("", |request| &request.name));
+        }
     }
 }
 

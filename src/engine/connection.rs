@@ -46,15 +46,16 @@ pub enum Script {
 }
 
 /// In the order of the discriminants.
-const SCRIPTS: [(bool, &str); 6] = [
-    (true, include_str!("scripts/publish.lua")),
-    (true, include_str!("scripts/open.lua")),
-    (true, include_str!("scripts/sync.lua")),
-    (true, include_str!("scripts/reap.lua")),
-    (false, include_str!("scripts/beat.lua")),
-    (false, include_str!("scripts/fence.lua")),
+const SCRIPTS: [&[&str]; 6] = [
+    &[LOG, PEOPLE, include_str!("scripts/publish.lua")],
+    &[LOG, include_str!("scripts/open.lua")],
+    &[LOG, PEOPLE, include_str!("scripts/sync.lua")],
+    &[LOG, PEOPLE, include_str!("scripts/reap.lua")],
+    &[include_str!("scripts/beat.lua")],
+    &[include_str!("scripts/fence.lua")],
 ];
-const COMMON: &str = include_str!("scripts/common.lua");
+const LOG: &str = include_str!("scripts/log.lua");
+const PEOPLE: &str = include_str!("scripts/people.lua");
 
 impl Connection {
     /// Connects to an engine that takes writes.
@@ -75,10 +76,9 @@ impl Connection {
             return Err(Fault::Lost(format!("it takes no writes (role {})", of("role"))));
         }
         connection.server = format!("{}.{}", of("run_id"), of("master_replid"));
-        for (is_of_room, script) in SCRIPTS {
-            let script = if is_of_room { format!("{COMMON}{script}") } else { script.into() };
+        for parts in SCRIPTS {
             let mut load = redis::cmd("SCRIPT");
-            load.arg("LOAD").arg(script);
+            load.arg("LOAD").arg(parts.concat());
             let hash = text(connection.call(&load)?)?;
             connection.hashes.push(hash);
         }

@@ -72,7 +72,7 @@ impl Raw {
         let (epoch, pos) = id.split_once('-').ok_or_else(odd)?;
         let id = (epoch.parse().map_err(|_| odd())?, pos.parse().map_err(|_| odd())?);
         let mut fields = list(fields)?.into_iter();
-        let (Some(head), Some(said)) = (fields.nth(1), fields.nth(1)) else { return Err(odd()) };
+        let (Some(head), Some(said)) = (fields.next(), fields.next()) else { return Err(odd()) };
         Ok(Raw { id, head: text(head)?, text: text(said)? })
     }
 

@@ -8,12 +8,11 @@ pub const GONE: &str = "roomd:gone";
 pub const SECRET: &str = "roomd:secret";
 
 /// The keys of a room, in the order in which its scripts take them.
-pub fn of_room(room: &str, node: &str) -> [String; 13] {
+pub fn of_room(room: &str, node: &str) -> [String; 12] {
     let key = |name: &str| format!("roomd:{{{room}}}:{name}");
     [
         log(room),
         key("meta"),
-        key("nodes"),
         key("people"),
         key("last"),
         key("names"),

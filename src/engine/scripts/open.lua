@@ -1,38 +1,37 @@
--- A node opens a room, or goes on with it on a new connection. ARGV: who the server is, node, room, the epoch
+-- A node opens a room, or goes on with it on a new connection. ARGV: node, who the server is, room, the epoch
 -- that the node knows or 0, whether it wants everything, how many messages of history, bytes of it, how long
 -- an idle room is kept in ms, the age of history in ms.
 -- Answers the epoch, position, number, the last counter that was taken; then the epochs before, the members
 -- and the end of the log.
-if call('HEXISTS', KEYS[12], ARGV[2]) == 1 then return redis.error_reply('FENCED this node was declared dead') end
-if was[1] ~= ARGV[1] or not epoch or call('EXISTS', KEYS[1]) == 0 then
+if call('HEXISTS', KEYS[11], node) == 1 then return redis.error_reply('FENCED this node was declared dead') end
+if was[1] ~= ARGV[2] or not epoch or call('EXISTS', KEYS[1]) == 0 then
   local next = math.max(now, tonumber(epoch or 0) + 1, tonumber(ARGV[4]) + 1)
   if epoch then
-    call('RPUSH', KEYS[10], epoch .. ' ' .. digits(seq))
-    call('LTRIM', KEYS[10], -16, -1)
+    call('RPUSH', KEYS[9], epoch .. ' ' .. seq_digits)
+    call('LTRIM', KEYS[9], -16, -1)
   end
-  local prev = (epoch or '0') .. ' ' .. digits(pos)
+  local prev = (epoch or '0') .. ' ' .. pos_digits
   epoch, pos = digits(next), -1
-  append('1000000', 'e', '0', ARGV[2], '0', '0', '0', '-', '', prev)
-  call('HSET', KEYS[2], 'server', ARGV[1], 'epoch', epoch)
-  store()
+  append('1000000', 'e', '0', node, '0', '0', '0 - ', prev)
+  call('HSET', KEYS[2], 'server', ARGV[2], 'epoch', epoch)
 end
-call('HSETNX', KEYS[3], ARGV[2], '0')
-call('SADD', KEYS[13], ARGV[3])
+local taken = was[5] or '0'
+store(taken)
+call('SADD', KEYS[12], ARGV[3])
 call('XTRIM', KEYS[1], 'MINID', '~', digits(math.max(0, now - ARGV[9])) .. '-0')
-for i = 1, 10 do call('PEXPIRE', KEYS[i], ARGV[8]) end
-call('PEXPIRE', KEYS[11], ARGV[8])
-call('PEXPIRE', KEYS[13], ARGV[8])
-local answer = { epoch, digits(pos), digits(seq), call('HGET', KEYS[3], ARGV[2]), {}, {}, {} }
+for i, key in ipairs(KEYS) do
+  if i ~= 11 then call('PEXPIRE', key, ARGV[8]) end
+end
+local answer = { epoch, pos_digits, seq_digits, taken, {}, {}, {} }
 if ARGV[5] == '1' then
-  answer[5] = call('LRANGE', KEYS[10], 0, -1)
-  local prefix = KEYS[11]:sub(1, -#ARGV[2] - 1)
-  for _, node in ipairs(call('HKEYS', KEYS[3])) do
-    local on = call('HGETALL', prefix .. node)
-    for i = 1, #on, 2 do
-      local mac, tag, num = member(on[i + 1])
-      local who = mac ~= '-' and person(mac)
-      local text = table.concat({ node, on[i], num, tag, who and who.name or '' }, ' ')
-      answer[6][#answer[6] + 1] = text
+  answer[5] = call('LRANGE', KEYS[9], 0, -1)
+  local prefix = KEYS[10]:sub(1, -#node - 1)
+  for _, other in ipairs(call('HKEYS', KEYS[2])) do
+    if other:find('.', 1, true) then
+      local on = call('HGETALL', prefix .. other)
+      for i = 1, #on, 2 do
+        answer[6][#answer[6] + 1] = other .. ' ' .. on[i] .. ' ' .. on[i + 1]:match('^%S+ (.*)$')
+      end
     end
   end
   local from, messages, bytes = '+', 0, 0
@@ -40,11 +39,12 @@ if ARGV[5] == '1' then
     local some = call('XREVRANGE', KEYS[1], from, '-', 'COUNT', 50)
     for i, entry in ipairs(some) do
       if not (i == 1 and from ~= '+') then
-        local kind = entry[2][2]:sub(1, 1)
-        if kind == 's' then messages = messages + 1 end
-        bytes = bytes + #entry[2][2] + #entry[2][4]
+        local head, text = entry[2][1], entry[2][2]
+        local is_message = head:sub(1, 1) == 's'
+        if is_message then messages = messages + 1 end
+        bytes = bytes + #head + #text
         if messages > tonumber(ARGV[6]) or bytes > tonumber(ARGV[7]) then break end
-        if kind == 's' then answer[7][#answer[7] + 1] = entry end
+        if is_message then answer[7][#answer[7] + 1] = entry end
       end
     end
     if #some < 50 then break end
