@@ -89,6 +89,9 @@ impl Bench {
 
     fn run_round(&mut self, step: Step, round: usize) {
         for program in 0..self.programs.len() {
+            if self.programs[program].nodes > 0 && !step.is_shared {
+                continue;
+            }
             self.progress(round, &self.programs[program].name, step);
             match self.least_disturbed(step, program) {
                 Ok(attempt) => {
@@ -123,6 +126,7 @@ impl Bench {
 
     /// Measures the server, and the floor before and after it.
     fn attempt(&self, step: Step, program: usize) -> Result<Attempt, String> {
+        cpu::pin(self.cpus.load);
         let before = self.floor(step);
         let program = &self.programs[program];
         let server = Server::start(program, step.clients + SPARE, self.cpus, step.on_both_cpus)?;

@@ -23,6 +23,8 @@ const BUFFER: usize = 256 * 1024;
 const BATCH: usize = 64;
 /// How many clients may be connecting at once: fewer than any server's backlog.
 const OPENING: usize = 64;
+/// How long a load sleeps at most that shares its CPU, so that it is in time with what it has to say.
+const NAP: Duration = Duration::from_micros(100);
 /// Nothing here takes that long, so something is lost.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -67,7 +69,8 @@ enum State {
 
 #[derive(Debug)]
 pub struct Load {
-    server: SocketAddr,
+    /// Clients are dealt to them in turn.
+    servers: Vec<SocketAddr>,
     epoll: OwnedFd,
     clients: Vec<Client>,
     buffer: Vec<u8>,
@@ -78,17 +81,22 @@ pub struct Load {
 
 impl Load {
     pub fn new(server: SocketAddr, cpus: Cpus) -> Load {
-        Load::waiting(server, Duration::from_millis(cpus.are_shared().into()))
+        Load::waiting(vec![server], Duration::from_millis(cpus.are_shared().into()))
     }
 
     /// Shares its CPU with the server and with another load.
     pub fn sharing(server: SocketAddr) -> Load {
-        Load::waiting(server, Duration::ZERO)
+        Load::waiting(vec![server], Duration::ZERO)
     }
 
-    fn waiting(server: SocketAddr, wait: Duration) -> Load {
+    /// Sleeps while there is nothing to do, since there are more processes than CPUs.
+    pub fn sleeping(servers: &[SocketAddr]) -> Load {
+        Load::waiting(servers.to_vec(), NAP)
+    }
+
+    fn waiting(servers: Vec<SocketAddr>, wait: Duration) -> Load {
         Load {
-            server,
+            servers,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC).expect("creating an epoll"),
             clients: Vec::new(),
             buffer: vec![0; BUFFER],
@@ -137,7 +145,7 @@ impl Load {
     }
 
     fn begin_as(&mut self, protocol: Protocol, path: &str) -> Result<usize, String> {
-        let socket = self.connect(protocol.request(path).as_bytes())?;
+        let socket = self.connect(self.clients.len(), protocol.request(path).as_bytes())?;
         self.adopt(socket, protocol, State::Opening)
     }
 
@@ -149,7 +157,7 @@ impl Load {
 
     /// Sends a request over a connection of its own; `Event::Answer` has the answer.
     pub fn ask(&mut self, request: &[u8]) -> Result<usize, String> {
-        let socket = self.connect(request)?;
+        let socket = self.connect(self.clients.len(), request)?;
         self.adopt(socket, Protocol::Request, State::Opening)
     }
 
@@ -159,7 +167,7 @@ impl Load {
     }
 
     fn send_again(&mut self, client: usize, request: &[u8]) -> Result<(), String> {
-        let socket = self.connect(request)?;
+        let socket = self.connect(client, request)?;
         self.watch(client, &socket)?;
         self.clients[client].socket = socket;
         self.clients[client].state = State::Opening;
@@ -252,10 +260,11 @@ impl Load {
         Ok(())
     }
 
-    fn connect(&self, request: &[u8]) -> Result<TcpStream, String> {
+    fn connect(&self, client: usize, request: &[u8]) -> Result<TcpStream, String> {
+        let server = self.servers[client % self.servers.len()];
         // On loopback this does not block: the kernel answers for the server.
-        let mut socket = TcpStream::connect(self.server)
-            .map_err(|e| format!("connecting to {}: {e}", self.server))?;
+        let mut socket =
+            TcpStream::connect(server).map_err(|e| format!("connecting to {server}: {e}"))?;
         socket
             .set_nodelay(true)
             .and_then(|()| socket.set_nonblocking(true))

@@ -16,6 +16,7 @@ mod kit;
 mod bench;
 mod cpu;
 mod descriptors;
+mod engine;
 mod flood;
 mod floor;
 mod frame;

@@ -16,6 +16,7 @@ mod latency;
 mod leave;
 mod lockstep;
 mod memory;
+mod nodes;
 mod publish;
 mod slow;
 mod talk;
@@ -36,6 +37,8 @@ pub struct Step {
     pub clients: usize,
     /// The server may use the load's CPU, too.
     pub on_both_cpus: bool,
+    /// Two servers that share the room through an engine are measured, too.
+    pub is_shared: bool,
     pub run: fn(&Server, usize) -> Outcome,
 }
 
@@ -50,7 +53,15 @@ impl Step {
 /// All steps in their order: memory comes before what leaves the kernel with closed connections
 /// to remember, which it forgets while the next step runs.
 pub fn steps() -> Vec<Step> {
-    let step = |key, title, clients, run| Step { key, title, clients, on_both_cpus: false, run };
+    let step = |key, title, clients, run| Step {
+        key,
+        title,
+        clients,
+        on_both_cpus: false,
+        is_shared: false,
+        run,
+    };
+    let shared = |step| Step { on_both_cpus: true, is_shared: true, ..step };
     vec![
         step("memory", "1,000 idle clients", 1000, memory::run),
         step("lockstep-100", "one message at a time, 100 clients", 100, lockstep::run),
@@ -95,10 +106,29 @@ pub fn steps() -> Vec<Step> {
         step("leave", "1,000 clients leave at once, 10 stay", 1000, leave::run),
         step("churn", "32 at a time connect and leave", 32, churn::run),
         step(CROWD, "10,000 clients in one room", 10_000, crowd::run),
+        shared(step(
+            "engine-latency",
+            "500 messages a second, 10 clients, all on two CPUs",
+            10,
+            nodes::latency,
+        )),
+        shared(step(
+            "engine-flood-10",
+            "flood by 8 senders, 10 clients, all on two CPUs",
+            10,
+            nodes::flood,
+        )),
+        shared(step(
+            "engine-flood-200",
+            "flood by 8 senders, 200 clients, all on two CPUs",
+            200,
+            nodes::flood,
+        )),
     ]
 }
 
-/// The step that runs only when it is asked for, since many machines are too small for it.
+/// The step that runs only when it is asked for, since many machines are too small for it. The steps with an
+/// engine do so, too, since they need one, and a build with that feature.
 pub const CROWD: &str = "crowd";
 
 /// Lets so many clients into the room; each has its number as its id.

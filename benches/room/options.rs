@@ -12,7 +12,8 @@ const HELP: &str = "\
 Measures roomd beside what plain sends cost, and prints one Markdown table.
 
   --quick              measure once, not three times
-  --only STEP,...      only these steps (see --list); flood means flood-100 and flood-1000
+  --only STEP,...      only these steps (see --list); flood means flood-100 and flood-1000. Those of an
+                       engine need redis-server and a build of roomd with the feature engine
   --list               list the steps
   --peers              also measure FastAPI and node's ws, which this installs under target/
   --peer NAME=COMMAND  also measure another server of the same protocol; {port} and {clients}
@@ -21,6 +22,8 @@ Measures roomd beside what plain sends cost, and prints one Markdown table.
 ";
 
 const ROUNDS: usize = 3;
+/// How many servers share a room.
+const NODES: usize = 2;
 /// Whoever floods must not be slowed down here.
 const ROOMD: &str = "--listen 127.0.0.1:{port} --rate 0 --max-clients {clients} --log-level warn";
 
@@ -84,7 +87,7 @@ impl Options {
 
     pub fn steps(&self) -> Vec<Step> {
         let asked = |step: &Step| match self.only.is_empty() {
-            true => step.key != CROWD,
+            true => step.key != CROWD && !step.is_shared,
             false => self.only.iter().any(|name| step.is_called(name)),
         };
         modes::steps().into_iter().filter(asked).collect()
@@ -95,6 +98,11 @@ impl Options {
         let mut roomd = Program::new("roomd", ROOMD, Path::new("."));
         roomd.command.insert(0, self.roomd.display().to_string());
         let mut programs = vec![roomd];
+        if self.steps().iter().any(|step| step.is_shared) {
+            let mut nodes = programs[0].clone();
+            (nodes.name, nodes.nodes) = ("roomd, two nodes".to_owned(), NODES);
+            programs.push(nodes);
+        }
         if self.with_peers {
             programs.extend(peers::install());
         }

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::cpu::{self, Cpus};
+use crate::engine::Engine;
 use crate::kit::proc::{self, Holding};
 
 pub use crate::kit::proc::ThreadUse;
@@ -25,6 +26,8 @@ pub struct Program {
     /// The program and its arguments, in which `{port}` and `{clients}` stand for numbers.
     pub command: Vec<String>,
     pub directory: PathBuf,
+    /// So many of it share their rooms through an engine; 0: there is one, and no engine.
+    pub nodes: usize,
 }
 
 impl Program {
@@ -34,6 +37,7 @@ impl Program {
             name: name.to_owned(),
             command: command.split_whitespace().map(str::to_owned).collect(),
             directory: directory.to_owned(),
+            nodes: 0,
         }
     }
 }
@@ -44,6 +48,9 @@ pub struct Server {
     pub address: SocketAddr,
     pub cpus: Cpus,
     process: Process,
+    /// More nodes of the same rooms, each with its address.
+    others: Vec<(SocketAddr, Process)>,
+    engine: Option<Engine>,
 }
 
 impl Server {
@@ -54,41 +61,45 @@ impl Server {
         cpus: Cpus,
         on_both: bool,
     ) -> Result<Server, String> {
-        let address = free_address();
-        let fill = |word: &String| {
-            word.replace("{port}", &address.port().to_string())
-                .replace("{clients}", &clients.to_string())
-        };
-        let words: Vec<String> = program.command.iter().map(fill).collect();
-        let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.log", program.name));
-        let file = File::create(&log).map_err(|e| format!("creating {}: {e}", log.display()))?;
-
         // A process starts with the CPUs of the thread that starts it.
         match on_both {
             true => cpu::allow(&[cpus.server, cpus.load]),
             false => cpu::pin(cpus.server),
         }
-        let child = Command::new(&words[0])
-            .args(&words[1..])
-            .current_dir(&program.directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(file)
-            .spawn();
+        let started = Server::start_all(program, clients, cpus);
         cpu::pin(cpus.load);
-
-        let child = child.map_err(|e| format!("starting {}: {e}", words.join(" ")))?;
-        let mut process = Process(child);
-        process
-            .listens(address, START)
-            .map_err(|e| format!("{} {e}; see {}", program.name, log.display()))?;
+        let server = started?;
         thread::sleep(SETTLE);
-        Ok(Server { address, cpus, process })
+        Ok(server)
     }
 
-    /// The CPU time that the server has used so far.
+    fn start_all(program: &Program, clients: usize, cpus: Cpus) -> Result<Server, String> {
+        let engine = if program.nodes > 0 { Some(Engine::start()?) } else { None };
+        let (address, process) = start_one(program, clients, engine.as_ref(), 1)?;
+        let others = (2..=program.nodes)
+            .map(|node| start_one(program, clients, engine.as_ref(), node))
+            .collect::<Result<Vec<_>, String>>()?;
+        Ok(Server { address, cpus, process, others, engine })
+    }
+
+    /// Where its nodes listen.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let others = self.others.iter().map(|(address, _)| *address);
+        std::iter::once(self.address).chain(others).collect()
+    }
+
+    /// The CPU time that the server, or all of its nodes, has used so far.
     pub fn cpu(&self) -> Result<Duration, String> {
-        cpu::of_process(self.process.0.id())
+        let others = self.others.iter().map(|(_, process)| process);
+        std::iter::once(&self.process)
+            .chain(others)
+            .map(|process| cpu::of_process(process.0.id()))
+            .sum()
+    }
+
+    /// The CPU time that the engine has used so far, if there is one.
+    pub fn engine_cpu(&self) -> Result<Option<Duration>, String> {
+        self.engine.as_ref().map(|engine| cpu::of_process(engine.pid())).transpose()
     }
 
     /// Each thread of this name, in the order of their ids.
@@ -103,4 +114,37 @@ impl Server {
     pub fn peak_resident_kb(&self) -> Result<f64, String> {
         proc::peak_resident_kb(self.process.0.id())
     }
+}
+
+/// Starts the program, or the `node` of this number, and waits until it accepts connections.
+fn start_one(
+    program: &Program,
+    clients: usize,
+    engine: Option<&Engine>,
+    node: usize,
+) -> Result<(SocketAddr, Process), String> {
+    let address = free_address();
+    let fill = |word: &String| {
+        word.replace("{port}", &address.port().to_string())
+            .replace("{clients}", &clients.to_string())
+    };
+    let mut words: Vec<String> = program.command.iter().map(fill).collect();
+    if let Some(engine) = engine {
+        words.extend(["--engine".to_owned(), engine.url()]);
+    }
+    let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.{node}.log", program.name));
+    let file = File::create(&log).map_err(|e| format!("creating {}: {e}", log.display()))?;
+    let child = Command::new(&words[0])
+        .args(&words[1..])
+        .current_dir(&program.directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(file)
+        .spawn();
+    let child = child.map_err(|e| format!("starting {}: {e}", words.join(" ")))?;
+    let mut process = Process(child);
+    process
+        .listens(address, START)
+        .map_err(|e| format!("{} {e}; see {}", program.name, log.display()))?;
+    Ok((address, process))
 }

@@ -1,0 +1,91 @@
+//! One room on two servers that share it through an engine, beside the same load on one server without.
+//!
+//! Engine, servers and load share all CPUs. Clients are dealt to the servers in turn.
+
+use std::time::{Duration, Instant};
+
+use super::talk::Talk;
+use super::{LENGTH, MEASURED, Meter, Outcome, WARM_UP, room};
+use crate::cpu;
+use crate::flood::Flood;
+use crate::load::{Event, Load};
+use crate::server::Server;
+use crate::stats::{micros_each, rate};
+use crate::table::Figure;
+
+/// Messages a second while there is time to spare.
+const RATE: usize = 500;
+const TIME: Duration = Duration::from_secs(6);
+
+/// Half of them on each of two servers.
+const SENDERS: usize = 8;
+/// Messages that each has under way: a batch on its way through the engine must not be all there is.
+const WINDOW: usize = 256;
+
+/// One message at a time, to clients that are dealt to all servers.
+pub fn latency(server: &Server, clients: usize) -> Outcome {
+    let mut load = join(server, clients)?;
+    let mut talk = Talk::new(clients, LENGTH, RATE, TIME);
+    let costs = Costs::start(server)?;
+    while !talk.is_over() {
+        talk.speak(&mut load)?;
+        load.turn(|client, event| match event {
+            Event::Text(text) => talk.hear(client, text),
+            _ => Ok(()),
+        })?;
+    }
+    let count = talk.count();
+    let costs = costs.read(count, count * clients)?;
+    Ok(talk.figures().into_iter().chain(costs).collect())
+}
+
+/// As many messages as there can be.
+pub fn flood(server: &Server, clients: usize) -> Outcome {
+    let mut load = join(server, clients)?;
+    let mut flood = Flood::new(clients, SENDERS, WINDOW, LENGTH);
+    flood.keep_up(&mut load, 2 * WARM_UP)?;
+
+    let (warm, load_cpu, begin) = (flood.deliveries(), cpu::of_this_thread(), Instant::now());
+    let costs = Costs::start(server)?;
+    flood.keep_up(&mut load, 2 * MEASURED)?;
+    let deliveries = flood.deliveries() - warm;
+    let (time, load_cpu) = (begin.elapsed(), cpu::of_this_thread() - load_cpu);
+    let costs = costs.read(deliveries / clients, deliveries)?;
+
+    flood.finish(&mut load)?;
+    let mut figures =
+        vec![Figure::new("messages a second, k", rate(deliveries, time) / clients as f64 / 1e3)];
+    figures.extend(costs);
+    figures.push(Figure::new("load's CPU a delivery, µs", micros_each(load_cpu, deliveries)));
+    Ok(figures)
+}
+
+fn join(server: &Server, clients: usize) -> Result<Load, String> {
+    cpu::allow(&[server.cpus.server, server.cpus.load]);
+    let mut load = Load::sleeping(&server.addresses());
+    load.open(clients, room)?;
+    Ok(load)
+}
+
+/// The CPU time of servers and engine.
+struct Costs<'a> {
+    meter: Meter<'a>,
+    engine: Option<Duration>,
+}
+
+impl<'a> Costs<'a> {
+    fn start(server: &'a Server) -> Result<Costs<'a>, String> {
+        Ok(Costs { engine: server.engine_cpu()?, meter: Meter::start(server)? })
+    }
+
+    fn read(&self, messages: usize, deliveries: usize) -> Outcome {
+        let (_, cpu) = self.meter.read()?;
+        let server = micros_each(cpu, deliveries);
+        let mut figures = vec![Figure::new("server's CPU a delivery, µs", server)];
+        if let (Some(now), Some(then)) = (self.meter.server.engine_cpu()?, self.engine) {
+            figures
+                .push(Figure::new("engine's CPU a message, µs", micros_each(now - then, messages)));
+        }
+        Ok(figures)
+    }
+}
