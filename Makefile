@@ -31,11 +31,14 @@ endif
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-# `make test-clients TABLE=write` renews docs/clients.md.
+# `make test-clients TABLE=write` renews docs/clients.md, and `make test-engine TABLE=write` docs/faults.md.
 TABLE ?=
+# Of the faults of `make test-engine` only these: ROWS=F2,disk.
+ROWS ?=
+ENGINE_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help run build check test model soak test-kills test-power fuzz autobahn test-arm test-arm-vm test-memory test-systemd test-openrc test-avahi test-readme try-readme test-clients attacks audit test-needs test-browsers lint-page screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
+.PHONY: help run build check test model soak test-kills test-power test-engine fuzz autobahn test-arm test-arm-vm test-memory test-systemd test-openrc test-avahi test-readme try-readme test-clients attacks audit test-needs test-browsers lint-page screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +86,12 @@ test-kills: ## kill the program in 50 floods that SEED (1) chooses, and look at 
 test-power: ## cut the power of a disk ten times while the program writes to it; needs root
 	$(CARGO) build --locked
 	$(SUDO) tests/power-cut target/debug/roomd 10 $(SEED)
+
+test-engine: test-needs ## try each fault of shared rooms, then ten nodes under faults that SEED (1) chooses for ENGINE_SECONDS (120)
+	@ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || \
+		{ $(SUDO) apt-get update -qq; $(SUDO) apt-get install -y -qq --no-install-recommends libfaketime >/dev/null; }
+	ROWS='$(ROWS)' TABLE='$(TABLE)' $(CARGO) test --locked --features engine --test engine matrix::each -- --ignored --nocapture
+	$(if $(ROWS),,SEED=$(SEED) ENGINE_SECONDS=$(ENGINE_SECONDS) $(CARGO) test --locked --features engine --test engine matrix::ten -- --ignored --nocapture)
 
 fuzz: ## fuzz each target for FUZZ_SECONDS (900), or only FUZZ_TARGETS; needs nightly Rust
 	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz

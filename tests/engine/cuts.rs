@@ -6,14 +6,14 @@ use rustix::process::Signal;
 
 use crate::kit::cutting::{EACH, Message, PEOPLE, Person, Proxy, text};
 use crate::kit::dice::Dice;
-use crate::redis::Redis;
+use crate::redis::{KEEPS, Redis};
 
 /// Six people roam over three nodes. Their connections are cut, and the engine is killed, which keeps what it
 /// was told, or stopped. Each text arrives once and in order, for everybody.
 #[test]
 fn each_text_arrives_once_whatever_is_cut_killed_or_stopped() {
     for seed in [1] {
-        let mut redis = Redis::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+        let mut redis = Redis::with(KEEPS);
         let nodes = [redis.node(), redis.node(), redis.node()];
         let proxies: Vec<Proxy> = nodes
             .iter()

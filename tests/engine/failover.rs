@@ -11,18 +11,8 @@ use crate::sentinels::Sentinels;
 /// A master, and its replica, which has all of it.
 fn pair(more: &[&str]) -> (Redis, Redis) {
     let master = Redis::with(more);
-    let replica = replica_of(&master, more);
+    let replica = master.replica(more);
     (master, replica)
-}
-
-fn replica_of(master: &Redis, more: &[&str]) -> Redis {
-    let of = format!("127.0.0.1 {}", master.port());
-    let replica =
-        Redis::with(&[&["--replicaof", &of, "--repl-diskless-sync-delay", "0"], more].concat());
-    eventually("a replica", || {
-        replica.cli(&["info", "replication"]).contains("master_link_status:up").then_some(())
-    });
-    replica
 }
 
 /// The replica has everything that the master has.

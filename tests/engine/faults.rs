@@ -4,17 +4,14 @@ use serde_json::json;
 use crate::kit::eventually;
 use crate::kit::folder::Folder;
 use crate::kit::peer::get;
-use crate::kit::program::Program;
 use crate::kit::roomd1::{Member, me};
 use crate::kit::server::TestServer;
-use crate::redis::{PASSWORD, Redis};
+use crate::pair::{Pair, and_on};
+use crate::redis::{KEEPS, PASSWORD, Redis};
 
 #[test]
 fn an_engine_that_forgets_everything_begins_a_new_epoch() {
-    let mut redis = Redis::start();
-    let (a, b) = (redis.node(), redis.node());
-    let mut ana = Member::named(a.address(), "lobby", 1, "Ana");
-    let mut bob = Member::named(b.address(), "lobby", 2, "Bob");
+    let Pair { mut redis, a, b, mut ana, mut bob } = Pair::start();
     ana.publish(1, "one");
     assert_eq!(bob.message("one")["text"], "one");
     ana.message("her own");
@@ -36,10 +33,7 @@ fn an_engine_that_forgets_everything_begins_a_new_epoch() {
 
 #[test]
 fn an_engine_that_keeps_its_log_goes_on_with_it() {
-    let mut redis = Redis::with(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let (a, b) = (redis.node(), redis.node());
-    let mut ana = Member::named(a.address(), "lobby", 1, "Ana");
-    let mut bob = Member::named(b.address(), "lobby", 2, "Bob");
+    let Pair { mut redis, a, b, mut ana, mut bob } = Pair::on(Redis::with(KEEPS));
     ana.publish(1, "one");
     bob.message("one");
     let cursor = bob.cursor();
@@ -61,10 +55,7 @@ fn an_engine_that_keeps_its_log_goes_on_with_it() {
 
 #[test]
 fn an_engine_that_lost_what_was_said_last_is_found_out() {
-    let mut redis = Redis::start();
-    let (a, b) = (redis.node(), redis.node());
-    let mut ana = Member::named(a.address(), "lobby", 1, "Ana");
-    let mut bob = Member::named(b.address(), "lobby", 2, "Bob");
+    let Pair { mut redis, a, b, mut ana, mut bob } = Pair::start();
     ana.publish(1, "kept");
     ana.skip_to("msg", "her own");
     bob.message("kept");
@@ -97,10 +88,7 @@ fn an_engine_that_lost_what_was_said_last_is_found_out() {
 
 #[test]
 fn messages_wait_for_an_engine_that_is_stopped() {
-    let redis = Redis::start();
-    let (a, b) = (redis.node(), redis.node());
-    let mut ana = Member::named(a.address(), "lobby", 1, "Ana");
-    let mut bob = Member::named(b.address(), "lobby", 2, "Bob");
+    let Pair { redis, a, b, mut ana, mut bob } = Pair::start();
     redis.signal(Signal::STOP);
     for n in 1..=20 {
         ana.publish(n, &format!("text {n}"));
@@ -137,12 +125,8 @@ fn without_an_engine_nobody_is_let_in_until_it_is_there() {
 
 #[test]
 fn the_members_of_a_node_that_was_killed_leave_once() {
-    let redis = Redis::start();
-    let (a, b) = (redis.node(), redis.node());
-    let url = redis.url();
-    let program = Program::start(&["--engine", &url, "--log-level=warn"]);
-    let mut ana = Member::named(a.address(), "lobby", 1, "Ana");
-    let mut bob = Member::named(b.address(), "lobby", 2, "Bob");
+    let Pair { redis, a, b: _b, mut ana, mut bob } = Pair::start();
+    let program = redis.program();
     ana.skip_to("join", "Bob");
     let cleo = Member::named(program.address, "lobby", 3, "Cleo");
     let dora = Member::named(program.address, "lobby", 4, "Dora");
@@ -166,12 +150,8 @@ fn the_members_of_a_node_that_was_killed_leave_once() {
 #[test]
 fn a_node_that_comes_back_from_the_dead_sends_its_clients_away() {
     let redis = Redis::start();
-    let node = redis.node();
-    let url = redis.url();
-    let program = Program::start(&["--engine", &url, "--log-level=error"]);
-    let mut ana = Member::named(node.address(), "lobby", 1, "Ana");
-    let mut bob = Member::named(program.address, "lobby", 2, "Bob");
-    ana.skip_to("join", "Bob");
+    let (node, program) = (redis.node(), redis.program());
+    let (mut ana, mut bob) = and_on(&node, &program);
     program.signal(Signal::STOP);
     bob.publish(1, "said into the void");
     ana.hears(json!({"t": "leave", "by": bob.you, "count": 1, "lost": true}));
@@ -194,11 +174,8 @@ fn a_node_that_is_too_slow_tells_what_it_missed() {
         config.engine = Some(redis.url());
         config.limits.engine_memory = Some(1 << 20);
     });
-    let url = redis.url();
-    let program = Program::start(&["--engine", &url, "--log-level=error"]);
-    let mut ana = Member::named(node.address(), "lobby", 1, "Ana");
-    let mut bob = Member::named(program.address, "lobby", 2, "Bob");
-    ana.skip_to("join", "Bob");
+    let program = redis.program();
+    let (mut ana, mut bob) = and_on(&node, &program);
     program.signal(Signal::STOP);
     for n in 1..=ALL {
         ana.publish(n, "text");
@@ -242,10 +219,7 @@ fn a_password_comes_from_a_file() {
 
 #[test]
 fn an_engine_that_is_emptied_while_it_runs_begins_a_new_epoch() {
-    let redis = Redis::start();
-    let (a, b) = (redis.node(), redis.node());
-    let mut ana = Member::named(a.address(), "lobby", 1, "Ana");
-    let mut bob = Member::named(b.address(), "lobby", 2, "Bob");
+    let Pair { redis, a, b, mut ana, mut bob } = Pair::start();
     ana.publish(1, "one");
     bob.message("one");
     assert!(redis.cli(&["flushall"]).contains("OK"));

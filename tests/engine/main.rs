@@ -18,6 +18,10 @@ mod failover;
 /// Passwords, what the engine's user may do, and TLS.
 mod access;
 
+/// What clients see of each fault: `make test-engine`.
+mod matrix;
+
+mod pair;
 mod redis;
 mod sentinels;
 

@@ -1,20 +1,37 @@
-//! A Redis of the test's own, on a free port.
+//! A Redis or Valkey of the test's own, on a free port.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
 use crate::kit::folder::Folder;
-use crate::kit::program::{Process, free_address};
+use crate::kit::program::{Process, Program, free_address};
 use crate::kit::server::TestServer;
 use crate::kit::{PATIENCE, eventually};
 
 /// Of an engine that wants one.
 pub const PASSWORD: &str = "hush";
 
+/// Arguments of an engine that keeps whatever it has answered.
+pub const KEEPS: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
+
+/// The servers that are tried, in this order.
+pub const SERVERS: [&str; 2] = ["redis-server", "valkey-server"];
+
+/// Where a server is on this system, and what it says of its version.
+pub fn find(server: &str) -> Option<(PathBuf, String)> {
+    let unpacked = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/usr/bin");
+    [PathBuf::from(server), Path::new(unpacked).join(server)].into_iter().find_map(|path| {
+        let output = Command::new(&path).arg("--version").output().ok()?;
+        Some((path, String::from_utf8_lossy(&output.stdout).trim().to_owned()))
+    })
+}
+
 /// An engine. Dropping it ends it.
 #[derive(Debug)]
 pub struct Redis {
+    server: PathBuf,
     port: u16,
     folder: Folder,
     more: Vec<String>,
@@ -31,17 +48,42 @@ impl Redis {
     /// One that is started with these arguments, too.
     #[track_caller]
     pub fn with(more: &[&str]) -> Self {
-        let (port, folder) = (free_address().port(), Folder::new());
-        let more = more.iter().map(|arg| (*arg).to_owned()).collect();
-        let mut redis = Redis { port, folder, more, process: None };
+        let mut redis = Self::absent();
+        redis.more = more.iter().map(|arg| (*arg).to_owned()).collect();
         redis.start_again();
         redis
     }
 
     /// One that is not started yet.
     pub fn absent() -> Self {
+        let server = SERVERS.iter().find_map(|server| find(server));
+        let server = server.expect("this test needs redis-server or valkey-server; see make test");
+        Self::of(&server.0)
+    }
+
+    /// One that this program will be.
+    pub fn of(server: &Path) -> Self {
         let (port, folder) = (free_address().port(), Folder::new());
-        Redis { port, folder, more: Vec::new(), process: None }
+        Redis { server: server.to_owned(), port, folder, more: Vec::new(), process: None }
+    }
+
+    /// A replica of it, which has all of it.
+    #[track_caller]
+    pub fn replica(&self, more: &[&str]) -> Self {
+        let of = format!("127.0.0.1 {}", self.port);
+        let mut replica = Self::of(&self.server);
+        replica.add(&["--replicaof", &of, "--repl-diskless-sync-delay", "0"]);
+        replica.add(more);
+        replica.start_again();
+        eventually("a replica", || {
+            replica.cli(&["info", "replication"]).contains("master_link_status:up").then_some(())
+        });
+        replica
+    }
+
+    /// The program that it is.
+    pub fn server(&self) -> &Path {
+        &self.server
     }
 
     pub fn url(&self) -> String {
@@ -52,19 +94,40 @@ impl Redis {
         self.port
     }
 
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// From its next start on it is this program.
+    pub fn becomes(&mut self, server: &Path) {
+        self.server = server.to_owned();
+    }
+
+    /// From its next start on it is given these arguments, too.
+    pub fn add(&mut self, more: &[&str]) {
+        self.more.extend(more.iter().map(|arg| (*arg).to_owned()));
+    }
+
     /// Starts it, after [`Redis::kill`] with what is on its disk.
     #[track_caller]
     pub fn start_again(&mut self) {
-        let mut command = Command::new(server());
+        self.start_loading();
+        eventually("an engine that has loaded", || {
+            self.cli(&["ping"]).contains("PONG").then_some(())
+        });
+    }
+
+    /// The same, without waiting until it has loaded what is on its disk.
+    #[track_caller]
+    pub fn start_loading(&mut self) {
+        let mut command = Command::new(&self.server);
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
         command.args(["--dir", self.folder.arg(), "--maxmemory-policy", "noeviction"]);
         command.args(&self.more).stdout(Stdio::null());
         let mut process = Process(command.spawn().expect("it starts"));
         process.listens(([127, 0, 0, 1], self.port).into(), PATIENCE).expect("it listens");
         self.process = Some(process);
-        eventually("an engine that has loaded", || {
-            self.cli(&["ping"]).contains("PONG").then_some(())
-        });
     }
 
     pub fn kill(&mut self) {
@@ -85,6 +148,12 @@ impl Redis {
     pub fn node(&self) -> TestServer {
         TestServer::with(|config| config.engine = Some(self.url()))
     }
+
+    /// The same, as a process of its own.
+    #[track_caller]
+    pub fn program(&self) -> Program {
+        Program::start(&["--engine", &self.url(), "--log-level=error"])
+    }
 }
 
 /// What redis-cli says to these words, to whoever listens there.
@@ -94,17 +163,4 @@ pub fn cli(port: u16, words: &[&str]) -> String {
     let output = command.env("REDISCLI_AUTH", PASSWORD).stderr(Stdio::null()).output();
     let output = output.expect("this test needs redis-cli; see make test");
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// The program.
-#[track_caller]
-pub fn server() -> &'static str {
-    let unpacked = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/usr/bin/redis-server");
-    let names = ["redis-server", "valkey-server", unpacked];
-    let starts =
-        |name: &&str| Command::new(name).arg("--version").stdout(Stdio::null()).status().is_ok();
-    names
-        .into_iter()
-        .find(starts)
-        .expect("this test needs redis-server or valkey-server; see make test")
 }

@@ -9,7 +9,7 @@ use crate::kit::folder::Folder;
 use crate::kit::program::{Process, free_address};
 use crate::kit::server::TestServer;
 use crate::kit::{PATIENCE, eventually};
-use crate::redis::{Redis, cli, server};
+use crate::redis::{Redis, cli};
 
 /// How many there are. Two have to agree.
 const COUNT: usize = 3;
@@ -37,7 +37,7 @@ impl Sentinels {
                 master.port()
             );
             fs::write(&path, text).expect("a file");
-            let mut command = Command::new(server());
+            let mut command = Command::new(master.server());
             command.arg(&path).arg("--sentinel").stdout(std::process::Stdio::null());
             let mut process = Process(command.spawn().expect("it starts"));
             process.listens(([127, 0, 0, 1], *port).into(), PATIENCE).expect("it listens");

@@ -3,6 +3,7 @@ use serde_json::json;
 use crate::kit::peer::{get, left, says};
 use crate::kit::roomd1::{Member, me, position};
 use crate::kit::server::TestServer;
+use crate::pair::Pair;
 use crate::redis::Redis;
 
 fn nodes(redis: &Redis) -> [TestServer; 3] {
@@ -92,10 +93,7 @@ fn members_see_each_other_wherever_they_are() {
 
 #[test]
 fn somebody_goes_on_at_another_node() {
-    let redis = Redis::start();
-    let [a, b, _] = nodes(&redis);
-    let mut ana = Member::named(a.address(), "lab", 1, "Ana");
-    let mut bob = Member::named(b.address(), "lab", 2, "Bob");
+    let Pair { redis, a, b: _b, mut ana, mut bob } = Pair::in_room(Redis::start(), "lab");
     ana.publish(1, "one");
     assert_eq!(bob.message("one")["seq"], 1);
     let (cursor, you) = (bob.cursor(), bob.you.clone());

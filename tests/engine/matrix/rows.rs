@@ -1,0 +1,498 @@
+//! The faults, one at a time: each has three nodes, on which people talk all the time.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::kit::eventually;
+use crate::kit::folder::Folder;
+use crate::kit::frame::TEXT;
+use crate::kit::peer::Peer;
+use crate::kit::program::Program;
+use crate::kit::roomd1::{Member, knock_over, me};
+use crate::matrix::checker::Seen;
+use crate::matrix::link::Link;
+use crate::matrix::scene::{FEW, Scene};
+use crate::redis::{PASSWORD, Redis, SERVERS, find};
+
+/// A fault, and what clients may see of it.
+pub struct Row {
+    pub id: &'static str,
+    pub fault: &'static str,
+    pub play: fn(&Path) -> Seen,
+    pub promise: Promise,
+}
+
+/// What clients see at most. What a row promises to lose, it has to lose, else it shows nothing.
+#[derive(Clone, Copy)]
+pub struct Promise {
+    /// Accepted messages are lost, and everybody is told.
+    pub loses: bool,
+    /// Somebody misses messages, and is told how many.
+    pub misses: bool,
+    /// Connections end, and clients come again.
+    pub ends: bool,
+    /// A new epoch.
+    pub moves: bool,
+    /// Nobody waits for longer, in seconds.
+    pub silence: u64,
+}
+
+const CALM: Promise =
+    Promise { loses: false, misses: false, ends: false, moves: false, silence: 3 };
+const MOVES: Promise = Promise { moves: true, silence: 8, ..CALM };
+
+const AOF: &[&str] = &["--appendonly", "yes", "--appendfsync", "everysec"];
+
+pub const ROWS: &[Row] = &[
+    Row { id: "F0", fault: "none", play: nothing, promise: CALM },
+    Row {
+        id: "F1",
+        fault: "engine killed, which keeps nothing; back after 2 s",
+        play: forgets,
+        promise: Promise { loses: true, ..MOVES },
+    },
+    Row {
+        id: "F2",
+        fault: "engine killed, append-only file; back after 1 s",
+        play: keeps,
+        promise: MOVES,
+    },
+    Row {
+        id: "F3",
+        fault: "engine killed, back with a snapshot that is older",
+        play: loses_the_last,
+        promise: Promise { loses: true, ..MOVES },
+    },
+    Row {
+        id: "F4a",
+        fault: "engine stopped for 1.5 s",
+        play: |server| stops(server, Duration::from_millis(1500)),
+        promise: Promise { silence: 5, ..CALM },
+    },
+    Row {
+        id: "F4b",
+        fault: "engine stopped for 8 s",
+        play: |server| stops(server, Duration::from_secs(8)),
+        promise: Promise { silence: 14, ..CALM },
+    },
+    Row {
+        id: "F6",
+        fault: "node stopped while others flood, longer than the log lasts",
+        play: overruns,
+        promise: Promise { misses: true, ends: true, silence: 40, ..CALM },
+    },
+    Row {
+        id: "F7",
+        fault: "node killed, back after 12 s",
+        play: a_node_dies,
+        promise: Promise { ends: true, silence: 6, ..CALM },
+    },
+    Row {
+        id: "F8",
+        fault: "node stopped for 13 s, and so declared dead",
+        play: a_node_comes_back,
+        promise: Promise { ends: true, silence: 25, ..CALM },
+    },
+    Row {
+        id: "F10a",
+        fault: "engine's clock put back by an hour, and a restart",
+        play: the_clock_jumps,
+        promise: MOVES,
+    },
+    Row { id: "F10b", fault: "log of the room deleted", play: the_log_is_deleted, promise: MOVES },
+    Row {
+        id: "links",
+        fault: "connections to the engine cut five times",
+        play: links_are_cut,
+        promise: CALM,
+    },
+    Row {
+        id: "scripts",
+        fault: "scripts flushed (NOSCRIPT)",
+        play: scripts_are_flushed,
+        promise: CALM,
+    },
+    Row {
+        id: "replica",
+        fault: "engine made a replica for 2 s (READONLY)",
+        play: is_a_replica,
+        promise: MOVES,
+    },
+    Row {
+        id: "memory",
+        fault: "engine out of memory for 3 s (OOM)",
+        play: memory_is_full,
+        promise: Promise { silence: 8, ..CALM },
+    },
+    Row {
+        id: "disk",
+        fault: "disk of the append-only file full for 3 s (MISCONF)",
+        play: the_disk_is_full,
+        promise: Promise { silence: 8, ..CALM },
+    },
+    Row {
+        id: "password",
+        fault: "engine wants another password for 2 s (NOAUTH)",
+        play: the_password_changes,
+        promise: Promise { silence: 8, ..CALM },
+    },
+    Row {
+        id: "loading",
+        fault: "engine killed, and slow to load its file (LOADING)",
+        play: loads,
+        promise: Promise { silence: 20, ..MOVES },
+    },
+    Row {
+        id: "upgrade",
+        fault: "engine shut down, and another program started on its files",
+        play: is_upgraded,
+        promise: MOVES,
+    },
+    Row {
+        id: "rolling",
+        fault: "nodes stopped and started, one after the other",
+        play: nodes_roll,
+        promise: Promise { ends: true, silence: 6, ..CALM },
+    },
+    Row {
+        id: "half-open",
+        fault: "link of one node dead for 6 s, and nobody is told",
+        play: |server| the_link_is_dead(server, Duration::from_secs(6)),
+        promise: Promise { silence: 14, ..CALM },
+    },
+    Row {
+        id: "cut off",
+        fault: "the same for 14 s, so the node is declared dead",
+        play: |server| the_link_is_dead(server, Duration::from_secs(14)),
+        promise: Promise { ends: true, silence: 30, ..CALM },
+    },
+    Row {
+        id: "delay",
+        fault: "link of one node with 200 ms in each direction",
+        play: |server| the_link_is(server, 0.2, 0.0),
+        promise: Promise { silence: 5, ..CALM },
+    },
+    Row {
+        id: "loss",
+        fault: "link of one node that loses 1 %, with 20 ms in each direction",
+        play: |server| the_link_is(server, 0.02, 0.01),
+        promise: Promise { silence: 6, ..CALM },
+    },
+    Row {
+        id: "slow reader",
+        fault: "a client that does not read, while others flood",
+        play: somebody_is_slow,
+        promise: Promise { silence: 6, ..CALM },
+    },
+];
+
+fn engine(server: &Path, more: &[&str]) -> Redis {
+    let mut engine = Redis::of(server);
+    engine.add(more);
+    engine.start_again();
+    engine
+}
+
+/// People have got on with it again.
+fn ends(scene: Scene) -> Seen {
+    scene.flows();
+    scene.hears_more(50);
+    scene.close(|_| {})
+}
+
+fn is_ok(scene: &Scene, words: &[&str]) {
+    let said = scene.engine.cli(words);
+    assert!(said.contains("OK"), "{words:?}: {said}");
+}
+
+fn nothing(server: &Path) -> Seen {
+    let scene = Scene::of(engine(server, &[]));
+    scene.hears_more(300);
+    ends(scene)
+}
+
+fn forgets(server: &Path) -> Seen {
+    let mut scene = Scene::of(engine(server, &[]));
+    scene.hears_more(100);
+    scene.engine.kill();
+    sleep(Duration::from_secs(2));
+    scene.engine.start_again();
+    ends(scene)
+}
+
+fn keeps(server: &Path) -> Seen {
+    let mut scene = Scene::of(engine(server, AOF));
+    scene.hears_more(100);
+    scene.engine.kill();
+    sleep(Duration::from_secs(1));
+    scene.engine.start_again();
+    ends(scene)
+}
+
+fn loses_the_last(server: &Path) -> Seen {
+    let mut scene = Scene::of(engine(server, &[]));
+    scene.hears_more(100);
+    is_ok(&scene, &["save"]);
+    scene.hears_more(50);
+    scene.engine.kill();
+    sleep(Duration::from_millis(500));
+    scene.engine.start_again();
+    ends(scene)
+}
+
+fn stops(server: &Path, time: Duration) -> Seen {
+    let scene = Scene::of(engine(server, &[]));
+    scene.hears_more(100);
+    scene.engine.signal(Signal::STOP);
+    sleep(time);
+    scene.engine.signal(Signal::CONT);
+    ends(scene)
+}
+
+fn overruns(server: &Path) -> Seen {
+    let engine = engine(server, &[]);
+    let url = engine.url();
+    let urls = [url.clone(), url.clone(), url];
+    let scene = Scene::with(engine, &urls, &["--engine-memory=1M"], FEW);
+    scene.nodes[2].signal(Signal::STOP);
+    scene.stage.floods(64, 600);
+    scene.hears_more(5000);
+    scene.stage.talks(FEW.pace);
+    scene.nodes[2].signal(Signal::CONT);
+    ends(scene)
+}
+
+fn a_node_dies(server: &Path) -> Seen {
+    let mut scene = Scene::of(engine(server, &[]));
+    scene.hears_more(100);
+    scene.nodes[2].kill();
+    sleep(Duration::from_secs(12));
+    scene.nodes[2].start_again();
+    ends(scene)
+}
+
+fn a_node_comes_back(server: &Path) -> Seen {
+    let scene = Scene::of(engine(server, &[]));
+    scene.hears_more(100);
+    scene.nodes[2].signal(Signal::STOP);
+    sleep(Duration::from_secs(13));
+    scene.nodes[2].signal(Signal::CONT);
+    ends(scene)
+}
+
+fn the_clock_jumps(server: &Path) -> Seen {
+    const FAKETIME: &str = "faketime/libfaketime.so.1";
+    let found = ["/usr/lib", "/usr/lib64"].iter().find_map(|lib| {
+        let here = fs::read_dir(lib).ok()?.flatten().map(|entry| entry.path().join(FAKETIME));
+        here.chain([Path::new(lib).join(FAKETIME)]).find(|path| path.exists())
+    });
+    let library = found.expect("this row needs libfaketime; see make test-engine");
+    let mut engine = Redis::of(server);
+    let clock = engine.folder().join("clock");
+    fs::write(&clock, "+0").expect("a file");
+    engine.set("LD_PRELOAD", library.to_str().expect("UTF-8"));
+    engine.set("FAKETIME_TIMESTAMP_FILE", clock.to_str().expect("UTF-8"));
+    engine.set("FAKETIME_NO_CACHE", "1");
+    engine.set("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    engine.add(AOF);
+    engine.start_again();
+    let mut scene = Scene::of(engine);
+    scene.hears_more(100);
+    let time = |scene: &Scene| {
+        let said = scene.engine.cli(&["time"]);
+        said.lines().next().and_then(|line| line.parse::<u64>().ok()).expect("a time")
+    };
+    let before = time(&scene);
+    fs::write(&clock, "-1h").expect("a file");
+    assert!(time(&scene) + 3000 < before, "the clock has not jumped");
+    scene.flows();
+    scene.engine.kill();
+    scene.engine.start_again();
+    ends(scene)
+}
+
+fn the_log_is_deleted(server: &Path) -> Seen {
+    let scene = Scene::of(engine(server, &[]));
+    scene.hears_more(100);
+    assert!(scene.engine.cli(&["del", "roomd:{lobby}:log"]).contains('1'));
+    ends(scene)
+}
+
+fn links_are_cut(server: &Path) -> Seen {
+    let scene = Scene::of(engine(server, &[]));
+    for _ in 0..5 {
+        scene.hears_more(30);
+        scene.engine.cli(&["client", "kill", "type", "normal"]);
+        scene.flows();
+    }
+    ends(scene)
+}
+
+fn scripts_are_flushed(server: &Path) -> Seen {
+    let scene = Scene::of(engine(server, &[]));
+    scene.hears_more(100);
+    is_ok(&scene, &["script", "flush"]);
+    ends(scene)
+}
+
+fn is_a_replica(server: &Path) -> Seen {
+    let scene = Scene::of(engine(server, &[]));
+    scene.hears_more(100);
+    is_ok(&scene, &["replicaof", "127.0.0.1", "1"]);
+    sleep(Duration::from_secs(2));
+    is_ok(&scene, &["replicaof", "no", "one"]);
+    ends(scene)
+}
+
+fn memory_is_full(server: &Path) -> Seen {
+    let scene = Scene::of(engine(server, &[]));
+    scene.hears_more(100);
+    is_ok(&scene, &["config", "set", "maxmemory", "1"]);
+    sleep(Duration::from_secs(3));
+    is_ok(&scene, &["config", "set", "maxmemory", "0"]);
+    ends(scene)
+}
+
+fn the_disk_is_full(server: &Path) -> Seen {
+    let mut engine = Redis::of(server);
+    let folder = engine.folder().to_owned();
+    let mount = |words: &[&str]| {
+        let status = Command::new(words[0]).args(&words[1..]).arg(&folder).status();
+        assert!(status.expect("mount(8)").success(), "{words:?} {}", folder.display());
+    };
+    mount(&["mount", "-t", "tmpfs", "-o", "size=2m", "none"]);
+    engine.add(AOF);
+    engine.start_again();
+    let scene = Scene::of(engine);
+    scene.hears_more(100);
+    let filler = folder.join("filler");
+    let full = fs::write(&filler, vec![0; 4 << 20]).expect_err("2 MB are full");
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    eventually("an engine that takes no writes", || {
+        let said = scene.engine.cli(&["set", "x", "y"]);
+        said.contains("MISCONF").then_some(())
+    });
+    sleep(Duration::from_secs(3));
+    fs::remove_file(&filler).expect("a file");
+    let seen = ends(scene);
+    mount(&["umount", "--lazy"]);
+    seen
+}
+
+fn the_password_changes(server: &Path) -> Seen {
+    let scene = Scene::of(engine(server, &[]));
+    scene.hears_more(100);
+    is_ok(&scene, &["config", "set", "requirepass", PASSWORD]);
+    scene.engine.cli(&["client", "kill", "type", "normal"]);
+    // A node that is started with a wrong one serves nobody, and says why.
+    let folder = Folder::new();
+    let path = folder.path().join("password");
+    fs::write(&path, "wrong\n").expect("a file");
+    let flag = format!("--engine-password-file={}", path.display());
+    let wrong = Program::start(&["--engine", &scene.engine.url(), &flag]);
+    let line = wrong.line("the engine cannot be reached");
+    assert!(line.to_lowercase().contains("auth") || line.contains("WRONGPASS"), "{line}");
+    sleep(Duration::from_secs(2));
+    drop(wrong);
+    is_ok(&scene, &["config", "set", "requirepass", ""]);
+    ends(scene)
+}
+
+fn loads(server: &Path) -> Seen {
+    // What is loaded is loaded slowly, and it answers meanwhile.
+    let slowly = ["--key-load-delay", "300", "--loading-process-events-interval-bytes", "1024"];
+    let mut scene = Scene::of(engine(server, &[AOF, &slowly].concat()));
+    scene.hears_more(1500);
+    scene.engine.kill();
+    scene.engine.start_loading();
+    let said = scene.engine.cli(&["ping"]);
+    assert!(said.contains("LOADING"), "it has loaded too soon: {said}");
+    eventually("an engine that has loaded", || {
+        scene.engine.cli(&["ping"]).contains("PONG").then_some(())
+    });
+    ends(scene)
+}
+
+fn is_upgraded(server: &Path) -> Seen {
+    let mut scene = Scene::of(engine(server, AOF));
+    scene.hears_more(100);
+    scene.engine.cli(&["shutdown"]);
+    scene.engine.kill();
+    // The other one, if it is there.
+    let name = server.file_name().expect("a name");
+    let other = SERVERS.iter().filter(|other| **other != name).find_map(|other| find(other));
+    if let Some((other, version)) = other {
+        eprintln!("goes on as {version}");
+        scene.engine.becomes(&other);
+    }
+    scene.engine.start_again();
+    ends(scene)
+}
+
+fn nodes_roll(server: &Path) -> Seen {
+    let mut scene = Scene::of(engine(server, &[]));
+    for n in 0..scene.nodes.len() {
+        scene.hears_more(30);
+        scene.nodes[n].ends();
+        scene.flows();
+        scene.nodes[n].start_again();
+        scene.flows();
+    }
+    ends(scene)
+}
+
+/// Three nodes, of which the first reaches the engine over a link.
+fn over(link: &Link, server: &Path) -> Scene {
+    let more = ["--bind", "127.0.0.1", &link.here, "--protected-mode", "no"];
+    let engine = engine(server, &more);
+    let url = engine.url();
+    let far = format!("redis://{}:{}/0", link.there, engine.port());
+    Scene::with(engine, &[far, url.clone(), url], &[], FEW)
+}
+
+fn the_link_is_dead(server: &Path, time: Duration) -> Seen {
+    let mut link = Link::start();
+    let scene = over(&link, server);
+    scene.hears_more(100);
+    link.is(0.0, 1.0);
+    sleep(time);
+    assert!(scene.nodes[0].health().contains("cannot be reached"), "it has not noticed");
+    assert_eq!(scene.nodes[1].health(), "ok\n");
+    link.is(0.0, 0.0);
+    ends(scene)
+}
+
+fn the_link_is(server: &Path, delay: f64, loss: f64) -> Seen {
+    let mut link = Link::start();
+    link.is(delay, loss);
+    let scene = over(&link, server);
+    scene.hears_more(400);
+    ends(scene)
+}
+
+fn somebody_is_slow(server: &Path) -> Seen {
+    let scene = Scene::of(engine(server, &[]));
+    let peer = Peer::narrow(scene.nodes[0].address);
+    let mut slow = Member::greet(knock_over(peer, "lobby"), json!({"me": me(9999), "history": 0}));
+    scene.stage.floods(8, 4000);
+    scene.hears_more(1500);
+    scene.stage.talks(FEW.pace);
+    scene.flows();
+    let head = scene.stage.head();
+    while slow.seq() < head {
+        let frame = slow.client.message("a message, or the end");
+        if frame.first != TEXT {
+            assert_eq!(frame.close_code(), 1013);
+            break;
+        }
+        slow.take(frame);
+    }
+    drop(slow);
+    ends(scene)
+}

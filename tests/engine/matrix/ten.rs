@@ -1,0 +1,133 @@
+//! Ten nodes with 500 clients, under faults that SEED chooses, for ENGINE_SECONDS.
+
+use std::env;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::kit::dice::Dice;
+use crate::matrix::in_namespaces;
+use crate::matrix::scene::{Crowd, Scene};
+use crate::redis::Redis;
+
+const NODES: usize = 10;
+
+/// Fifty at each node. They say thirty messages a second in all, each of which reaches everybody.
+const CROWD: Crowd = Crowd {
+    people: 28,
+    tutorial: 12,
+    streams: 8,
+    posters: 2,
+    roams: true,
+    pace: Duration::from_secs(14),
+};
+
+/// What a node may have beyond what it had with its own fifty clients, all of the others' included.
+const MOST_KB: f64 = 64.0 * 1024.0;
+
+#[test]
+#[ignore = "takes minutes: make test-engine"]
+fn ten_nodes_under_many_faults() {
+    in_namespaces("matrix::ten::ten_nodes_under_many_faults", || {
+        let number = |name: &str| env::var(name).ok().and_then(|value| value.parse().ok());
+        let seconds = number("ENGINE_SECONDS").unwrap_or(120);
+        let seed = number("SEED").unwrap_or(1);
+        println!("ten nodes, 500 clients, {seconds} s, SEED={seed}");
+        let engine = Redis::with(&["--appendonly", "yes", "--appendfsync", "everysec"]);
+        let urls = vec![engine.url(); NODES];
+        let mut scene = Scene::with(engine, &urls, &[], CROWD);
+        let before: Vec<_> = scene.nodes.iter().map(|node| node.holding()).collect();
+        let mut dice = Dice::new(seed);
+        let until = Instant::now() + Duration::from_secs(seconds);
+        let mut faults = 0;
+        while Instant::now() < until {
+            // Between faults, and often before the last one is over.
+            sleep(Duration::from_millis(500 + dice.roll(6000)));
+            fault(&mut scene, &mut dice);
+            faults += 1;
+        }
+        scene.flows();
+        let stage = scene.stage.clone();
+        let seen = scene.close(|scene| {
+            for (node, before) in scene.nodes.iter().zip(&before) {
+                let now = node.holding();
+                println!("{before:?} at first, {now:?} at last, {:.0} kB at most", node.peak_kb());
+                assert!(
+                    node.peak_kb() < before.resident_kb + MOST_KB,
+                    "memory: {before:?} {now:?}"
+                );
+                assert!(now.threads <= before.threads, "threads are left: {before:?} {now:?}");
+            }
+        });
+        let clients: Vec<_> = seen.kinds.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+        println!("{}: {}", seen.clients, clients.join(", "));
+        println!(
+            "{faults} faults, {} epochs; {} accepted, {} lost and told; {} deliveries; {} missed and told, {} \
+             times of an unknown number; {} of an unknown fate; {} left; ended: {:?}; longest silence {:.1} s",
+            seen.epochs,
+            seen.accepted,
+            seen.lost,
+            seen.heard,
+            seen.missed,
+            seen.unsure,
+            seen.unknown,
+            seen.left,
+            seen.ends,
+            seen.silence.as_secs_f32()
+        );
+        for fault in seen.faults.iter().take(30) {
+            println!("    {fault}");
+        }
+        assert!(seen.faults.is_empty(), "SEED={seed}: {} faults, see above", seen.faults.len());
+        assert_eq!((seen.lost, seen.missed), (0, 0), "the engine keeps everything");
+        assert!(stage.head() > 10 * seconds, "there was hardly any talk");
+    });
+}
+
+fn fault(scene: &mut Scene, dice: &mut Dice) {
+    let n = dice.roll(NODES as u64) as usize;
+    let some = Duration::from_millis(300 + dice.roll(2500));
+    let kind = dice.roll(12);
+    eprintln!("fault {kind} (node {}, {some:?})", n + 1);
+    match kind {
+        0 | 1 => {
+            scene.nodes[n].kill();
+            sleep(some);
+            scene.nodes[n].start_again();
+        }
+        2 => {
+            scene.nodes[n].ends();
+            sleep(some);
+            scene.nodes[n].start_again();
+        }
+        3 | 4 => {
+            scene.nodes[n].signal(Signal::STOP);
+            sleep(some);
+            scene.nodes[n].signal(Signal::CONT);
+        }
+        5 => {
+            // Beyond its lease.
+            scene.nodes[n].signal(Signal::STOP);
+            sleep(Duration::from_secs(12));
+            scene.nodes[n].signal(Signal::CONT);
+        }
+        6 | 7 => {
+            scene.engine.kill();
+            sleep(some);
+            scene.engine.start_again();
+        }
+        8 => {
+            scene.engine.signal(Signal::STOP);
+            sleep(some);
+            scene.engine.signal(Signal::CONT);
+        }
+        9 => drop(scene.engine.cli(&["client", "kill", "type", "normal"])),
+        10 => drop(scene.engine.cli(&["script", "flush"])),
+        _ => {
+            scene.engine.cli(&["config", "set", "maxmemory", "1"]);
+            sleep(some);
+            scene.engine.cli(&["config", "set", "maxmemory", "0"]);
+        }
+    }
+}
