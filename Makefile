@@ -88,8 +88,6 @@ test-power: ## cut the power of a disk ten times while the program writes to it;
 	$(SUDO) tests/power-cut target/debug/roomd 10 $(SEED)
 
 test-engine: test-needs ## try each fault of shared rooms, then ten nodes under faults that SEED (1) chooses for ENGINE_SECONDS (120)
-	@ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || \
-		{ $(SUDO) apt-get update -qq; $(SUDO) apt-get install -y -qq --no-install-recommends libfaketime >/dev/null; }
 	ROWS='$(ROWS)' TABLE='$(TABLE)' $(CARGO) test --locked --features engine --test engine matrix::each -- --ignored --nocapture
 	$(if $(ROWS),,SEED=$(SEED) ENGINE_SECONDS=$(ENGINE_SECONDS) $(CARGO) test --locked --features engine --test engine matrix::ten -- --ignored --nocapture)
 

@@ -57,6 +57,8 @@ struct State {
     in_flight: u64,
     is_crowded: bool,
     waiting: BTreeMap<(u64, u64), Arc<Waiter>>,
+    /// What comes from elsewhere waits until readers are far enough.
+    is_held_elsewhere: bool,
     /// Numbers those who wait.
     last_waiter: u64,
     /// The next turns of those who say one thing at a time, where these are ahead of the others'.
@@ -188,11 +190,12 @@ impl Flow {
         if state.behind == 0 {
             return Findings::default();
         }
-        let is_held = !state.waiting.is_empty();
+        let is_held = !state.waiting.is_empty() || state.is_held_elsewhere;
         let used = state.used();
         // A crowd that is behind is no reason yet to close anybody.
-        let is_full =
-            used > state.bound / 4 * 3 || is_held && used + state.first_waits_for() > state.bound;
+        let is_full = used > state.bound / 4 * 3
+            || is_held && used + state.first_waits_for() > state.bound
+            || state.is_held_elsewhere;
         let mut too_slow = Vec::new();
         if is_full {
             let now = now.saturating_duration_since(self.started);
@@ -241,10 +244,13 @@ impl Flow {
             && state.lacking() + flight <= state.bound
     }
 
-    /// Whether so many more bytes fit into the log, whatever senders have credit for.
+    /// Whether so many more bytes from elsewhere fit into the log, whatever senders have credit for. If not,
+    /// they wait.
     pub(super) fn has_room(&self, bytes: u64) -> bool {
-        let state = self.lock();
-        state.is_open || state.behind == 0 || state.lacking() + bytes <= state.bound
+        let mut state = self.lock();
+        let fits = state.is_open || state.behind == 0 || state.lacking() + bytes <= state.bound;
+        state.is_held_elsewhere = !fits;
+        fits
     }
 
     /// Bytes that were ever said.

@@ -11,7 +11,7 @@ use crate::redis::{KEEPS, PASSWORD, Redis};
 
 #[test]
 fn an_engine_that_forgets_everything_begins_a_new_epoch() {
-    let Pair { mut redis, a, b, mut ana, mut bob } = Pair::start();
+    let Pair { mut redis, a: _a, b, mut ana, mut bob } = Pair::start();
     ana.publish(1, "one");
     assert_eq!(bob.message("one")["text"], "one");
     ana.message("her own");
@@ -33,7 +33,7 @@ fn an_engine_that_forgets_everything_begins_a_new_epoch() {
 
 #[test]
 fn an_engine_that_keeps_its_log_goes_on_with_it() {
-    let Pair { mut redis, a, b, mut ana, mut bob } = Pair::on(Redis::with(KEEPS));
+    let Pair { mut redis, a: _a, b, mut ana, mut bob } = Pair::on(Redis::with(KEEPS));
     ana.publish(1, "one");
     bob.message("one");
     let cursor = bob.cursor();
@@ -88,7 +88,7 @@ fn an_engine_that_lost_what_was_said_last_is_found_out() {
 
 #[test]
 fn messages_wait_for_an_engine_that_is_stopped() {
-    let Pair { redis, a, b, mut ana, mut bob } = Pair::start();
+    let Pair { redis, a: _a, b, mut ana, mut bob } = Pair::start();
     redis.signal(Signal::STOP);
     for n in 1..=20 {
         ana.publish(n, &format!("text {n}"));
@@ -219,7 +219,7 @@ fn a_password_comes_from_a_file() {
 
 #[test]
 fn an_engine_that_is_emptied_while_it_runs_begins_a_new_epoch() {
-    let Pair { redis, a, b, mut ana, mut bob } = Pair::start();
+    let Pair { redis, a: _a, b: _b, mut ana, mut bob } = Pair::start();
     ana.publish(1, "one");
     bob.message("one");
     assert!(redis.cli(&["flushall"]).contains("OK"));

@@ -214,9 +214,13 @@ fn a_sender_whose_client_is_gone_gives_up_its_turn() {
 /// one that never took anything: what is usual cannot be told from a room that waits.
 #[test]
 fn a_reader_that_stalls_after_the_room_began_to_wait_goes() {
-    for (members, others, patience) in
-        [(20, 0, PATIENCE), (3, 0, PATIENCE), (20, 6, PATIENCE_WITH_CROWD)]
-    {
+    for (members, others, patience, is_elsewhere) in [
+        (20, 0, PATIENCE, false),
+        (3, 0, PATIENCE, false),
+        (20, 6, PATIENCE_WITH_CROWD, false),
+        (20, 0, PATIENCE, true),
+        (3, 0, PATIENCE, true),
+    ] {
         let mut room = Room::new(members);
         let lag = room.falls_behind();
         let others: Vec<Lag> = (0..others).map(|_| room.falls_behind()).collect();
@@ -227,9 +231,13 @@ fn a_reader_that_stalls_after_the_room_began_to_wait_goes() {
         room.takes(&lag, bound - 40_000, 40_000);
         room.says(40_000);
         others.iter().for_each(|other| room.takes(other, 0, 40_000));
-        let (has_credit, news) = (AtomicBool::new(false), Condvar::new());
-        let waiter = Arc::new(Waiter { bytes: 4000, has_credit, news });
-        room.log.flow.lock().waiting.insert((0, 0), waiter);
+        if is_elsewhere {
+            assert!(!room.log.flow.has_room(4000));
+        } else {
+            let (has_credit, news) = (AtomicBool::new(false), Condvar::new());
+            let waiter = Arc::new(Waiter { bytes: 4000, has_credit, news });
+            room.log.flow.lock().waiting.insert((0, 0), waiter);
+        }
         let until = room.now + patience + 2 * STEP;
         while room.look().too_slow != [lag.id()] {
             assert!(room.now < until, "{members} members wait for one that took nothing");

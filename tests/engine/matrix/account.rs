@@ -74,7 +74,8 @@ pub struct Account {
     pub said: Vec<Fate>,
     /// The longest time between two messages while all talked.
     pub silence: Duration,
-    last: Option<Instant>,
+    /// When the last message came.
+    pub last: Option<Instant>,
     /// How its connections ended.
     pub ends: BTreeMap<String, usize>,
     /// What no client may ever see.

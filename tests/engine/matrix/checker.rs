@@ -293,3 +293,96 @@ fn fates(account: &Account, log: &Log, seen: &mut Seen) {
         }
     }
 }
+
+/// That it sees what it is there for.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn greeted(since: Option<Place>, place: Place, missed: Option<u64>) -> Heard {
+        Heard::Greeted { node: 0, since, place, missed, here: Some(vec!["ana".into()]) }
+    }
+
+    fn said(place: Place) -> Heard {
+        Heard::Message(place, (1, place.1 as u32))
+    }
+
+    /// One client who heard this, and whose messages 1 to `accepted` were accepted.
+    fn account(heard: Vec<Heard>, accepted: usize) -> Account {
+        let mut account = Account::new(1, Kind::Person);
+        (account.heard, account.said) = (heard, vec![Fate::Accepted; accepted]);
+        account
+    }
+
+    fn finds(accounts: &[Account], fault: &str) {
+        let seen = check(accounts);
+        assert!(seen.faults.iter().any(|found| found.contains(fault)), "{fault}: {seen:?}");
+    }
+
+    #[test]
+    fn what_is_lost_and_missed_is_counted() {
+        // Two are lost behind 2, two are missed behind 3.
+        let epoch = Heard::Moved { place: (9, 2), missed: None };
+        let heard = vec![
+            greeted(None, (5, 0), Some(0)),
+            said((5, 1)),
+            said((5, 2)),
+            Heard::Message((5, 3), (1, 3)),
+            Heard::Message((5, 4), (1, 4)),
+            epoch,
+            Heard::Message((9, 3), (1, 5)),
+            greeted(Some((9, 3)), (9, 5), Some(2)),
+            Heard::Message((9, 6), (1, 6)),
+        ];
+        let seen = check(&[account(heard, 6)]);
+        assert_eq!(seen.faults, Vec::<String>::new());
+        assert_eq!((seen.accepted, seen.lost, seen.missed, seen.epochs), (6, 2, 2, 1));
+    }
+
+    #[test]
+    fn each_fault_is_found() {
+        let first = || greeted(None, (5, 0), Some(0));
+        let moved = |seq, missed| Heard::Moved { place: (9, seq), missed };
+        let came = |by: &str| Heard::Came(by.into());
+        let left = |by: &str| Heard::Left(by.into());
+        let alone = |heard, accepted| [account(heard, accepted)];
+        finds(&alone(vec![first(), said((5, 2))], 0), "follows on");
+        finds(&alone(vec![first(), said((5, 1)), Heard::Message((5, 2), (1, 1))], 1), "twice");
+        finds(&alone(vec![first(), said((5, 1))], 2), "nobody heard it");
+        finds(&alone(vec![first(), left("ana"), left("ana")], 0), "leaves who is not here");
+        finds(&alone(vec![first(), came("ana")], 0), "comes who is here");
+        finds(&alone(vec![first(), said((5, 1)), moved(0, Some(0))], 1), "is lost, and it is told");
+        finds(&alone(vec![first(), said((5, 1)), moved(2, Some(0))], 1), "and it is told 0");
+        finds(&alone(vec![first(), greeted(Some((9, 0)), (5, 0), Some(0))], 0), "back to");
+        let two = |place| vec![greeted(None, (5, 0), Some(0)), place];
+        let other = two(Heard::Message((5, 1), (2, 1)));
+        finds(&[account(two(said((5, 1))), 1), account(other, 0)], "are both at");
+        let waiting = Account { said: vec![Fate::Pending], ..account(vec![first()], 0) };
+        finds(&[waiting], "in vain");
+        let elsewhere = account(vec![first(), said((5, 1))], 0);
+        let elsewhere = Account { said: vec![Fate::AcceptedAt((5, 2))], ..elsewhere };
+        finds(&[elsewhere], "is elsewhere");
+    }
+
+    #[test]
+    fn who_has_no_numbers_misses_nothing() {
+        let numbered =
+            vec![greeted(None, (5, 0), Some(0)), said((5, 1)), said((5, 2)), said((5, 3))];
+        let of = |heard| Account { kind: Kind::Tutorial, ..account(heard, 0) };
+        let lines = |ks: &[u32]| {
+            let lines = ks.iter().map(|k| Heard::Line((1, *k)));
+            of([Heard::Entered(0)].into_iter().chain(lines).collect())
+        };
+        let all = || {
+            account(
+                vec![greeted(None, (5, 0), Some(0)), said((5, 1)), said((5, 2)), said((5, 3))],
+                3,
+            )
+        };
+        assert_eq!(check(&[account(numbered, 3), lines(&[1, 2, 3])]).faults, Vec::<String>::new());
+        finds(&[all(), lines(&[1, 3])], "follows on");
+        finds(&[all(), lines(&[1, 2, 2])], "heard again");
+        let gone = of(vec![Heard::Entered(0), Heard::LineLeft(7), Heard::LineLeft(7)]);
+        finds(&[all(), gone], "leaves twice");
+    }
+}

@@ -31,8 +31,14 @@ pub struct Node {
 
 impl Node {
     fn start(engine: &str, flags: &[&str]) -> Self {
-        let common = ["--log-level=warn", "--presence=1000", "--rate=0", "--engine", engine];
-        let flags = common.iter().chain(flags).map(|flag| (*flag).to_owned()).collect();
+        // Whoever comes back is given all that the log has.
+        let common = ["--log-level=warn", "--presence=1000", "--history=100000", "--rate=0"];
+        let flags = common
+            .iter()
+            .chain(&["--engine", engine])
+            .chain(flags)
+            .map(|flag| (*flag).to_owned())
+            .collect();
         let mut node = Node { address: free_address(), flags, program: None };
         node.start_again();
         node
