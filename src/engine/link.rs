@@ -206,6 +206,13 @@ impl Link {
         self.lock().opened
     }
 
+    /// Whether the hub has heard of an epoch that began after the writer opened the room: another node has
+    /// found that the log was gone.
+    pub(super) fn is_overtaken(&self) -> bool {
+        let queue = self.lock();
+        queue.heard.0 > queue.opened
+    }
+
     /// The node was declared dead.
     pub(super) fn fence(&self) {
         let mut queue = self.lock();

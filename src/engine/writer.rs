@@ -144,7 +144,8 @@ impl Writer {
         }
         let feeds = self.node.feeds();
         for feed in &feeds {
-            if feed.opened_on.load(Ordering::Relaxed) != self.connections {
+            let is_open = feed.opened_on.load(Ordering::Relaxed) == self.connections;
+            if !is_open || feed.link.is_overtaken() {
                 self.open(engine, feed)?;
             }
         }

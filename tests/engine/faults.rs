@@ -226,6 +226,11 @@ fn an_engine_that_is_emptied_while_it_runs_begins_a_new_epoch() {
     ana.publish(2, "two");
     bob.skip_to("epoch", "a new epoch");
     assert_eq!(bob.message("two")["text"], "two");
+    // His node, which had said nothing itself, goes on as well.
+    bob.publish(1, "three");
+    for text in ["one", "two", "three"] {
+        assert_eq!(ana.message(text)["text"], text);
+    }
     // A server that comes later knows everybody by the same tags.
     let c = redis.node();
     let again = Member::named(c.address(), "lobby", 1, "Ana");

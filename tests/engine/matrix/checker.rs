@@ -102,8 +102,9 @@ pub fn check(accounts: &[Account]) -> Seen {
     // What a lost connection had sent may arrive later than what the next one sends.
     let said = accounts.iter().map(|account| (account.id, &account.said));
     let said: HashMap<u32, &Vec<Fate>> = said.collect();
-    let is_late =
-        |client, k: u32| said.get(client).is_some_and(|said| said[k as usize - 1] == Fate::Unknown);
+    let is_late = |client, k: u32| {
+        said.get(client).is_some_and(|said| said.get(k as usize - 1) == Some(&Fate::Unknown))
+    };
     let mut numbers = HashMap::new();
     for (place, (client, k)) in log.messages.iter().filter(|(place, _)| log.is_left(**place)) {
         if is_late(client, *k) {
@@ -251,10 +252,8 @@ fn unnumbered(account: &Account, log: &Log, gaps: &BTreeSet<usize>, seen: &mut S
                 }
                 at = Some(*next);
             }
-            Heard::LineLeft(num) => {
-                if !gone.insert(*num) {
-                    faults.push(format!("#{num} leaves twice, at {at:?}"));
-                }
+            Heard::LineLeft(num) if !gone.insert(*num) => {
+                faults.push(format!("#{num} leaves twice, at {at:?}"));
             }
             _ => {}
         }
@@ -356,7 +355,8 @@ mod tests {
         finds(&alone(vec![first(), greeted(Some((9, 0)), (5, 0), Some(0))], 0), "back to");
         let two = |place| vec![greeted(None, (5, 0), Some(0)), place];
         let other = two(Heard::Message((5, 1), (2, 1)));
-        finds(&[account(two(said((5, 1))), 1), account(other, 0)], "are both at");
+        let other = Account { id: 2, ..account(other, 1) };
+        finds(&[account(two(said((5, 1))), 1), other], "are both at");
         let waiting = Account { said: vec![Fate::Pending], ..account(vec![first()], 0) };
         finds(&[waiting], "in vain");
         let elsewhere = account(vec![first(), said((5, 1))], 0);
@@ -368,7 +368,7 @@ mod tests {
     fn who_has_no_numbers_misses_nothing() {
         let numbered =
             vec![greeted(None, (5, 0), Some(0)), said((5, 1)), said((5, 2)), said((5, 3))];
-        let of = |heard| Account { kind: Kind::Tutorial, ..account(heard, 0) };
+        let of = |heard| Account { id: 2, kind: Kind::Tutorial, ..account(heard, 0) };
         let lines = |ks: &[u32]| {
             let lines = ks.iter().map(|k| Heard::Line((1, *k)));
             of([Heard::Entered(0)].into_iter().chain(lines).collect())

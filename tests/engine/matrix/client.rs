@@ -62,6 +62,9 @@ impl Client {
         stage: Arc<Stage>,
         status: Arc<Status>,
     ) -> Self {
+        let mut dice = Dice::new(u64::from(id) + 1);
+        // Not all at once.
+        let next = Instant::now() + Duration::from_millis(dice.roll(stage.pace() + 1));
         Client {
             account: Account::new(id, kind),
             stage,
@@ -69,8 +72,8 @@ impl Client {
             nodes,
             node: home,
             roams,
-            dice: Dice::new(u64::from(id) + 1),
-            next: Instant::now(),
+            dice,
+            next,
             pending: BTreeMap::new(),
             connections: 0,
             heard_curtain: false,

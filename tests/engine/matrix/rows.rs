@@ -19,6 +19,7 @@ use crate::matrix::checker::Seen;
 use crate::matrix::link::Link;
 use crate::matrix::scene::{FEW, Scene};
 use crate::redis::{PASSWORD, Redis, SERVERS, find};
+use crate::sentinels::Sentinels;
 
 /// A fault, and what clients may see of it.
 pub struct Row {
@@ -31,8 +32,8 @@ pub struct Row {
 /// What clients see at most. What a row promises to lose, it has to lose, else it shows nothing.
 #[derive(Clone, Copy)]
 pub struct Promise {
-    /// Accepted messages are lost, and everybody is told.
-    pub loses: bool,
+    /// Whether accepted messages are lost, of which everybody is told. None: that depends.
+    pub loses: Option<bool>,
     /// Somebody misses messages, and is told how many.
     pub misses: bool,
     /// Connections end, and clients come again.
@@ -44,7 +45,7 @@ pub struct Promise {
 }
 
 const CALM: Promise =
-    Promise { loses: false, misses: false, ends: false, moves: false, silence: 3 };
+    Promise { loses: Some(false), misses: false, ends: false, moves: false, silence: 3 };
 const MOVES: Promise = Promise { moves: true, silence: 8, ..CALM };
 
 const AOF: &[&str] = &["--appendonly", "yes", "--appendfsync", "everysec"];
@@ -55,7 +56,7 @@ pub const ROWS: &[Row] = &[
         id: "F1",
         fault: "engine killed, which keeps nothing; back after 2 s",
         play: forgets,
-        promise: Promise { loses: true, ..MOVES },
+        promise: Promise { loses: Some(true), ..MOVES },
     },
     Row {
         id: "F2",
@@ -67,7 +68,7 @@ pub const ROWS: &[Row] = &[
         id: "F3",
         fault: "engine killed, back with a snapshot that is older",
         play: loses_the_last,
-        promise: Promise { loses: true, ..MOVES },
+        promise: Promise { loses: Some(true), ..MOVES },
     },
     Row {
         id: "F4a",
@@ -80,6 +81,12 @@ pub const ROWS: &[Row] = &[
         fault: "engine stopped for 8 s",
         play: |server| stops(server, Duration::from_secs(8)),
         promise: Promise { silence: 14, ..CALM },
+    },
+    Row {
+        id: "F5",
+        fault: "master killed; Sentinels promote its replica",
+        play: a_replica_takes_over,
+        promise: Promise { loses: None, silence: 12, ..MOVES },
     },
     Row {
         id: "F6",
@@ -98,6 +105,12 @@ pub const ROWS: &[Row] = &[
         fault: "node stopped for 13 s, and so declared dead",
         play: a_node_comes_back,
         promise: Promise { ends: true, silence: 25, ..CALM },
+    },
+    Row {
+        id: "F9",
+        fault: "Sentinels promote a replica while the master works, and goes on for 10 s",
+        play: a_replica_is_promoted,
+        promise: Promise { loses: None, ..MOVES },
     },
     Row {
         id: "F10a",
@@ -252,6 +265,35 @@ fn stops(server: &Path, time: Duration) -> Seen {
     scene.engine.signal(Signal::STOP);
     sleep(time);
     scene.engine.signal(Signal::CONT);
+    ends(scene)
+}
+
+/// A master, its replica, three Sentinels that watch them, and nodes that ask these.
+fn watched(server: &Path) -> (Scene, Redis, Sentinels) {
+    let master = engine(server, &[]);
+    let replica = master.replica(&[]);
+    let sentinels = Sentinels::watching(&master);
+    let urls = vec![sentinels.url(); 3];
+    (Scene::with(master, &urls, &[], FEW), replica, sentinels)
+}
+
+fn a_replica_takes_over(server: &Path) -> Seen {
+    let (mut scene, replica, sentinels) = watched(server);
+    scene.hears_more(100);
+    scene.engine.kill();
+    let seen = ends(scene);
+    assert_eq!(sentinels.master(), replica.port());
+    seen
+}
+
+fn a_replica_is_promoted(server: &Path) -> Seen {
+    let (scene, replica, sentinels) = watched(server);
+    scene.hears_more(100);
+    sentinels.fail_over();
+    eventually("a failover", || (sentinels.master() == replica.port()).then_some(()));
+    scene.flows();
+    // Longer than the old master takes to learn that it is one no more.
+    sleep(Duration::from_secs(11));
     ends(scene)
 }
 

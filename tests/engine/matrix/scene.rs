@@ -18,7 +18,7 @@ use crate::matrix::client::{Client, post};
 use crate::matrix::stage::{Phase, Stage, Status};
 use crate::redis::Redis;
 
-/// For what follows soon, on a machine that does much else.
+/// For what follows soon, on a machine that does much else, beside what people wait before they talk.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A node with an address of its own, which it has again when it is started again.
@@ -120,6 +120,7 @@ struct Guest {
 
 pub struct Scene {
     guests: Vec<Guest>,
+    patience: Duration,
     pub stage: Arc<Stage>,
     pub nodes: Vec<Node>,
     pub engine: Redis,
@@ -164,7 +165,8 @@ impl Scene {
                 guests.push(Guest { kind, status, thread });
             }
         }
-        let scene = Scene { guests, stage, nodes, engine };
+        let patience = PATIENCE + 4 * crowd.pace;
+        let scene = Scene { guests, patience, stage, nodes, engine };
         scene.flows();
         scene
     }
@@ -182,7 +184,7 @@ impl Scene {
 
     #[track_caller]
     fn waits(&self, awaited: &str, is_so: impl Fn(&Guest) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         loop {
             let late = self.guests.iter().zip(1..).filter(|(guest, _)| !is_so(guest));
             let late: Vec<_> = late.map(|(guest, id)| (id, guest.kind, &guest.status)).collect();
@@ -206,7 +208,7 @@ impl Scene {
     #[track_caller]
     pub fn hears_more(&self, count: u64) {
         let goal = self.stage.head.load(Relaxed) + count;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         while self.stage.head.load(Relaxed) < goal {
             assert!(Instant::now() < deadline, "waited for {count} more messages");
             thread::sleep(Duration::from_millis(10));
@@ -227,7 +229,7 @@ impl Scene {
         self.stage.set_phase(Phase::Hush);
         self.waits("what is under way", |guest| guest.status.is_settled.load(Relaxed));
         self.stage.set_phase(Phase::Curtain);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         let mut k = 0;
         while self.guests.iter().any(|guest| !guest.thread.is_finished()) {
             assert!(Instant::now() < deadline, "somebody does not go");

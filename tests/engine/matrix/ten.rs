@@ -13,14 +13,14 @@ use crate::redis::Redis;
 
 const NODES: usize = 10;
 
-/// Fifty at each node. They say thirty messages a second in all, each of which reaches everybody.
+/// Fifty at each node. They say about twenty messages a second in all, each of which reaches everybody.
 const CROWD: Crowd = Crowd {
     people: 28,
     tutorial: 12,
     streams: 8,
     posters: 2,
     roams: true,
-    pace: Duration::from_secs(14),
+    pace: Duration::from_secs(20),
 };
 
 /// What a node may have beyond what it had with its own fifty clients, all of the others' included.
@@ -81,7 +81,7 @@ fn ten_nodes_under_many_faults() {
         }
         assert!(seen.faults.is_empty(), "SEED={seed}: {} faults, see above", seen.faults.len());
         assert_eq!((seen.lost, seen.missed), (0, 0), "the engine keeps everything");
-        assert!(stage.head() > 10 * seconds, "there was hardly any talk");
+        assert!(stage.head() > 5 * seconds, "there was hardly any talk");
     });
 }
 
