@@ -84,11 +84,6 @@ impl Load {
         Load::waiting(vec![server], Duration::from_millis(cpus.are_shared().into()))
     }
 
-    /// Shares its CPU with the server and with another load.
-    pub fn sharing(server: SocketAddr) -> Load {
-        Load::waiting(vec![server], Duration::ZERO)
-    }
-
     /// Sleeps while there is nothing to do, since there are more processes than CPUs.
     pub fn sleeping(servers: &[SocketAddr]) -> Load {
         Load::waiting(servers.to_vec(), NAP)
@@ -100,7 +95,7 @@ impl Load {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC).expect("creating an epoll"),
             clients: Vec::new(),
             buffer: vec![0; BUFFER],
-            wait: Timespec::try_from(wait).expect("a millisecond fits"),
+            wait: Timespec::try_from(wait).expect("a short time fits"),
             heard_at: Instant::now(),
             busy: Duration::ZERO,
         }

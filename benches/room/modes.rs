@@ -96,7 +96,7 @@ pub fn steps() -> Vec<Step> {
         ),
         Step {
             on_both_cpus: true,
-            ..step("hubs", "two flooded rooms of 500, server on both CPUs", 1000, hubs::run)
+            ..step("hubs", "two flooded rooms of 1,000, server on both CPUs", 2000, hubs::run)
         },
         step("publish", "POST, 32 at a time", 32, publish::run),
         step("echo-100", "echo, 100 clients, one at a time", 100, echo::one_at_a_time),
