@@ -1,5 +1,8 @@
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
+use crate::kit::eventually;
 use crate::kit::peer::{get, left, says};
 use crate::kit::roomd1::{Member, me, position};
 use crate::kit::server::TestServer;
@@ -114,6 +117,39 @@ fn somebody_goes_on_at_another_node() {
     let mut late = Member::join(c.address(), "lab", fields);
     assert_eq!(late.hello["missed"], 0);
     assert_eq!(late.replay(), ["text 2", "text 3", "text 4", "text 5"]);
+}
+
+/// Ids begin with the epoch, which may be much older than what was said in it.
+#[test]
+fn what_is_young_is_kept_and_what_is_old_is_not() {
+    const AGE: Duration = Duration::from_secs(4);
+    const ALL: usize = 300;
+    let redis = Redis::start();
+    let node = || {
+        TestServer::with(|config| {
+            config.engine = Some(redis.url());
+            config.limits.history_age = AGE;
+        })
+    };
+    let says_all = |node: &TestServer, n: u64| {
+        let mut ana = Member::named(node.address(), "lab", n, "Ana");
+        for text in 0..ALL {
+            ana.say(&text.to_string());
+        }
+        assert_eq!(ana.texts(ALL)[ALL - 1], (ALL - 1).to_string());
+        Instant::now()
+    };
+    let joins = |node: &TestServer| {
+        let mut late = Member::join(node.address(), "lab", json!({"me": me(9), "history": 1000}));
+        late.replay().len()
+    };
+    let first = node();
+    let began = says_all(&first, 1);
+    eventually("the first ones are old", || (began.elapsed() > AGE).then_some(()));
+    says_all(&first, 2);
+    assert_eq!(joins(&node()), ALL);
+    let length: usize = redis.cli(&["xlen", "roomd:{lab}:log"]).trim().parse().expect("a number");
+    assert!((ALL..ALL + 20).contains(&length), "{length} entries are kept");
 }
 
 #[test]

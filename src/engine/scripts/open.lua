@@ -18,7 +18,19 @@ end
 local taken = was[5] or '0'
 store(taken)
 call('SADD', KEYS[12], ARGV[3])
-call('XTRIM', KEYS[1], 'MINID', '~', digits(math.max(0, now - ARGV[9])) .. '-0')
+-- What is too old goes, but for the last entry. Ids do not tell, since they begin with the epoch. What is left
+-- over goes the next time.
+local oldest, from = nil, '-'
+for _ = 1, 20 do
+  local some = call('XRANGE', KEYS[1], from, '+', 'COUNT', 100)
+  for _, entry in ipairs(some) do
+    oldest = entry[1]
+    if tonumber(entry[2][1]:match('^%S+ %S+ %S+ (%d+)') or 0) >= now - ARGV[9] then break end
+  end
+  if #some < 100 or oldest ~= some[100][1] then break end
+  from = oldest
+end
+if oldest then call('XTRIM', KEYS[1], 'MINID', oldest) end
 for i, key in ipairs(KEYS) do
   if i ~= 11 then call('PEXPIRE', key, ARGV[8]) end
 end

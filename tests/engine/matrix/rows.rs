@@ -335,8 +335,8 @@ fn the_clock_is_behind(server: &Path) -> Seen {
     let ahead = ((seconds + 3600) * 1000).to_string();
     // What an engine leaves whose clock was an hour ahead when it was started last.
     let (log, meta) = ("roomd:{lobby}:log", "roomd:{lobby}:meta");
-    let head = format!("e 0 0 {ahead} somebody 0 0 0 - ");
-    engine.cli(&["xadd", log, &format!("{ahead}-0"), "h", &head, "m", "0 0"]);
+    let head = format!("e 0 0 {ahead} somebody.1 0 0 0 - ");
+    engine.cli(&["xadd", log, &format!("{ahead}-0"), &head, "0 0"]);
     let fields = ["server", "another", "epoch", &ahead, "pos", "0", "seq", "0"];
     engine.cli(&[&["hset", meta], &fields[..]].concat());
     let mut scene = Scene::of(engine);
@@ -357,6 +357,13 @@ fn the_log_is_deleted(server: &Path) -> Seen {
     let scene = Scene::of(engine(server, &[]));
     scene.hears_more(100);
     assert!(scene.engine.cli(&["del", "roomd:{lobby}:log"]).contains('1'));
+    ends(scene)
+}
+
+fn everything_is_deleted(server: &Path) -> Seen {
+    let scene = Scene::of(engine(server, &[]));
+    scene.hears_more(100);
+    is_ok(&scene, &["flushall"]);
     ends(scene)
 }
 
