@@ -89,7 +89,7 @@ test-power: ## cut the power of a disk ten times while the program writes to it;
 
 test-engine: test-needs ## try each fault of shared rooms, then ten nodes under faults that SEED (1) chooses for ENGINE_SECONDS (120)
 	ROWS='$(ROWS)' TABLE='$(TABLE)' $(CARGO) test --locked --features engine --test engine matrix::each -- --ignored --nocapture
-	$(if $(ROWS),,SEED=$(SEED) ENGINE_SECONDS=$(ENGINE_SECONDS) $(CARGO) test --locked --features engine --test engine matrix::ten -- --ignored --nocapture)
+	$(if $(ROWS),,SEED=$(SEED) TABLE='$(TABLE)' ENGINE_SECONDS=$(ENGINE_SECONDS) $(CARGO) test --locked --features engine --test engine matrix::ten -- --ignored --nocapture)
 
 fuzz: ## fuzz each target for FUZZ_SECONDS (900), or only FUZZ_TARGETS; needs nightly Rust
 	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz

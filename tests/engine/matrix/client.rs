@@ -47,9 +47,12 @@ pub struct Client {
     has_handed_over: bool,
 }
 
-/// The numbers of the tutorial's clients, each connection another.
-pub fn number(id: u32, connection: i64) -> i64 {
-    1_000_000 + i64::from(id) * 1000 + connection
+/// The numbers of the tutorial's clients begin here, behind those that people with names have for them.
+const FIRST: i64 = 1 << 32;
+
+/// The number of one of the tutorial's clients, for each connection another.
+fn number(id: u32, connection: i64) -> i64 {
+    FIRST + i64::from(id) * 1000 + connection
 }
 
 impl Client {
@@ -342,7 +345,7 @@ impl Client {
                 if id.0 == self.account.id && who == num {
                     self.settle(id.1, Fate::Accepted);
                 }
-            } else if who >= 1_000_000 && who < number(10_000, 0) {
+            } else if who >= FIRST {
                 // Those who have names may leave again and again.
                 self.account.heard.push(Heard::LineLeft(who));
             }

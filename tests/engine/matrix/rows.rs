@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -15,6 +15,7 @@ use crate::kit::frame::TEXT;
 use crate::kit::peer::Peer;
 use crate::kit::program::Program;
 use crate::kit::roomd1::{Member, knock_over, me};
+use crate::matrix::account::text;
 use crate::matrix::checker::Seen;
 use crate::matrix::link::Link;
 use crate::matrix::scene::{FEW, Scene};
@@ -118,7 +119,13 @@ pub const ROWS: &[Row] = &[
         play: the_clock_is_behind,
         promise: MOVES,
     },
-    Row { id: "F10b", fault: "log of the room deleted", play: the_log_is_deleted, promise: MOVES },
+    Row { id: "F10b", fault: "log of the room deleted", play: the_log_is_deleted, promise: CALM },
+    Row {
+        id: "F10c",
+        fault: "everything deleted (FLUSHALL)",
+        play: everything_is_deleted,
+        promise: Promise { loses: Some(true), ..MOVES },
+    },
     Row {
         id: "links",
         fault: "connections to the engine cut five times",
@@ -515,6 +522,13 @@ fn the_link_is(server: &Path, delay: f64, loss: f64) -> Seen {
     let mut link = Link::start();
     link.is(delay, loss);
     let scene = over(&link, server);
+    // What is said at the far node takes there and back.
+    let mut far = Member::named(scene.nodes[0].address, "lobby", 9999, "Far");
+    let said = Instant::now();
+    far.publish(1, &text((9999, 1), 0, 0));
+    while far.message("her own")["by"] != *far.you {}
+    assert!(said.elapsed().as_secs_f64() > 2.0 * delay, "the link is not late");
+    far.leave();
     scene.hears_more(400);
     ends(scene)
 }
