@@ -28,9 +28,8 @@ find('notify').onchange = async ({ target }) => {
 };
 
 function showObstacle() {
-	let obstacle;
-	if (!isSecureContext) obstacle = 'notifyInsecure';
-	else if ((window.Notification?.permission ?? 'denied') === 'denied') obstacle = 'notifyDenied';
+	const isDenied = (window.Notification?.permission ?? 'denied') === 'denied';
+	const obstacle = isSecureContext ? isDenied && 'notifyDenied' : 'notifyInsecure';
 	find('notify').disabled = obstacle;
 	show('notify-hint', obstacle ? say(obstacle) : '');
 }
@@ -95,8 +94,6 @@ for (const touch of ['pointerdown', 'keydown']) {
 	});
 }
 
-// Invitations.
-
 const link = find('link');
 
 find('invite').onclick = async () => {
@@ -114,8 +111,6 @@ find('copy').onclick = () => {
 	link.select();
 	if (copyMarked()) show('invite-hint', say('copied'));
 };
-
-// Other rooms.
 
 const rooms = find('rooms');
 

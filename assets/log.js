@@ -53,7 +53,6 @@ export function markUnread(at) {
 	queue = [...queue.filter(({ divides }) => divides !== 'unread'), (newest = unread)];
 }
 
-// Its text has changed.
 export function refresh(entry) {
 	entry.row?.replaceWith((entry.row = notice(entry)));
 	schedule();
@@ -72,7 +71,6 @@ function schedule() {
 	else requestAnimationFrame(draw);
 }
 
-// The number of the first message.
 export const oldest = () => list.querySelector('.message')?.seq;
 
 // What is being read stays where it is, while rows above it change.
@@ -214,7 +212,9 @@ export const tagged = (tag) => make('span', { className: 'tag' }, tag);
 
 list.onclick = ({ target }) => target.closest('.sender') && toggleTags();
 
-export const toggleTags = () => document.documentElement.toggleAttribute('data-tags');
+export function toggleTags() {
+	find('tags').setAttribute('aria-pressed', document.documentElement.toggleAttribute('data-tags'));
+}
 
 function notice({ text, at, isQuiet }) {
 	const row = make('li', { className: 'notice', hidden: !text }, make('p', {}, text), clock(at));
@@ -296,7 +296,7 @@ function block(part) {
 	const [, opening, inner, closing] = /^(```(?:[\w+#.\-]*\n)?)([^]*?)(\n?```\n?)$/.exec(part);
 	if (inner.trim() === '') return;
 	const code = fill(make('span'), inner, IN_CODE);
-	const button = make('button', { className: 'copy', type: 'button' });
+	const button = make('button', { className: 'copy quiet', type: 'button' });
 	const label = (key) => button.setAttribute('aria-label', say(key));
 	button.onclick = () => {
 		getSelection().selectAllChildren(code);

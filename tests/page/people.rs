@@ -136,6 +136,14 @@ fn who_is_here_is_beside_the_log_or_behind_a_button() {
     assert_eq!(page.eval("document.querySelector('#here').ariaExpanded"), "true");
     // Tags are there on demand, here and in the log.
     assert_eq!(page.eval("document.querySelector('.tag').checkVisibility()"), false);
+    let pressed = "document.querySelector('#tags').getAttribute('aria-pressed')";
+    assert_eq!(page.eval(pressed), "false");
+    page.click("#tags");
+    assert_eq!(page.eval("document.querySelector('.tag').checkVisibility()"), true);
+    assert_eq!(page.eval(pressed), "true");
+    // As the names in the log do.
+    page.eval("document.querySelector('.sender').click()");
+    assert_eq!(page.eval(pressed), "false");
     page.click("#tags");
     assert_eq!(
         page.eval("[...document.querySelectorAll('#people .tag')].map((tag) => tag.textContent).filter(Boolean).every((tag) => /^[a-z2-7]{8}$/.test(tag))"),

@@ -44,7 +44,7 @@ fn say(page: &Page, text: &str) {
     page.press("Enter", 0);
     page.wait(
         "it was said",
-        &format!("[...document.querySelectorAll('.mine .text')].at(-1)?.textContent === {text:?}"),
+        &format!("[...document.querySelectorAll('#messages .mine .text')].at(-1)?.textContent === {text:?}"),
     );
 }
 
