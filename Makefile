@@ -70,6 +70,7 @@ test: test-needs ## run every test, in the browser too; installs what that needs
 	$(CARGO) test --locked
 	$(CARGO) test --locked --features engine --test engine
 	$(CARGO) test --locked --features engine --lib engine
+	$(CARGO) test --locked --features engine --test page unreachable
 	$(CARGO) build --locked && tests/clients/run target/debug/roomd quick
 	tests/clients/http target/debug/roomd
 	$(MAKE) model

@@ -83,6 +83,8 @@ export function client(connection, view) {
 			view.msg(said);
 			if (said.by === you) dropProven((n) => n === said.n);
 		},
+		away: () => connection.ready('away'),
+		back: () => connection.ready(),
 		ack: (said) => dropProven((n) => n === said.n),
 		err(said) {
 			const refused = entries.find(({ n }) => n === said.n);

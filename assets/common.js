@@ -86,6 +86,7 @@ sendAgain | Send again | 重新送出
 discard | Discard | 捨棄
 connecting | Connecting… | 連線中…
 connected | Connected | 已連線
+away | The room cannot be reached. Messages wait. | 暫時連不到聊天室，訊息會等候。
 lost | Connection lost | 連線中斷
 refused | Refused: {} | 伺服器拒絕連線：{}
 refusedUnsaid | full, or this address is not allowed | 已滿，或不允許這個位址

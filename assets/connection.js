@@ -1,4 +1,4 @@
-// One WebSocket that comes back by itself. Its state is {name: 'connecting' | 'connected' | 'lost' |
+// One WebSocket that comes back by itself. Its state is {name: 'connecting' | 'connected' | 'away' | 'lost' |
 // 'refused' | 'closed', code, reason, retryAt}; without `retryAt` only a person should try again.
 
 import { ask } from './common.js';
@@ -26,9 +26,13 @@ export function connect(page) {
 	let silent = 0;
 	let ticked = Date.now();
 
-	const become = (next) => page.state((state = next));
+	function become(next) {
+		// So says a server that cannot reach its engine.
+		if (/^the room cannot be reached/.test(next.reason)) next.name = 'away';
+		page.state((state = next));
+	}
 	const isOpen = () => socket?.readyState === WebSocket.OPEN;
-	const isReady = () => Boolean(since) && isOpen();
+	const isReady = () => since && isOpen();
 
 	// Lets go at once: a half-dead socket takes minutes to close.
 	function leave() {
@@ -68,11 +72,10 @@ export function connect(page) {
 		};
 	}
 
-	// The page may speak.
-	function ready() {
+	function ready(name = 'connected') {
 		clearTimeout(timer);
 		since = silent = Date.now();
-		become({ name: 'connected' });
+		become({ name });
 	}
 
 	function lose() {

@@ -16,18 +16,16 @@ for (const element of document.querySelectorAll('[data-text], [data-label]')) {
 	else element.setAttribute('aria-label', say(label));
 }
 
-// Shows the connection's state, and counts down to the next try.
-
 let shown = {};
 
 function showState(state) {
-	const { name, reason, code } = state;
+	const { name, reason, code, retryAt } = state;
 	const retrying = name === 'connecting' && (shown.retryAt ?? shown.retrying);
 	if (!retrying) {
 		// Between tries the words stay, or a screen reader would say them at each one.
 		show('status', say(name, reason || code || say('refusedUnsaid')));
 		find('connection').dataset.state = name;
-		find('try-now').hidden = name.startsWith('connect');
+		find('try-now').hidden = !(retryAt || code);
 	}
 	shown = { ...state, retrying };
 	count();
@@ -66,7 +64,7 @@ function changed() {
 }
 
 function showReady() {
-	button.setAttribute('aria-disabled', !(isConnected && isReady()));
+	button.setAttribute('aria-disabled', !(connection.isReady() && isReady()));
 }
 
 function fit() {
@@ -110,7 +108,6 @@ addEventListener('resize', fit);
 button.onmousedown = (event) => event.preventDefault();
 input.placeholder = say('placeholder');
 
-let isConnected = false;
 let page;
 const connection = connect({
 	// Relative to the page, so that it holds under any path, and for https.
@@ -130,12 +127,10 @@ changed();
 if (!isTouch()) input.focus();
 
 function onState(state) {
-	const wasConnected = isConnected;
-	isConnected = state.name === 'connected';
 	showState(state);
-	if (isConnected) changed();
-	else showReady();
-	if (wasConnected && !isConnected) page.disconnected?.();
+	if (connection.isReady()) return changed();
+	showReady();
+	page.disconnected?.();
 }
 
 find('try-now').onclick = () => {

@@ -107,12 +107,13 @@ export function roomPage(connection, extras) {
 	setInterval(showStates, 1_000);
 
 	function row(entry, state) {
-		const choices = [
-			button('sendAgain', () => talk.say(entry.text) && talk.giveUp(entry)),
-			button('discard', () => talk.giveUp(entry)),
-		];
-		const parts = [make('span', { className: 'state' }, state), ...(entry.doubtful ? choices : [])];
-		return make('li', { className: 'message mine' }, make('div', {}, body(entry.text), ...parts));
+		const parts = make('div', {}, body(entry.text), make('span', { className: 'state' }, state));
+		const choose = (key, onclick) => parts.append(make('button', { className: 'quiet', onclick }, say(key)));
+		if (entry.doubtful) {
+			choose('sendAgain', () => talk.say(entry.text) && talk.giveUp(entry));
+			choose('discard', () => talk.giveUp(entry));
+		}
+		return make('li', { className: 'message mine' }, parts);
 	}
 
 	talk = client(connection, {
@@ -203,5 +204,3 @@ export function roomPage(connection, extras) {
 		},
 	};
 }
-
-const button = (key, onclick) => make('button', { className: 'quiet', onclick }, say(key));

@@ -1,6 +1,7 @@
 //! The session of a client of `roomd.1`: what it sends becomes events of its room.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tungstenite::Message;
 
@@ -68,8 +69,11 @@ impl<'a> Visitor<'a> {
                 }
                 let (text, number) = (Said::from(text), n.unwrap_or(0));
                 let (outbox, hears) = (self.outbox, self.hears);
+                let info = &self.room.info;
                 let is_said = stream.while_waiting(|is_there| {
                     let mut is_there = || {
+                        // Else it waits for no reader.
+                        let hears = hears && !info.is_away_for(Duration::ZERO);
                         if hears {
                             tell_of_wait(outbox, n);
                         }

@@ -413,7 +413,11 @@ pub const ENGINE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long whoever comes waits for a room to be opened.
 pub const ENGINE_OPENS: Duration = Duration::from_secs(5);
 
-/// An engine that is away for longer is not waited for by those who come.
+/// The members of a room are told of an engine that is away for longer, and whoever would be a member is
+/// refused, since clients of `roomd.1` come again by themselves.
+pub const ENGINE_NOTICE: Duration = Duration::from_secs(1);
+
+/// An engine that is away for longer is not waited for by others who come.
 pub const ENGINE_AWAY: Duration = Duration::from_secs(10);
 
 /// The variable with the password for the engine.

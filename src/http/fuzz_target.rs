@@ -102,7 +102,7 @@ fn check(route: &Route, routes: Routes<'_>) {
         Route::Rooms { .. } => {}
         Route::Publish(request) => request.check(routes.max_message),
         Route::Follow(request) => request.check(),
-        Route::NotUpgraded(refusal) | Route::Refuse(refusal) => {
+        Route::NotUpgraded { refusal, .. } | Route::Refuse(refusal) => {
             let response = String::from_utf8(refusal.response(false)).unwrap();
             let (head, line) = response.split_once("\r\n\r\n").unwrap();
             assert!(head.contains(&format!("Content-Length: {}", line.len())));

@@ -74,7 +74,12 @@ pub enum Route {
     Follow(FollowRequest),
     /// A refusal, because the request is not a handshake; or 503 if a handshake would get that.
     /// Browsers hide the answer to a refused handshake, so the page asks again with a plain request.
-    NotUpgraded(Refusal),
+    NotUpgraded {
+        /// The handshake would be one to a room.
+        of_room: bool,
+        /// The refusal.
+        refusal: Refusal,
+    },
     /// A refusal.
     Refuse(Refusal),
 }
@@ -253,12 +258,14 @@ fn websocket(
             return Err(Refusal::origin(origin, head.host));
         }
     }
+    let of_room = !matches!(endpoint, Ok(Endpoint::Echo));
     if head.method != "GET" {
-        return Ok(Route::NotUpgraded(Refusal::method(&[("Allow", "GET")])));
+        let refusal = Refusal::method(&[("Allow", "GET")]);
+        return Ok(Route::NotUpgraded { of_room, refusal });
     }
     let endpoint = endpoint?;
     if head.upgrade.is_none() && head.key.is_none() {
-        return Ok(Route::NotUpgraded(Refusal::upgrade_required()));
+        return Ok(Route::NotUpgraded { of_room, refusal: Refusal::upgrade_required() });
     }
     let protocol = match endpoint {
         Endpoint::Echo | Endpoint::Tutorial { .. } => None,

@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::client::Guest;
 use crate::client::session::{self, Context, Seat, Session};
 use crate::client::socket::Socket;
-use crate::config::{ENGINE_AWAY, ENGINE_OPENS, Limits, PUBLISH_PATIENCE};
+use crate::config::{ENGINE_AWAY, ENGINE_NOTICE, ENGINE_OPENS, Limits, PUBLISH_PATIENCE};
 use crate::http::admin::Admin;
 use crate::http::follow::FollowRequest;
 use crate::http::forwarded::Proxies;
@@ -119,7 +119,9 @@ impl Router {
                 };
                 self.answer_to(&conn, response, asked.reader);
             }
-            Route::NotUpgraded(refusal) => self.refuse_upgrade(&conn, refusal, asked.head_only),
+            Route::NotUpgraded { of_room, refusal } => {
+                self.refuse_upgrade(&conn, of_room, refusal, asked.head_only);
+            }
             Route::Refuse(refusal) if asked.reader.is_some() && !asked.head_only => {
                 self.refuse_to(&conn, &refusal, asked.reader);
             }
@@ -184,16 +186,23 @@ impl Router {
     }
 
     /// Answers a plain request as a handshake would be answered, if that would be refused.
-    fn refuse_upgrade(&self, conn: &Conn, refusal: Refusal, head_only: bool) {
+    fn refuse_upgrade(&self, conn: &Conn, of_room: bool, refusal: Refusal, head_only: bool) {
         let rates = self.rates_of(conn);
         let refusal = match conn.slot.become_client() {
             Err(full) => Refusal::full(full),
             Ok(()) if rates.is_some_and(|rates| rates.has_too_many_joins()) => {
                 Refusal::too_many_joins()
             }
+            Ok(()) if of_room && self.is_away() => Refusal::unreachable(),
             Ok(()) => refusal,
         };
         self.refuse(conn, &refusal, head_only);
+    }
+
+    /// Whether the engine through which machines share the rooms cannot be reached.
+    fn is_away(&self) -> bool {
+        let lobby = self.chat.as_ref().and_then(|chat| chat.rooms.find(&RoomName::lobby()));
+        lobby.is_some_and(|lobby| lobby.info.is_away_for(ENGINE_NOTICE))
     }
 
     /// Makes a client of a connection whose handshake is good, once it is its turn among the joins of its
@@ -295,6 +304,7 @@ impl Router {
         Ok(match endpoint {
             Endpoint::Echo => session::Endpoint::Echo,
             Endpoint::Tutorial { room, id } => session::Endpoint::Tutorial(seat(&room)?, id),
+            Endpoint::Roomd1 { .. } if self.is_away() => return Err(Refusal::unreachable()),
             Endpoint::Roomd1 { room } => session::Endpoint::Roomd1(seat(&room)?),
         })
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::config::ENGINE_PATIENCE;
 use crate::engine::SharedLink;
@@ -38,7 +39,12 @@ pub struct RoomInfo {
 impl RoomInfo {
     /// Whether the other machines that share it cannot be reached for so long that nobody should wait.
     pub fn is_unreachable(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| link.is_away_for(ENGINE_PATIENCE))
+        self.is_away_for(ENGINE_PATIENCE)
+    }
+
+    /// Whether they cannot be reached for longer than this.
+    pub fn is_away_for(&self, time: Duration) -> bool {
+        self.link.as_ref().is_some_and(|link| link.is_away_for(time))
     }
 
     /// How many members it has.

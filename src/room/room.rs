@@ -26,6 +26,7 @@ use crate::wire::tag::{By, Tag};
 mod follow;
 mod people;
 mod publish;
+mod reach;
 #[cfg_attr(not(feature = "engine"), path = "room/alone.rs")]
 mod shared;
 
@@ -60,6 +61,8 @@ pub struct Room<T> {
     now: Moment,
     /// If other machines share the room.
     shared: Option<shared::Shared<T>>,
+    /// What its members know of the engine.
+    reach: reach::Reach,
 }
 
 #[derive(Debug)]
@@ -111,6 +114,7 @@ impl<T: Transport> Room<T> {
             seq: info.log.ring.head(),
             now,
             shared: None,
+            reach: reach::Reach::new(now.received),
             info,
         };
         room.share();
@@ -130,7 +134,8 @@ impl<T: Transport> Room<T> {
 
     /// When it has to be flushed although nothing happens.
     pub fn due(&self) -> Option<Instant> {
-        self.presence.due(self.now.received)
+        let due = self.presence.due(self.now.received);
+        due.into_iter().chain(self.reach_due()).min()
     }
 
     /// A client of the tutorial's protocol comes. It hears every later entry.
@@ -196,6 +201,7 @@ impl<T: Transport> Room<T> {
     pub fn flush(&mut self, keep: usize, now: Moment, tally: &mut HubCounters) {
         self.now = now;
         self.say_count();
+        self.tell_reach();
         if self.batch.is_empty() {
             return self.batch.release();
         }

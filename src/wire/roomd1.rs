@@ -218,6 +218,11 @@ pub fn epoch(out: &mut Vec<u8>, cursor: &str, missed: Option<u64>) {
     Object::new(out, "epoch").plain("cursor", cursor).number_or_null("missed", missed).end();
 }
 
+/// Appends that the engine of the room cannot be reached (`is_away`), or can again.
+pub fn reach(out: &mut Vec<u8>, is_away: bool) {
+    Object::new(out, if is_away { "away" } else { "back" }).end();
+}
+
 /// Appends that a client's message was accepted, as this number of the room if it is told.
 pub fn ack(out: &mut Vec<u8>, n: u64, seq: Option<u64>) {
     Object::new(out, "ack").number("n", n).number_if("seq", seq).end();

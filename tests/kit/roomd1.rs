@@ -280,7 +280,7 @@ type Check = fn(&Value) -> bool;
 
 /// The fields of each type of object, the optional ones with a `?`.
 #[rustfmt::skip]
-const FIELDS: [(&str, &[(&str, Check)]); 12] = [
+const FIELDS: [(&str, &[(&str, Check)]); 14] = [
     ("hello", &[
         ("room", is_text), ("title?", is_text), ("cursor", is_cursor), ("head", is_number),
         ("missed", is_number_or_null), ("you", is_tag), ("name", is_name), ("n", is_number_or_null),
@@ -298,6 +298,8 @@ const FIELDS: [(&str, &[(&str, Check)]); 12] = [
     ("name", &[("by", is_by), ("name", is_name)]),
     ("ack", &[("n", is_number), ("seq?", is_number)]),
     ("wait", &[("n?", is_number)]),
+    ("away", &[]),
+    ("back", &[]),
     ("err", &[("code", is_code), ("n?", is_number), ("text", is_text)]),
     ("pong", &[("x?", is_text)]),
 ];

@@ -11,6 +11,11 @@ mod rig;
 mod tab;
 mod webkit;
 
+#[cfg(feature = "engine")]
+#[path = "../engine/redis.rs"]
+#[allow(dead_code)]
+mod redis;
+
 mod alerts;
 mod connection;
 mod each;
@@ -22,4 +27,6 @@ mod reading;
 mod resume;
 mod safety;
 mod streams;
+#[cfg(feature = "engine")]
+mod unreachable;
 mod writing;
