@@ -22,11 +22,15 @@ pub struct Link {
 }
 
 impl Link {
-    /// A connection of `roomd.1` to `room` over which no `hello` was sent.
+    /// A connection of `roomd.1` to `room` over which no `hello` was sent. One that is refused with 503 is an
+    /// error of the kind `Other`.
     pub fn open(address: SocketAddr, room: &str) -> io::Result<Self> {
         let request = get(&format!("/{room}/ws"), &format!("{UPGRADE}{OFFER}"));
         let link = Self::by(address, &request, PATIENCE);
-        link.inspect_err(|error| assert!(error.kind() != ErrorKind::Other, "refused: {error}"))
+        link.inspect_err(|error| {
+            let is_refused = error.kind() == ErrorKind::Other;
+            assert!(!is_refused || error.to_string() == "HTTP/1.1 503", "refused: {error}");
+        })
     }
 
     /// A WebSocket that this request opens. One that is refused is an error of the kind `Other`.
