@@ -226,6 +226,14 @@ fn ends(scene: Scene) -> Seen {
     scene.close(|_| {})
 }
 
+/// Three nodes, on which this happens.
+fn plays(server: &Path, more: &[&str], fault: impl FnOnce(&mut Scene)) -> Seen {
+    let mut scene = Scene::of(engine(server, more));
+    scene.hears_more(100);
+    fault(&mut scene);
+    ends(scene)
+}
+
 fn is_ok(scene: &Scene, words: &[&str]) {
     let said = scene.engine.cli(words);
     assert!(said.contains("OK"), "{words:?}: {said}");
@@ -238,41 +246,37 @@ fn nothing(server: &Path) -> Seen {
 }
 
 fn forgets(server: &Path) -> Seen {
-    let mut scene = Scene::of(engine(server, &[]));
-    scene.hears_more(100);
-    scene.engine.kill();
-    sleep(Duration::from_secs(2));
-    scene.engine.start_again();
-    ends(scene)
+    plays(server, &[], |scene| {
+        scene.engine.kill();
+        sleep(Duration::from_secs(2));
+        scene.engine.start_again();
+    })
 }
 
 fn keeps(server: &Path) -> Seen {
-    let mut scene = Scene::of(engine(server, AOF));
-    scene.hears_more(100);
-    scene.engine.kill();
-    sleep(Duration::from_secs(1));
-    scene.engine.start_again();
-    ends(scene)
+    plays(server, AOF, |scene| {
+        scene.engine.kill();
+        sleep(Duration::from_secs(1));
+        scene.engine.start_again();
+    })
 }
 
 fn loses_the_last(server: &Path) -> Seen {
-    let mut scene = Scene::of(engine(server, &[]));
-    scene.hears_more(100);
-    is_ok(&scene, &["save"]);
-    scene.hears_more(50);
-    scene.engine.kill();
-    sleep(Duration::from_millis(500));
-    scene.engine.start_again();
-    ends(scene)
+    plays(server, &[], |scene| {
+        is_ok(scene, &["save"]);
+        scene.hears_more(50);
+        scene.engine.kill();
+        sleep(Duration::from_millis(500));
+        scene.engine.start_again();
+    })
 }
 
 fn stops(server: &Path, time: Duration) -> Seen {
-    let scene = Scene::of(engine(server, &[]));
-    scene.hears_more(100);
-    scene.engine.signal(Signal::STOP);
-    sleep(time);
-    scene.engine.signal(Signal::CONT);
-    ends(scene)
+    plays(server, &[], |scene| {
+        scene.engine.signal(Signal::STOP);
+        sleep(time);
+        scene.engine.signal(Signal::CONT);
+    })
 }
 
 /// A master, its replica, three Sentinels that watch them, and nodes that ask these.
@@ -318,21 +322,19 @@ fn overruns(server: &Path) -> Seen {
 }
 
 fn a_node_dies(server: &Path) -> Seen {
-    let mut scene = Scene::of(engine(server, &[]));
-    scene.hears_more(100);
-    scene.nodes[2].kill();
-    sleep(Duration::from_secs(12));
-    scene.nodes[2].start_again();
-    ends(scene)
+    plays(server, &[], |scene| {
+        scene.nodes[2].kill();
+        sleep(Duration::from_secs(12));
+        scene.nodes[2].start_again();
+    })
 }
 
 fn a_node_comes_back(server: &Path) -> Seen {
-    let scene = Scene::of(engine(server, &[]));
-    scene.hears_more(100);
-    scene.nodes[2].signal(Signal::STOP);
-    sleep(Duration::from_secs(13));
-    scene.nodes[2].signal(Signal::CONT);
-    ends(scene)
+    plays(server, &[], |scene| {
+        scene.nodes[2].signal(Signal::STOP);
+        sleep(Duration::from_secs(13));
+        scene.nodes[2].signal(Signal::CONT);
+    })
 }
 
 fn the_clock_is_behind(server: &Path) -> Seen {
@@ -361,17 +363,15 @@ fn the_clock_is_behind(server: &Path) -> Seen {
 }
 
 fn the_log_is_deleted(server: &Path) -> Seen {
-    let scene = Scene::of(engine(server, &[]));
-    scene.hears_more(100);
-    assert!(scene.engine.cli(&["del", "roomd:{lobby}:log"]).contains('1'));
-    ends(scene)
+    plays(server, &[], |scene| {
+        assert!(scene.engine.cli(&["del", "roomd:{lobby}:log"]).contains('1'));
+    })
 }
 
 fn everything_is_deleted(server: &Path) -> Seen {
-    let scene = Scene::of(engine(server, &[]));
-    scene.hears_more(100);
-    is_ok(&scene, &["flushall"]);
-    ends(scene)
+    plays(server, &[], |scene| {
+        is_ok(scene, &["flushall"]);
+    })
 }
 
 fn links_are_cut(server: &Path) -> Seen {
@@ -385,28 +385,25 @@ fn links_are_cut(server: &Path) -> Seen {
 }
 
 fn scripts_are_flushed(server: &Path) -> Seen {
-    let scene = Scene::of(engine(server, &[]));
-    scene.hears_more(100);
-    is_ok(&scene, &["script", "flush"]);
-    ends(scene)
+    plays(server, &[], |scene| {
+        is_ok(scene, &["script", "flush"]);
+    })
 }
 
 fn is_a_replica(server: &Path) -> Seen {
-    let scene = Scene::of(engine(server, &[]));
-    scene.hears_more(100);
-    is_ok(&scene, &["replicaof", "127.0.0.1", "1"]);
-    sleep(Duration::from_secs(2));
-    is_ok(&scene, &["replicaof", "no", "one"]);
-    ends(scene)
+    plays(server, &[], |scene| {
+        is_ok(scene, &["replicaof", "127.0.0.1", "1"]);
+        sleep(Duration::from_secs(2));
+        is_ok(scene, &["replicaof", "no", "one"]);
+    })
 }
 
 fn memory_is_full(server: &Path) -> Seen {
-    let scene = Scene::of(engine(server, &[]));
-    scene.hears_more(100);
-    is_ok(&scene, &["config", "set", "maxmemory", "1"]);
-    sleep(Duration::from_secs(3));
-    is_ok(&scene, &["config", "set", "maxmemory", "0"]);
-    ends(scene)
+    plays(server, &[], |scene| {
+        is_ok(scene, &["config", "set", "maxmemory", "1"]);
+        sleep(Duration::from_secs(3));
+        is_ok(scene, &["config", "set", "maxmemory", "0"]);
+    })
 }
 
 fn the_disk_is_full(server: &Path) -> Seen {
@@ -436,22 +433,21 @@ fn the_disk_is_full(server: &Path) -> Seen {
 }
 
 fn the_password_changes(server: &Path) -> Seen {
-    let scene = Scene::of(engine(server, &[]));
-    scene.hears_more(100);
-    is_ok(&scene, &["config", "set", "requirepass", PASSWORD]);
-    scene.engine.cli(&["client", "kill", "type", "normal"]);
-    // A node that is started with a wrong one serves nobody, and says why.
-    let folder = Folder::new();
-    let path = folder.path().join("password");
-    fs::write(&path, "wrong\n").expect("a file");
-    let flag = format!("--engine-password-file={}", path.display());
-    let wrong = Program::start(&["--engine", &scene.engine.url(), &flag]);
-    let line = wrong.line("the engine cannot be reached");
-    assert!(line.to_lowercase().contains("auth") || line.contains("WRONGPASS"), "{line}");
-    sleep(Duration::from_secs(2));
-    drop(wrong);
-    is_ok(&scene, &["config", "set", "requirepass", ""]);
-    ends(scene)
+    plays(server, &[], |scene| {
+        is_ok(scene, &["config", "set", "requirepass", PASSWORD]);
+        scene.engine.cli(&["client", "kill", "type", "normal"]);
+        // A node that is started with a wrong one serves nobody, and says why.
+        let folder = Folder::new();
+        let path = folder.path().join("password");
+        fs::write(&path, "wrong\n").expect("a file");
+        let flag = format!("--engine-password-file={}", path.display());
+        let wrong = Program::start(&["--engine", &scene.engine.url(), &flag]);
+        let line = wrong.line("the engine cannot be reached");
+        assert!(line.to_lowercase().contains("auth") || line.contains("WRONGPASS"), "{line}");
+        sleep(Duration::from_secs(2));
+        drop(wrong);
+        is_ok(scene, &["config", "set", "requirepass", ""]);
+    })
 }
 
 fn loads(server: &Path) -> Seen {
@@ -470,19 +466,18 @@ fn loads(server: &Path) -> Seen {
 }
 
 fn is_upgraded(server: &Path) -> Seen {
-    let mut scene = Scene::of(engine(server, AOF));
-    scene.hears_more(100);
-    scene.engine.cli(&["shutdown"]);
-    scene.engine.kill();
-    // The other one, if it is there.
-    let name = server.file_name().expect("a name");
-    let other = SERVERS.iter().filter(|other| **other != name).find_map(|other| find(other));
-    if let Some((other, version)) = other {
-        eprintln!("goes on as {version}");
-        scene.engine.becomes(&other);
-    }
-    scene.engine.start_again();
-    ends(scene)
+    plays(server, AOF, |scene| {
+        scene.engine.cli(&["shutdown"]);
+        scene.engine.kill();
+        // The other one, if it is there.
+        let name = server.file_name().expect("a name");
+        let other = SERVERS.iter().filter(|other| **other != name).find_map(|other| find(other));
+        if let Some((other, version)) = other {
+            eprintln!("goes on as {version}");
+            scene.engine.becomes(&other);
+        }
+        scene.engine.start_again();
+    })
 }
 
 fn nodes_roll(server: &Path) -> Seen {
