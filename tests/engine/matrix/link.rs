@@ -5,13 +5,14 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::kit::program::Process;
+use crate::redis::Redis;
 
 pub struct Link {
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
     /// Whoever connects to `there` reaches what listens on `here`.
-    pub here: String,
-    pub there: String,
+    here: String,
+    there: String,
     _process: Process,
 }
 
@@ -32,6 +33,16 @@ impl Link {
         let mut link = Link { orders, answers, here, there, _process: Process(child) };
         link.expects("up");
         link
+    }
+
+    /// Arguments of an engine that it reaches.
+    pub fn reaches(&self) -> [&str; 5] {
+        ["--bind", "127.0.0.1", &self.here, "--protected-mode", "no"]
+    }
+
+    /// Where a node finds the engine, over it.
+    pub fn url(&self, engine: &Redis) -> String {
+        format!("redis://{}:{}/0", self.there, engine.port())
     }
 
     /// Holds each packet for so many seconds, and drops this part of them.

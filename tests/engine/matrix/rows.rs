@@ -494,10 +494,8 @@ fn nodes_roll(server: &Path) -> Seen {
 
 /// Three nodes, of which the first reaches the engine over a link.
 fn over(link: &Link, server: &Path) -> Scene {
-    let more = ["--bind", "127.0.0.1", &link.here, "--protected-mode", "no"];
-    let engine = engine(server, &more);
-    let url = engine.url();
-    let far = format!("redis://{}:{}/0", link.there, engine.port());
+    let engine = engine(server, &link.reaches());
+    let (url, far) = (engine.url(), link.url(&engine));
     Scene::with(engine, &[far, url.clone(), url], &[], FEW)
 }
 

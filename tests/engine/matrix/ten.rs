@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::kit::dice::Dice;
+use crate::matrix::link::Link;
 use crate::matrix::scene::{Crowd, Scene};
 use crate::matrix::{self, in_namespaces};
 use crate::redis::Redis;
@@ -36,8 +37,12 @@ fn ten_nodes_under_many_faults() {
         let seconds = number("ENGINE_SECONDS").unwrap_or(120);
         let seed = number("SEED").unwrap_or(1);
         println!("ten nodes, 500 clients, {seconds} s, SEED={seed}");
-        let engine = Redis::with(&["--appendonly", "yes", "--appendfsync", "everysec"]);
-        let urls = vec![engine.url(); NODES];
+        // The first node reaches the engine over a link that has faults of its own.
+        let mut link = Link::start();
+        let keeps = ["--appendonly", "yes", "--appendfsync", "everysec"];
+        let engine = Redis::with(&[&keeps[..], &link.reaches()].concat());
+        let mut urls = vec![engine.url(); NODES];
+        urls[0] = link.url(&engine);
         let mut scene = Scene::with(engine, &urls, &[], CROWD);
         let before: Vec<_> = scene.nodes.iter().map(|node| node.holding()).collect();
         let mut dice = Dice::new(seed);
@@ -46,9 +51,10 @@ fn ten_nodes_under_many_faults() {
         while Instant::now() < until {
             // Between faults, and often before the last one is over.
             sleep(Duration::from_millis(500 + dice.roll(6000)));
-            fault(&mut scene, &mut dice);
+            fault(&mut scene, &mut link, &mut dice);
             faults += 1;
         }
+        link.is(0.0, 0.0);
         scene.flows();
         let stage = scene.stage.clone();
         let seen = scene.close(|scene| {
@@ -101,10 +107,10 @@ fn ten_nodes_under_many_faults() {
     });
 }
 
-fn fault(scene: &mut Scene, dice: &mut Dice) {
+fn fault(scene: &mut Scene, link: &mut Link, dice: &mut Dice) {
     let n = dice.roll(NODES as u64) as usize;
     let some = Duration::from_millis(300 + dice.roll(2500));
-    let kind = dice.roll(12);
+    let kind = dice.roll(15);
     eprintln!("fault {kind} (node {}, {some:?})", n + 1);
     match kind {
         0 | 1 => {
@@ -140,6 +146,14 @@ fn fault(scene: &mut Scene, dice: &mut Dice) {
         }
         9 => drop(scene.engine.cli(&["client", "kill", "type", "normal"])),
         10 => drop(scene.engine.cli(&["script", "flush"])),
+        11 => {
+            // Half-open, and nobody is told.
+            link.is(0.0, 1.0);
+            sleep(2 * some);
+            link.is(0.0, 0.0);
+        }
+        12 => link.is(0.1, 0.01),
+        13 => link.is(0.0, 0.0),
         _ => {
             scene.engine.cli(&["config", "set", "maxmemory", "1"]);
             sleep(some);
