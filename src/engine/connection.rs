@@ -103,7 +103,8 @@ impl Connection {
     /// Makes several calls at once, and waits for all answers.
     pub fn call_all(&mut self, cmds: &[Cmd]) -> Result<Vec<Result<Value, Fault>>, Fault> {
         self.is_to_the_master()?;
-        let packed: Vec<u8> = cmds.iter().flat_map(Cmd::get_packed_command).collect();
+        let mut packed = Vec::new();
+        cmds.iter().for_each(|cmd| cmd.write_packed_command(&mut packed));
         let values = self.inner.req_packed_commands(&packed, 0, cmds.len())?;
         self.is_to_the_master()?;
         Ok(values.into_iter().map(checked).collect())

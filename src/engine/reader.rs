@@ -4,6 +4,7 @@
 //! readers are behind waits alone.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,10 +24,13 @@ pub struct Reader {
     held: HashMap<String, VecDeque<Raw>>,
     /// How far the stream was read by which the writer wakes this thread, and whose it is.
     wake: (Arc<str>, String),
+    /// The mean size of an entry.
+    mean: usize,
 }
 
-/// Entries of one room that are read at once.
-const COUNT: usize = 64;
+/// Entries of one room that are read at once: about so many bytes.
+const READ_BYTES: usize = 64 * 1024;
+const COUNT: RangeInclusive<usize> = 16..=512;
 
 /// How long a read waits for something new; a stop waits for that.
 const BLOCK: Duration = Duration::from_millis(400);
@@ -45,7 +49,7 @@ impl Reader {
     /// The reader of this node.
     pub fn new(node: Arc<Node>, settings: Settings) -> Reader {
         let wake = (node.name(), "0".into());
-        Reader { node, settings, held: HashMap::new(), wake }
+        Reader { node, settings, held: HashMap::new(), wake, mean: READ_BYTES / COUNT.end() }
     }
 
     /// Reads until the node stops.
@@ -92,7 +96,8 @@ impl Reader {
         }
         self.held.retain(|_, held| !held.is_empty());
         let block = if self.held.is_empty() { BLOCK } else { HELD };
-        let reading = Reading { node: &name, woken: &self.wake.1, rooms, count: COUNT, block };
+        let count = (READ_BYTES / self.mean).clamp(*COUNT.start(), *COUNT.end());
+        let reading = Reading { node: &name, woken: &self.wake.1, rooms, count, block };
         let news = engine.read(&reading)?;
         if let Some(woken) = news.woken {
             self.wake.1 = woken;
@@ -109,23 +114,27 @@ impl Reader {
         feed: &Feed,
         entries: Vec<Raw>,
     ) -> Result<(), Fault> {
+        let Some(mut at) = feed.position() else { return Ok(()) };
+        let held = self.held.entry(feed.link.room.clone()).or_default();
+        let mut has_gap = false;
         for raw in entries {
-            let Some(at) = feed.position() else { return Ok(()) };
             if !follows(at, &raw) {
-                // What was read before goes first. If there is no room for that, this is read again.
-                if self.deliver(feed) {
-                    let name = self.node.name();
-                    let opening = opening(&self.settings, &name, feed, at.0, true);
-                    let (snapshot, _) = engine.open(&opening)?;
-                    feed.set_position((snapshot.epoch, snapshot.pos));
-                    feed.deliver(News::Gap(Box::new(snapshot)));
-                }
-                return Ok(());
+                has_gap = true;
+                break;
             }
-            feed.set_position(raw.id);
-            self.held.entry(feed.link.room.clone()).or_default().push_back(raw);
+            at = raw.id;
+            self.mean = (self.mean * 31 + raw.size()).div_ceil(32);
+            held.push_back(raw);
         }
-        self.deliver(feed);
+        feed.set_position(at);
+        // What was read before a gap goes first. If there is no room for that, what follows is read again.
+        if self.deliver(feed) && has_gap {
+            let name = self.node.name();
+            let opening = opening(&self.settings, &name, feed, at.0, true);
+            let (snapshot, _) = engine.open(&opening)?;
+            feed.set_position((snapshot.epoch, snapshot.pos));
+            feed.deliver(News::Gap(Box::new(snapshot)));
+        }
         Ok(())
     }
 
