@@ -152,7 +152,7 @@ impl Redis {
     /// The same, as a process of its own.
     #[track_caller]
     pub fn program(&self) -> Program {
-        Program::start(&["--engine", &self.url(), "--log-level=error"])
+        Program::start(&["--engine", &self.url(), "--log-level=warn"])
     }
 }
 
