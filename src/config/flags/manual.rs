@@ -151,7 +151,7 @@ fn roff(text: &str) -> String {
 
 fn man() -> String {
     let mut out = format!(
-        ".\\\" {ORIGIN}\n.TH ROOMD 1 2026-11-24 \"roomd {}\" \"User Commands\"\n\
+        ".\\\" {ORIGIN}\n.TH ROOMD 1 2026-11-30 \"roomd {}\" \"User Commands\"\n\
          .SH NAME\nroomd \\- chat room and message hub on one port\n\
          .SH SYNOPSIS\n.B roomd\n.RI [ OPTION \" [\" VALUE ]]...\n\
          .SH DESCRIPTION{DESCRIPTION}.SH OPTIONS\n\
