@@ -26,6 +26,8 @@ pub struct Participants {
     gone: VecDeque<(Key, Instant)>,
     /// Bytes that the absent take.
     absent: usize,
+    /// How many are here.
+    here: usize,
     /// What was accepted in earlier runs from those who have not come since, by their tags.
     accepted: HashMap<Tag, u64>,
 }
@@ -78,6 +80,9 @@ const RENAMES: u32 = 5;
 /// How many of one name there are before the next one is given its tag.
 const SAME_NAMES: u32 = 99;
 
+/// Once nobody is here, tables that were made for more than this are given back. Fewer are absent.
+const SPARE: usize = 128;
+
 /// What a record and its places in the tables take beside its name.
 const RECORD: usize = size_of::<Record>() + 3 * 48 + 40;
 
@@ -105,6 +110,7 @@ impl Participants {
             if record.gone.take().is_some() {
                 let size = record.size();
                 self.absent -= size;
+                self.here += 1;
             }
         }
         let own = self.record(key).map_or_else(Arc::default, |record| record.name.clone());
@@ -155,9 +161,18 @@ impl Participants {
         record.gone = Some(now);
         let (size, is_nobody) = (record.size(), record.is_nobody());
         self.absent += size;
-        if is_nobody {
-            return self.forget(key, now);
+        self.here -= 1;
+        match is_nobody {
+            true => self.forget(key, now),
+            false => self.keep(key, now),
         }
+        if self.here == 0 && self.records.len() > SPARE {
+            self.shrink();
+        }
+    }
+
+    /// Keeps what is known of somebody who has gone, and forgets those who went first.
+    fn keep(&mut self, key: Key, now: Instant) {
         // It may have gone before; there are few of them.
         self.gone.retain(|(other, _)| *other != key);
         self.gone.push_back((key, now));
@@ -219,6 +234,7 @@ impl Participants {
                 Key(self.records.len() as u32 - 1)
             }
         };
+        self.here += 1;
         self.by_mac.insert(mac, key);
         self.by_name.entry(names::fold(tag.as_str())).or_insert(key);
         key
@@ -240,6 +256,31 @@ impl Participants {
         }
         self.records[key.0 as usize] = None;
         self.free.push(key.0);
+    }
+
+    /// Makes the tables anew for those who are known. Only who is here has a key, so nobody misses the old ones.
+    fn shrink(&mut self) {
+        let mut keys = HashMap::new();
+        let mut records = Vec::new();
+        for (old, record) in std::mem::take(&mut self.records).into_iter().enumerate() {
+            if record.is_some() {
+                keys.insert(Key(old as u32), Key(records.len() as u32));
+                records.push(record);
+            }
+        }
+        let new = |key: Key| keys.get(&key).copied();
+        let by_mac = std::mem::take(&mut self.by_mac).into_iter();
+        let by_name = std::mem::take(&mut self.by_name).into_iter();
+        let gone = std::mem::take(&mut self.gone).into_iter();
+        let is_last = |key: Key, when| {
+            let record: Option<&Option<Record>> = records.get(key.0 as usize);
+            record.and_then(Option::as_ref).is_some_and(|record| record.gone == Some(when))
+        };
+        self.by_mac = by_mac.filter_map(|(mac, key)| Some((mac, new(key)?))).collect();
+        self.by_name = by_name.filter_map(|(name, key)| Some((name, new(key)?))).collect();
+        let gone = gone.filter_map(|(key, when)| Some((new(key)?, when)));
+        self.gone = gone.filter(|(key, when)| is_last(*key, *when)).collect();
+        (self.records, self.free) = (records, Vec::new());
     }
 
     fn record(&self, key: Key) -> Option<&Record> {
@@ -294,6 +335,48 @@ mod tests {
             name(&mut all, n, "ana", now);
         }
         assert_eq!(name(&mut all, 103, "ana", now), identity(103).tag.as_str());
+    }
+
+    #[test]
+    fn a_room_that_empties_gives_its_tables_back_and_knows_who_went_last() {
+        let (mut all, now) = (Participants::default(), Instant::now());
+        let visitor = |n: u16| {
+            let [high, low] = n.to_be_bytes();
+            let mac = [[high, low]; 16].concat().try_into().expect("32 bytes");
+            let tag = format!("{n:08}").into_bytes().try_into().expect("8 letters");
+            Identity { mac, tag: Tag(tag), num: n.into() }
+        };
+        // Some come and go while others are here.
+        let mut keys = Vec::new();
+        for n in 0..5_000 {
+            let welcome = all.come(&visitor(n), Some(&format!("name {n}")), now);
+            assert!(all.accept(welcome.key, u64::from(n) + 1));
+            keys.push(welcome.key);
+            if n % 7 == 0 {
+                all.go(keys.swap_remove(usize::from(n) % keys.len()), now);
+            }
+        }
+        assert!(all.records.capacity() > 4_000);
+        for key in keys {
+            all.go(key, now);
+        }
+        let capacities = [
+            all.records.capacity(),
+            all.free.capacity(),
+            all.by_mac.capacity(),
+            all.by_name.capacity(),
+            all.gone.capacity(),
+        ];
+        assert!(capacities.iter().all(|capacity| *capacity <= 2 * SPARE), "{capacities:?}");
+        let known = |all: &Participants, n| all.find(&visitor(n)).is_some();
+        let left: Vec<u16> = (0..5_000).filter(|n| known(&all, *n)).collect();
+        assert!((20..SPARE).contains(&left.len()), "{left:?}");
+        for n in left {
+            let thief = all.come(&visitor(6_000), Some(&format!("name {n}")), now);
+            assert_eq!(*thief.name, *format!("name {n}·2"), "the name is kept");
+            let again = all.come(&visitor(n), None, now);
+            assert_eq!((&*again.name, again.n), (&*format!("name {n}"), Some(u64::from(n) + 1)));
+        }
     }
 
     #[test]

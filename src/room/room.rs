@@ -34,6 +34,9 @@ mod shared;
 /// them out of the cache, and one at a time they cost a batch a twentieth more.
 const PREFETCH: usize = 16;
 
+/// An empty room gives back the places of more members than this.
+const SPARE: usize = 128;
+
 /// A room.
 #[derive(Debug)]
 pub struct Room<T> {
@@ -322,6 +325,9 @@ impl<T: Transport> Room<T> {
                 self.present.remove(&person.key);
             }
             self.participants.go(person.key, self.now.received);
+        }
+        if self.members.is_empty() && self.members.capacity() > SPARE {
+            (self.members, self.places, self.present) = Default::default();
         }
         self.count();
         Some(member)
