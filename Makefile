@@ -251,7 +251,7 @@ FOOTPRINT := $(CARGO) bench --locked --profile dev --bench footprint --
 X86_64 := target/cross/x86_64-unknown-linux-musl/release/roomd
 ARMV7 := target/cross/armv7-unknown-linux-musleabihf/release/roomd
 
-test-arm-vm: ## flood a room in an armv7 machine of 32 MB for ARM_SECONDS (60), and let all come at once
+test-arm-vm: ## flood a room in an armv7 machine of 32 MB for ARM_SECONDS (60), let all come at once, and say long texts
 	dist/cargo armv7 build --release --bin roomd
 	$(FOOTPRINT) hold $(ARMV7) $(ARM_SECONDS)
 

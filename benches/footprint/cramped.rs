@@ -77,22 +77,41 @@ pub fn memory(binary: &str, time: Duration) -> Result<(), String> {
     }
 }
 
+/// Where long texts are said.
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    megabytes: usize,
+    /// What the control group may have, if there is one.
+    group: Option<&'static str>,
+    /// As many as there is memory for.
+    clients: usize,
+}
+
+/// A group with little memory, in a machine that has enough.
+pub const GROUP: Host = Host { megabytes: MEGABYTES, group: Some(MEMORY), clients: CLIENTS };
+/// The smallest machine, whose kernel leaves less than 4 MB to programs.
+pub const MACHINE: Host = Host { megabytes: 32, group: None, clients: 4 };
+
 /// The room is full, everybody reads, and each text is about as long as one may be: nobody is closed.
-pub fn long_texts(binary: &str, time: Duration) -> Result<(), String> {
-    let arguments =
-        format!("--rate 0 --log-level error --max-memory {MEMORY} --max-clients-per-ip 1000");
-    let limits = format!("memory.max={MEMORY} memory.swap.max=0");
-    let (mut probe, address) = measure::machine(Path::new(binary), MEGABYTES, &arguments, &limits)?;
+pub fn long_texts(binary: &str, host: Host, time: Duration) -> Result<(), String> {
+    let mut arguments = "--rate 0 --log-level error --max-clients-per-ip 1000".to_owned();
+    let mut limits = String::new();
+    if let Some(memory) = host.group {
+        arguments += &format!(" --max-memory {memory}");
+        limits = format!("memory.max={memory} memory.swap.max=0");
+    }
+    let (mut probe, address) =
+        measure::machine(Path::new(binary), host.megabytes, &arguments, &limits)?;
     let mut load = measure::load(address);
-    measure::enter(&mut load, CLIENTS)?;
-    let mut order = Order::new(CLIENTS, SENDERS, LONG);
+    measure::enter(&mut load, host.clients)?;
+    let mut order = Order::new(host.clients, SENDERS, LONG);
     let (mut rounds, begin) = (0, Instant::now());
     while begin.elapsed() < time {
         for sender in 0..SENDERS {
             load.say(sender, &Message::new(sender, rounds).text(LONG))?;
         }
         rounds += 1;
-        while order.deliveries() < CLIENTS * SENDERS * rounds {
+        while order.deliveries() < host.clients * SENDERS * rounds {
             load.turn(|client, event| match event {
                 // Its end says more.
                 Event::Text(text) if message::who_left(text).is_some() => Ok(()),
@@ -104,14 +123,20 @@ pub fn long_texts(binary: &str, time: Duration) -> Result<(), String> {
             })?;
         }
     }
-    let reading = probe.read()?;
-    let (peak, killed) = (reading.kb("GroupPeak")?, reading.kb("GroupKills")?);
     println!(
-        "{CLIENTS} who read heard all {} texts of {LONG} bytes in {:.0} s, and nobody was closed. The group \
-         took {peak} kB of {MEMORY} at most; {killed} were killed.",
+        "{} who read heard all {} texts of {LONG} bytes in {:.0} s, and nobody was closed.",
+        host.clients,
         SENDERS * rounds,
         begin.elapsed().as_secs_f64(),
     );
+    let reading = probe.read()?;
+    let Some(memory) = host.group else {
+        let (has, left) = (reading.kb("MemTotal")?, reading.kb("MemAvailable")?);
+        println!("Of {} MB the kernel leaves {has} kB, of which {left} were free.", host.megabytes);
+        return Ok(());
+    };
+    let (peak, killed) = (reading.kb("GroupPeak")?, reading.kb("GroupKills")?);
+    println!("The group took {peak} kB of {memory} at most; {killed} were killed.");
     if killed > 0.0 { Err("the system had to kill".into()) } else { Ok(()) }
 }
 
