@@ -9,6 +9,7 @@ use crate::engine::command::{Command, Kind, Present};
 use crate::engine::entry::Raw;
 use crate::engine::node::Node;
 use crate::history::flow::Credit;
+use crate::metrics::engine::WaitingBytes;
 
 /// The link of one room.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub struct Waiting {
     pub credit: Option<Credit>,
     /// When the hub had it.
     pub since: Instant,
+    /// They are counted as long as it waits.
+    _bytes: WaitingBytes,
 }
 
 /// A command that is through.
@@ -112,10 +115,11 @@ impl Link {
 
     /// Hands a command to the writer: its counter.
     pub fn push(&self, command: Command, credit: Option<Credit>) -> u64 {
+        let _bytes = self.node.counts.waits(command.size());
         let mut queue = self.lock();
         // In the lock, so that they are in order.
-        let counter = self.node.next_counter();
-        queue.waiting.push_back(Waiting { counter, command, credit, since: self.node.now() });
+        let (counter, since) = (self.node.next_counter(), self.node.now());
+        queue.waiting.push_back(Waiting { counter, command, credit, since, _bytes });
         drop(queue);
         self.node.wake();
         counter
@@ -160,7 +164,10 @@ impl Link {
         while counter > 0 && queue.waiting.front().is_some_and(|front| front.counter <= counter) {
             let Some(waiting) = queue.waiting.pop_front() else { break };
             through.push(match waiting.counter == counter {
-                true => Through::Heard(waiting),
+                true => {
+                    self.node.counts.heard.took(self.node.now() - waiting.since);
+                    Through::Heard(waiting)
+                }
                 false => queue.passed_over(waiting),
             });
         }

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::engine::link::{Link, News};
 use crate::engine::master::Master;
 use crate::history::Log;
+use crate::metrics::engine::EngineCounts;
 
 /// How much of everything, and how long.
 #[derive(Clone, Debug)]
@@ -40,7 +41,8 @@ pub struct Node {
     /// The reader has lost its connection, so the writer may have, too.
     suspicion: AtomicBool,
     secret: Box<dyn Fn([u8; 32]) + Send + Sync>,
-    up: Box<dyn Fn(bool) + Send + Sync>,
+    /// What is counted.
+    pub counts: Arc<EngineCounts>,
     clock: Box<dyn Fn() -> Instant + Send + Sync>,
     random: [u8; 8],
 }
@@ -76,10 +78,10 @@ impl Node {
     pub fn new(
         random: [u8; 8],
         secret: impl Fn([u8; 32]) + Send + Sync + 'static,
-        up: impl Fn(bool) + Send + Sync + 'static,
+        counts: Arc<EngineCounts>,
         clock: impl Fn() -> Instant + Send + Sync + 'static,
     ) -> (Arc<Node>, Receiver<()>) {
-        up(false);
+        counts.is_reached(false);
         let (wake, woken) = bounded(1);
         let state =
             State { name: name(random, 1), lives: 1, feeds: Vec::new(), down_since: Some(clock()) };
@@ -92,7 +94,7 @@ impl Node {
             connections: AtomicU64::new(0),
             suspicion: AtomicBool::new(false),
             secret: Box::new(secret),
-            up: Box::new(up),
+            counts,
             clock: Box::new(clock),
             random,
         };
@@ -234,7 +236,7 @@ impl Node {
     pub(super) fn is_up(&self) {
         let was_down = self.lock().down_since.take();
         if let Some(since) = was_down {
-            (self.up)(true);
+            self.counts.is_reached(true);
             log::info!("the engine is reached, after {:.1} s", (self.now() - since).as_secs_f32());
         }
         self.changed.notify_all();
@@ -249,7 +251,7 @@ impl Node {
     pub(super) fn is_down(&self, why: &str, is_first: bool) {
         let mut state = self.lock();
         if state.down_since.is_none() || is_first {
-            (self.up)(false);
+            self.counts.is_reached(false);
             log::warn!("the engine cannot be reached, and is tried again: {why}");
         }
         state.down_since.get_or_insert_with(|| self.now());

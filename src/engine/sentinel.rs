@@ -78,6 +78,7 @@ impl Watch {
                 Err(why) => faults.push(why),
             }
         }
+        self.node.counts.asked(self.sentinels.len(), faults.len());
         match chosen(&claims, self.sentinels.len(), self.believed.as_ref()) {
             None => {
                 let why = faults.join("; ");
@@ -86,7 +87,10 @@ impl Watch {
             Some(claim) => {
                 let before = self.believed.replace(claim.clone());
                 let Claim { epoch, host, port } = claim;
-                if before.is_some_and(|before| (&before.host, before.port) == (&host, port)) {
+                if before
+                    .as_ref()
+                    .is_some_and(|before| (&before.host, before.port) == (&host, port))
+                {
                     return;
                 }
                 log::info!(

@@ -176,7 +176,10 @@ impl Writer {
             return Ok(false);
         }
         let mut failed = None;
-        for ((feed, last), answer) in sent.into_iter().zip(engine.publish(&batches)?) {
+        let asked = self.node.now();
+        let answers = engine.publish(&batches)?;
+        self.node.counts.published.took(self.node.now() - asked);
+        for ((feed, last), answer) in sent.into_iter().zip(answers) {
             match answer {
                 Ok(answer) => took(feed, last, answer),
                 Err(fault) => {
@@ -235,6 +238,7 @@ impl Writer {
             rooms.sort_unstable();
             rooms.dedup();
             if !beat.is_empty() {
+                self.node.counts.reaped.add(1);
                 log::warn!("node {who} does not live any more: its clients leave");
             }
             self.bury(engine, &who, &rooms)?;
@@ -258,6 +262,7 @@ impl Writer {
 
     /// This node was declared dead, and its clients have left. It goes on as another one.
     fn start_anew(&mut self) {
+        self.node.counts.fenced.add(1);
         log::warn!("the other nodes took this one for dead: its clients have to come again");
         self.node.rename();
         for feed in self.node.feeds() {

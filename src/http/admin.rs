@@ -1,7 +1,7 @@
 //! Health and metrics.
 
 use crate::client::socket::Socket;
-use crate::config::HEALTH_PATIENCE;
+use crate::config::{HAS_ENGINE, HEALTH_PATIENCE};
 use crate::http::response::{PLAIN, Response};
 use crate::metrics::process::Process;
 use crate::metrics::prometheus;
@@ -16,7 +16,8 @@ pub struct Admin {
 /// A path of [`Admin`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdminPath {
-    /// `/healthz`: 200 if the server works, else 503. A second line says if history is not kept.
+    /// `/healthz`: 200 if the server works, else 503. Further lines say if history is not kept,
+    /// or the engine of shared rooms cannot be reached.
     Health,
     /// `/metrics`, for Prometheus.
     Metrics,
@@ -44,11 +45,11 @@ impl Admin {
                 Ok(()) => {
                     let fault = self.hub.metrics.history.fault();
                     let fault = fault.map_or_else(String::new, |fault| fault + "\n");
-                    let fault = match self.hub.metrics.is_engine_down() {
-                        true => fault + "the engine cannot be reached\n",
-                        false => fault,
-                    };
-                    (200, PLAIN, format!("ok\n{fault}"))
+                    let away = self.hub.metrics.engine.away_for().filter(|_| HAS_ENGINE);
+                    let away = away.map_or_else(String::new, |time| {
+                        format!("the engine cannot be reached for {} s\n", time.as_secs())
+                    });
+                    (200, PLAIN, format!("ok\n{fault}{away}"))
                 }
                 Err(why) => {
                     log::warn!("not healthy: {why}");

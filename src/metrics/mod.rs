@@ -4,14 +4,19 @@
 //! what comes once for a client or for a read, and the hub, which sends every message to everybody,
 //! counts in numbers of its own ([`HubCounters`]) and hands them over once a batch.
 
+pub mod engine;
+pub mod histogram;
 pub mod history;
 pub mod process;
 pub mod prometheus;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use crate::config::HAS_ENGINE;
+use crate::metrics::engine::EngineCounts;
+use crate::metrics::histogram::Histogram;
 use crate::metrics::history::HistoryCounts;
 use crate::metrics::process::Process;
 use crate::metrics::prometheus::Exposition;
@@ -34,8 +39,8 @@ pub struct Metrics {
     echoed: AtomicU64,
     answered_bytes: AtomicU64,
     behind: AtomicU64,
-    /// Of the engine through which servers share their rooms: 0 there is none, 1 it is reached, 2 it is not.
-    engine: AtomicU64,
+    /// The engine through which servers share their rooms.
+    pub engine: Arc<EngineCounts>,
     hubs: Vec<HubCounts>,
     /// The history on the disk.
     pub history: HistoryCounts,
@@ -116,16 +121,9 @@ pub struct HubCounts {
     missed: AtomicU64,
     fenced: AtomicU64,
     duplicates: AtomicU64,
-    /// How many messages were done within each of [`BOUNDS`], and those beyond.
-    took: [AtomicU64; BOUNDS.len() + 1],
-    took_nanoseconds: AtomicU64,
+    /// How long it took to send each message to everybody.
+    took: Histogram,
 }
-
-/// From fast to far too slow, in microseconds.
-const BOUNDS: [u64; 16] = [
-    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
-    1_000_000, 2_500_000, 5_000_000,
-];
 
 /// About as long as the text is.
 const TEXT_BYTES: usize = 8 * 1024;
@@ -145,7 +143,7 @@ impl Metrics {
             echoed: AtomicU64::new(0),
             answered_bytes: AtomicU64::new(0),
             behind: AtomicU64::new(0),
-            engine: AtomicU64::new(0),
+            engine: Arc::default(),
             hubs: std::iter::repeat_with(HubCounts::default).take(hubs).collect(),
             history: HistoryCounts::default(),
         }
@@ -159,16 +157,6 @@ impl Metrics {
     /// Whether the server stops.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Relaxed)
-    }
-
-    /// Whether the engine is reached.
-    pub fn engine_is(&self, is_up: bool) {
-        self.engine.store(if is_up { 1 } else { 2 }, Relaxed);
-    }
-
-    /// Whether there is an engine that is not reached.
-    pub fn is_engine_down(&self) -> bool {
-        HAS_ENGINE && self.engine.load(Relaxed) == 2
     }
 
     /// Somebody was refused.
@@ -216,9 +204,8 @@ impl Metrics {
         self.clients(&mut text);
         self.traffic(&mut text, queue_depth);
         self.history.text(&mut text);
-        if HAS_ENGINE && self.engine.load(Relaxed) > 0 {
-            text.gauge("roomd_engine_up", "Whether the engine of shared rooms is reached.")
-                .is(u64::from(!self.is_engine_down()));
+        if HAS_ENGINE {
+            self.engine.text(&mut text);
         }
         let mut refusals = text.counter("roomd_refusals_total", "Requests that were refused.");
         for (reason, count) in RefusalReason::ALL.iter().zip(&self.refusals) {
@@ -289,14 +276,11 @@ impl Metrics {
         text.counter("roomd_fenced_total", help).is(self.of_hubs(|hub| &hub.fenced));
         let help = "Messages that were sent again and had been accepted before.";
         text.counter("roomd_duplicates_total", help).is(self.of_hubs(|hub| &hub.duplicates));
-        let took: [u64; BOUNDS.len() + 1] =
-            std::array::from_fn(|bucket| self.of_hubs(|hub| &hub.took[bucket]));
-        text.histogram(
+        Histogram::text(
+            text,
             "roomd_message_seconds",
             "From having a message of the room to having sent it to everybody.",
-            BOUNDS.iter().map(|bound| Duration::from_micros(*bound).as_secs_f64()),
-            &took,
-            Duration::from_nanos(self.of_hubs(|hub| &hub.took_nanoseconds)).as_secs_f64(),
+            self.hubs.iter().map(|hub| &hub.took),
         );
     }
 }
@@ -333,14 +317,8 @@ impl HubCounts {
             return;
         }
         let now = Instant::now();
-        let mut nanoseconds = self.took_nanoseconds.load(Relaxed);
-        for heard in tally.heard.drain(..) {
-            let time = now.saturating_duration_since(heard);
-            nanoseconds += time.as_nanos() as u64;
-            let count = &self.took[bucket(time)];
-            count.store(count.load(Relaxed) + 1, Relaxed);
-        }
-        self.took_nanoseconds.store(nanoseconds, Relaxed);
+        self.took
+            .took_each(tally.heard.drain(..).map(|heard| now.saturating_duration_since(heard)));
     }
 }
 
@@ -390,10 +368,4 @@ fn of_process(text: &mut Exposition, process: &Process) {
 
 fn add(count: &AtomicU64, more: u64) {
     count.fetch_add(more, Relaxed);
-}
-
-/// Which of the counts a time belongs to.
-fn bucket(time: Duration) -> usize {
-    let nanoseconds = time.as_nanos() as u64;
-    BOUNDS.iter().position(|bound| nanoseconds <= bound * 1_000).unwrap_or(BOUNDS.len())
 }

@@ -50,10 +50,8 @@ impl Engine {
         let random = identity::random(&mut name).and_then(|()| identity::random(&mut bytes));
         random.map_err(|error| cannot_start("engine", &error))?;
         let secret = secret.clone();
-        let metrics = metrics.clone();
         let share = move |bytes| secret.share(bytes);
-        let (node, woken) =
-            Node::new(name, share, move |is_up| metrics.engine_is(is_up), Instant::now);
+        let (node, woken) = Node::new(name, share, metrics.engine.clone(), Instant::now);
         let watch = Watch::new(settings.to.clone(), node.clone(), settings.beat);
         let reader = Reader::new(node.clone(), settings.clone());
         let writer = Writer::new(node.clone(), settings, woken, bytes);

@@ -4,6 +4,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::kit::eventually;
+use crate::kit::peer::get;
 use crate::kit::roomd1::{Member, me};
 use crate::redis::Redis;
 use crate::sentinels::Sentinels;
@@ -73,6 +74,8 @@ fn a_sentinel_that_hangs_holds_nobody_up() {
         slowest = slowest.max(said.elapsed());
     }
     assert!(slowest < Duration::from_millis(250), "a message took {slowest:?}");
+    let metrics = node.ask(get("/metrics", ""));
+    assert!(metrics.text().contains("\nroomd_engine_sentinels{answers=\"no\"} 2\n"), "{metrics:?}");
 }
 
 /// Somebody has the replica take over while people talk, and the old master takes what it is told for ten

@@ -43,6 +43,9 @@ impl<T: Transport> Room<T> {
             shared.link.room,
             if is_lost { ", and has lost what was said last" } else { "" }
         );
+        let counts = &shared.link.node.counts;
+        counts.epochs.add(1);
+        counts.lost.add(self.seq.saturating_sub(entry.seq));
         self.move_log(id.0, entry.seq, (!is_lost).then_some(0));
         let Some(shared) = &mut self.shared else { return };
         let name = shared.link.node.name();
@@ -81,6 +84,7 @@ impl<T: Transport> Room<T> {
             shared.link.room,
             missed.map_or("some".into(), |missed| missed.to_string())
         );
+        shared.link.node.counts.missed.add(missed.unwrap_or(0));
         shared.past = past(snapshot);
         if missed != Some(0) {
             shared.hole = start;
