@@ -232,7 +232,7 @@ manual: ## make the man page and the shells' completions anew, in docs
 # For which processors `make dist` packs.
 PROCESSORS ?= x86_64 aarch64 armv7
 
-dist: ## pack static programs for x86_64, aarch64 and armv7 (or PROCESSORS), in target/dist
+dist: ## pack static programs for x86_64, aarch64 and armv7 (or PROCESSORS), with and without the engine, in target/dist
 	dist/pack $(PROCESSORS)
 
 dist-check: ## pack what is committed twice, in two folders, and compare the bytes
@@ -279,7 +279,8 @@ INIT ?= $(shell \
 	else echo none; fi)
 SHARE := $(PREFIX)/share
 DOCUMENTS := README.md README.zh-Hant.md SECURITY.md CHANGELOG.md LICENSE
-SERVICE_systemd := $(foreach unit,roomd.service roomd.socket roomd-admin.socket,644:service/$(unit):$(PREFIX)/lib/systemd/system/$(unit))
+SERVICE_systemd := $(foreach unit,roomd.service roomd.socket roomd-admin.socket,644:service/$(unit):$(PREFIX)/lib/systemd/system/$(unit)) \
+	644:service/roomd-engine.conf:$(SHARE)/doc/roomd/roomd-engine.conf
 SERVICE_openrc := 755:service/roomd.openrc:/etc/init.d/roomd
 SERVICE_procd := 755:service/roomd.procd:/etc/init.d/roomd
 SERVICE_none :=
