@@ -1,14 +1,17 @@
 use std::env;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use roomd::lan::banner::greeting;
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::support::{
-    Client, Frame, PATIENCE, Peer, TestServer, UPGRADE, eventually, get, in_own_namespace, left,
-    says,
+    Client, Frame, PATIENCE, PING, PONG, Peer, TestServer, UPGRADE, eventually, frame, get,
+    in_own_namespace, left, says, take,
 };
 
 /// Runs `body`, which is that of the test with this path, in a network of its own.
@@ -65,6 +68,38 @@ fn connect_at(server: &TestServer, address: &str) -> Peer {
 #[track_caller]
 pub fn join_at(server: &TestServer, address: &str, id: i64) -> Client {
     connect_at(server, address).upgrade(&format!("/ws/{id}"))
+}
+
+/// Answers the pings to all clients whose streams come, until no more can come.
+fn answer_pings(come: &mpsc::Receiver<TcpStream>) {
+    let mut clients: Vec<(TcpStream, Vec<u8>)> = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let next = Instant::now() + Duration::from_millis(100);
+        loop {
+            match come.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(stream) => {
+                    stream.set_nonblocking(true).expect("a socket");
+                    clients.push((stream, Vec::new()));
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => break,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+        }
+        for (stream, received) in &mut clients {
+            while let Ok(read @ 1..) = stream.read(&mut chunk) {
+                received.extend_from_slice(&chunk[..read]);
+            }
+            let mut rest = &received[..];
+            while let Some((first, payload)) = take(&mut rest).expect("whole frames") {
+                if first == PING {
+                    // One that has vanished meanwhile does not send it.
+                    let _ = stream.write_all(&frame(PONG, payload));
+                }
+            }
+            received.drain(..received.len() - rest.len());
+        }
+    }
 }
 
 #[track_caller]
@@ -338,17 +373,18 @@ fn an_address_that_joins_too_often_waits_and_gets_429() {
             config.listen = ([0; 4], 0).into();
             config.limits.rate = 100;
             config.limits.max_clients_per_ip = Some(1000);
+            config.limits.head_timeout = 3 * PATIENCE;
         });
-        let ask = |path: &str| {
-            let mut peer = connect_at(&server, "10.99.0.1");
-            peer.send(get(path, UPGRADE));
-            peer
-        };
+        let mut crowd: Vec<_> = (0..600).map(|_| connect_at(&server, "10.99.0.1")).collect();
+        let mut late = connect_at(&server, "10.99.0.1");
+        // However long it took to connect, they ask within a moment.
         let begin = Instant::now();
-        let crowd: Vec<_> = (0..950).map(|n| ask(["/ws", "/ws/1"][n % 2])).collect();
+        for (n, peer) in crowd.iter_mut().enumerate() {
+            peer.send(get(["/ws", "/ws/1"][n % 2], UPGRADE));
+        }
         // All of them wait at the same time, each in a slot of its own.
         join_at(&server, "10.99.0.2", 2).says_and_hears(2, "others join at once");
-        let late = ask("/ws/3");
+        late.send(get("/ws/3", UPGRADE));
         let response = late.response();
         response.refuses(429, "joins too often");
         assert_eq!(response.field("Retry-After"), Some("5"), "{}", response.head);
@@ -429,17 +465,26 @@ fn a_thousand_clients_that_vanish_are_missed_once_each() {
         let server = TestServer::with(|config| {
             config.listen = ([0; 4], 0).into();
             config.limits.max_clients_per_ip = Some(VANISHING as usize);
-            // Longer than it takes until all of them have come.
-            config.limits.ping_interval = Duration::from_secs(8);
-            config.limits.ping_timeout = Duration::from_millis(500);
+            config.limits.ping_interval = Duration::from_secs(4);
+            // A machine that is busy may take its time to answer for a thousand.
+            config.limits.ping_timeout = Duration::from_secs(4);
             config.limits.close_timeout = Duration::from_millis(100);
         });
+        let (here, come) = mpsc::channel();
+        // They answer pings until they vanish.
+        let answering = thread::spawn(move || answer_pings(&come));
+        let join = |id| {
+            let client = join_at(&server, "10.99.0.1", id);
+            here.send(client.peer.stream.try_clone().expect("a descriptor")).expect("a thread");
+            client
+        };
+        let vanishing: Vec<_> = (0..VANISHING).map(join).collect();
         let mut watcher = join_at(&server, "127.0.0.1", -1);
-        let vanishing: Vec<_> =
-            (0..VANISHING).map(|id| join_at(&server, "10.99.0.1", id)).collect();
         watcher.says_and_hears(-1, "all are here");
         // Whatever is sent to them is lost from now on, and nothing comes from them.
         ip("addr del 10.99.0.1/32 dev lo");
+        drop(here);
+        answering.join().expect("no panic");
         let mut missed = vec![false; VANISHING as usize];
         for _ in 0..VANISHING {
             let so_far = missed.iter().filter(|missed| **missed).count();
