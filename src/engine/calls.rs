@@ -13,8 +13,8 @@ use crate::engine::link::Snapshot;
 /// A connection to an engine. A call that fails with [`Fault::Lost`] may have been done all the same, or be
 /// done later, and ends the connection.
 pub trait Engine {
-    /// What tags are made with: `secret`, if the engine has none yet.
-    fn share_secret(&mut self, secret: [u8; 32]) -> Result<[u8; 32], Fault>;
+    /// What tags are made with: `secret`, if the engine has none, or one that is not as old.
+    fn share_secret(&mut self, secret: &Secret) -> Result<Secret, Fault>;
 
     /// Opens a room, or goes on with it on this connection: how it is, and the counter of the node's last
     /// command that was taken.
@@ -57,6 +57,8 @@ pub struct Opening<'a> {
     pub node: &'a str,
     /// The epoch that it knows, or 0.
     pub epoch: u64,
+    /// A number below 2^20 that other nodes hardly have.
+    pub salt: u64,
     /// Who is in it and its history are wanted, too.
     pub is_all: bool,
     /// Messages of history.
@@ -98,6 +100,15 @@ pub struct Taken {
     pub known: Vec<(u64, String)>,
 }
 
+/// What tags are made with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Secret {
+    /// When an engine had it first, in milliseconds since 1970 by its clock; 0: none has.
+    pub since: u64,
+    /// It.
+    pub bytes: [u8; 32],
+}
+
 /// Who shows that it lives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Beats {
@@ -105,6 +116,8 @@ pub struct Beats {
     pub beats: Vec<(String, String)>,
     /// The dead nodes with rooms that nobody has taken them out of yet.
     pub unburied: Vec<String>,
+    /// What tags are made with; none: the engine has lost it.
+    pub secret: Option<Secret>,
 }
 
 /// What is read.
@@ -141,27 +154,21 @@ const HISTORY_BYTES: usize = 1 << 20;
 const WAKE: u64 = 86_400;
 
 impl Engine for Connection {
-    fn share_secret(&mut self, secret: [u8; 32]) -> Result<[u8; 32], Fault> {
-        let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut set = redis::cmd("SETNX");
-        set.arg(keys::SECRET).arg(hex);
-        let mut get = redis::cmd("GET");
-        get.arg(keys::SECRET);
-        self.call(&set)?;
-        let hex = text(self.call(&get)?)?;
-        let mut secret = [0; 32];
-        for (n, byte) in secret.iter_mut().enumerate() {
-            let digits = hex.get(2 * n..2 * n + 2).ok_or_else(odd)?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| odd())?;
-        }
-        Ok(secret)
+    fn share_secret(&mut self, secret: &Secret) -> Result<Secret, Fault> {
+        let mut cmd = self.script(Script::Secret, &[keys::SECRET.into()]);
+        let hex: String = secret.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        cmd.arg(hex).arg(secret.since);
+        Secret::parse(&text(self.call(&cmd)?)?).ok_or_else(odd)
     }
 
     fn open(&mut self, opening: &Opening<'_>) -> Result<(Snapshot, u64), Fault> {
-        let Opening { room, node, epoch, is_all, history, age } = *opening;
+        let Opening { room, node, epoch, salt, is_all, history, age } = *opening;
         let mut cmd = self.script(Script::Open, &keys::of_room(room, node));
         cmd.arg(node).arg(&self.server).arg(room).arg(epoch).arg(u8::from(is_all)).arg(history);
-        cmd.arg(HISTORY_BYTES).arg((age + IDLE).as_millis() as u64).arg(age.as_millis() as u64);
+        cmd.arg(HISTORY_BYTES)
+            .arg((age + IDLE).as_millis() as u64)
+            .arg(age.as_millis() as u64)
+            .arg(salt);
         let mut answer = list(self.call(&cmd)?)?.into_iter();
         let mut next = || answer.next().ok_or_else(odd);
         let (epoch, pos, seq, taken) =
@@ -200,13 +207,15 @@ impl Engine for Connection {
     }
 
     fn beat(&mut self, node: &str) -> Result<Beats, Fault> {
-        let mut cmd = self.script(Script::Beat, &[keys::BEATS.into(), keys::GONE.into()]);
+        let mut cmd = self
+            .script(Script::Beat, &[keys::BEATS.into(), keys::GONE.into(), keys::SECRET.into()]);
         cmd.arg(node);
         let mut answer = list(self.call(&cmd)?)?.into_iter();
         let beats = texts(answer.next().ok_or_else(odd)?)?;
         let unburied = texts(answer.next().ok_or_else(odd)?)?;
+        let secret = Secret::parse(&text(answer.next().ok_or_else(odd)?)?);
         let pair = |pair: &[String]| (pair[0].clone(), pair[1].clone());
-        Ok(Beats { beats: beats.chunks_exact(2).map(pair).collect(), unburied })
+        Ok(Beats { beats: beats.chunks_exact(2).map(pair).collect(), unburied, secret })
     }
 
     fn fence(&mut self, node: &str, beat: &str) -> Result<Option<Vec<String>>, Fault> {
@@ -271,6 +280,18 @@ impl Engine for Connection {
             news.entries.push((index, entries));
         }
         Ok(news)
+    }
+}
+
+impl Secret {
+    /// What the engine has: the time and the bytes, in hex.
+    fn parse(text: &str) -> Option<Secret> {
+        let (since, hex) = text.split_once(' ')?;
+        let mut bytes = [0; 32];
+        for (n, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(hex.get(2 * n..2 * n + 2)?, 16).ok()?;
+        }
+        Some(Secret { since: since.parse().ok()?, bytes })
     }
 }
 

@@ -43,16 +43,18 @@ pub enum Script {
     Reap,
     Beat,
     Fence,
+    Secret,
 }
 
 /// In the order of the discriminants.
-const SCRIPTS: [&[&str]; 6] = [
+const SCRIPTS: [&[&str]; 7] = [
     &[LOG, PEOPLE, include_str!("scripts/publish.lua")],
     &[LOG, include_str!("scripts/open.lua")],
     &[LOG, PEOPLE, include_str!("scripts/sync.lua")],
     &[LOG, PEOPLE, include_str!("scripts/reap.lua")],
     &[include_str!("scripts/beat.lua")],
     &[include_str!("scripts/fence.lua")],
+    &[include_str!("scripts/secret.lua")],
 ];
 const LOG: &str = include_str!("scripts/log.lua");
 const PEOPLE: &str = include_str!("scripts/people.lua");

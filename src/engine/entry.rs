@@ -10,7 +10,7 @@ use crate::wire::tag::Tag;
 pub struct Raw {
     /// Its epoch and position.
     pub id: (u64, u64),
-    head: String,
+    pub(super) head: String,
     /// What was said; of a join whom it replaced, of a leave how.
     pub text: String,
 }

@@ -39,6 +39,8 @@ struct Queue {
     known: Vec<(u64, String)>,
     /// Members to say of in the new epoch.
     present: Option<Vec<Present>>,
+    /// Other nodes with members here, of whom the engine may have forgotten.
+    doubted: Vec<String>,
     /// What the hub takes first.
     snapshot: Option<Snapshot>,
     /// This node was declared dead, and the hub has not heard it yet.
@@ -182,10 +184,11 @@ impl Link {
         through
     }
 
-    /// The hub has heard of a new epoch, in which these members of this node are here.
-    pub fn begin_epoch(&self, id: (u64, u64), present: Vec<Present>) {
+    /// The hub has heard of a new epoch, in which these members of this node are here. There were members of
+    /// the nodes `others`, too.
+    pub fn begin_epoch(&self, id: (u64, u64), present: Vec<Present>, others: Vec<String>) {
         let mut queue = self.lock();
-        queue.heard = id;
+        (queue.heard, queue.doubted) = (id, others);
         queue.present = Some(present);
         drop(queue);
         self.node.wake();
@@ -211,6 +214,23 @@ impl Link {
     /// The epoch that the writer knows; 0 if none.
     pub(super) fn epoch(&self) -> u64 {
         self.lock().opened
+    }
+
+    /// Nodes of which the engine may have forgotten that they were there, once.
+    pub(super) fn doubted(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock().doubted)
+    }
+
+    /// Whether the writer knows of an epoch that the hub has not heard of yet.
+    pub(super) fn is_unheard(&self) -> bool {
+        let queue = self.lock();
+        queue.opened > queue.heard.0
+    }
+
+    /// The latest epoch of which the writer or the hub knows; 0 if none.
+    pub(super) fn latest_epoch(&self) -> u64 {
+        let queue = self.lock();
+        queue.opened.max(queue.heard.0)
     }
 
     /// Whether the hub has heard of an epoch that began after the writer opened the room: another node has
@@ -276,6 +296,20 @@ impl Link {
         queue.settled = (taken, id);
         queue.known.extend(known);
         queue.is_settled() && queue.waiting.front().is_some_and(|front| front.counter <= taken)
+    }
+
+    /// How it is, for tests.
+    #[cfg(test)]
+    pub(super) fn tell(&self) -> String {
+        let queue = self.lock();
+        let Queue { waiting, sent, opened, heard, settled, present, is_fenced, .. } = &*queue;
+        let first = waiting.front().map(|waiting| (waiting.counter, waiting.command.kind));
+        format!(
+            "{} wait from {first:?}, sent {sent}, opened {opened}, heard {heard:?}, settled {settled:?}, \
+             present {:?}, fenced {is_fenced}",
+            waiting.len(),
+            present.as_ref().map(Vec::len),
+        )
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {

@@ -18,6 +18,8 @@ pub mod entry;
 mod keys;
 pub mod link;
 pub mod master;
+#[cfg(test)]
+mod model;
 pub mod node;
 pub mod reader;
 pub mod sentinel;

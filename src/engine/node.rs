@@ -106,6 +106,11 @@ impl Node {
         (self.clock)()
     }
 
+    /// A number below 2^20 that other nodes hardly have.
+    pub(super) fn salt(&self) -> u64 {
+        self.random.iter().fold(0, |salt, byte| (salt * 257 + u64::from(*byte)) % (1 << 20))
+    }
+
     /// Its name among the nodes.
     pub fn name(&self) -> Arc<str> {
         self.lock().name.clone()

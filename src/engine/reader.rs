@@ -79,8 +79,14 @@ impl Reader {
         }
     }
 
+    /// How many entries wait for the readers of their rooms.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.held.values().map(VecDeque::len).sum()
+    }
+
     /// Waits for entries once, and delivers what there is.
-    fn read(&mut self, engine: &mut impl Engine) -> Result<(), Fault> {
+    pub(super) fn read(&mut self, engine: &mut impl Engine) -> Result<(), Fault> {
         let name = self.node.name();
         if self.wake.0 != name {
             self.wake = (name.clone(), "0".into());
@@ -130,7 +136,7 @@ impl Reader {
         // What was read before a gap goes first. If there is no room for that, what follows is read again.
         if self.deliver(feed) && has_gap {
             let name = self.node.name();
-            let opening = opening(&self.settings, &name, feed, at.0, true);
+            let opening = opening(&self.settings, &self.node, &name, feed, at.0, true);
             let (snapshot, _) = engine.open(&opening)?;
             feed.set_position((snapshot.epoch, snapshot.pos));
             feed.deliver(News::Gap(Box::new(snapshot)));
@@ -167,11 +173,13 @@ fn follows((epoch, pos): (u64, u64), raw: &Raw) -> bool {
     if raw.id.0 == epoch {
         return raw.id.1 == pos + 1;
     }
-    // A new epoch says where the one before ended. Behind that, the engine has lost what it had.
+    // A new epoch says where the one before ended. Behind that, the engine has lost what it had. If that one is
+    // not the last that was heard, there may be more between them.
     let Some(entry) = raw.entry().filter(|entry| entry.what == What::Epoch) else { return false };
     let before = entry
         .text
         .split_once(' ')
         .and_then(|(epoch, pos)| Some((epoch.parse().ok()?, pos.parse().ok()?)));
-    before.is_some_and(|before: (u64, u64)| before <= (epoch, pos))
+    // Behind nothing there is nothing to miss.
+    before.is_some_and(|before: (u64, u64)| before.0 == 0 || before.0 == epoch && before.1 <= pos)
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Receiver;
 
-use crate::engine::calls::{Batch, Beats, Engine, Opening, Place, Taken};
+use crate::engine::calls::{Batch, Beats, Engine, Opening, Place, Secret, Taken};
 use crate::engine::connection::{Connection, Fault};
 use crate::engine::link::{News, Snapshot};
 use crate::engine::node::{Feed, Node, Settings};
@@ -21,7 +21,7 @@ pub struct Writer {
     settings: Settings,
     woken: Receiver<()>,
     /// What tags are made with if the engine has no secret yet.
-    secret: [u8; 32],
+    secret: Secret,
     /// Counts connections.
     connections: u64,
     /// The beats of the other nodes, and since when they have not changed.
@@ -38,7 +38,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How often a room that is open is marked as used, and its old messages dropped.
-const TOUCH: Duration = Duration::from_secs(60);
+const TOUCH: Duration = Duration::from_secs(10);
 
 /// Entries of a log that are kept in any case: more than all nodes can have under way.
 const LEAST_KEPT: usize = 2000;
@@ -59,7 +59,7 @@ impl Writer {
             node,
             settings,
             woken,
-            secret,
+            secret: Secret { since: 0, bytes: secret },
             connections: 0,
             beats: HashMap::new(),
             next_beat: now,
@@ -103,7 +103,7 @@ impl Writer {
     }
 
     /// Goes on on a new connection.
-    fn begin(&mut self, engine: &mut impl Engine) -> Result<(), Fault> {
+    pub(super) fn begin(&mut self, engine: &mut impl Engine) -> Result<(), Fault> {
         self.share_secret(engine)?;
         self.connections += 1;
         self.node.has_connected();
@@ -117,12 +117,12 @@ impl Writer {
     }
 
     /// Does what there is to do, and what follows if that is refused. False: there was nothing.
-    fn step(&mut self, engine: &mut impl Engine) -> Result<bool, Fault> {
+    pub(super) fn step(&mut self, engine: &mut impl Engine) -> Result<bool, Fault> {
         let is_busy = match self.turn(engine) {
             // Whoever has emptied the engine has emptied it of this, too.
             Err(Fault::Epoch) => self.share_secret(engine).map(|()| true)?,
             Err(Fault::Fenced) => {
-                self.start_anew();
+                self.start_anew("the other nodes took this one for dead");
                 true
             }
             other => other?,
@@ -141,6 +141,10 @@ impl Writer {
         if self.node.is_suspicious() || now >= self.next_beat {
             self.next_beat = now + self.settings.beat;
             self.beat(engine)?;
+            // What was opened is heard by now, or the engine was emptied of it.
+            for feed in self.node.feeds().iter().filter(|feed| feed.link.is_unheard()) {
+                feed.opened_on.store(0, Ordering::Relaxed);
+            }
         }
         let feeds = self.node.feeds();
         for feed in &feeds {
@@ -195,7 +199,8 @@ impl Writer {
     fn open(&mut self, engine: &mut impl Engine, feed: &Arc<Feed>) -> Result<(), Fault> {
         let is_new = feed.position().is_none();
         let name = self.node.name();
-        let opening = opening(&self.settings, &name, feed, feed.link.epoch(), is_new);
+        let opening =
+            opening(&self.settings, &self.node, &name, feed, feed.link.latest_epoch(), is_new);
         let (snapshot, taken) = engine.open(&opening)?;
         let Snapshot { epoch, pos, .. } = snapshot;
         feed.link.opened(epoch, taken, is_new.then_some(snapshot));
@@ -214,11 +219,18 @@ impl Writer {
     /// Shows that this node lives, and looks after the others.
     fn beat(&mut self, engine: &mut impl Engine) -> Result<(), Fault> {
         let name = self.node.name();
-        let Beats { beats, unburied } = engine.beat(&name)?;
+        let Beats { beats, unburied, secret } = engine.beat(&name)?;
+        if secret != Some(self.secret) {
+            self.share_secret(engine)?;
+        }
         let now = self.node.now();
         let mut news: HashMap<String, String> = beats.into_iter().collect();
         news.remove(&*name);
         // One that the engine has forgotten, because it lost something, may be dead, too.
+        for who in self.node.feeds().iter().flat_map(|feed| feed.link.doubted()) {
+            self.beats.entry(who).or_insert((String::new(), now));
+        }
+        self.beats.remove(&*name);
         for who in self.beats.keys() {
             news.entry(who.clone()).or_default();
         }
@@ -260,15 +272,17 @@ impl Writer {
         (self.settings.memory / self.mean).max(LEAST_KEPT)
     }
 
-    /// This node was declared dead, and its clients have left. It goes on as another one.
-    fn start_anew(&mut self) {
+    /// The clients of this node have left. It goes on as another one.
+    fn start_anew(&mut self, why: &str) {
         self.node.counts.fenced.add(1);
-        log::warn!("the other nodes took this one for dead: its clients have to come again");
+        log::warn!("{why}: its clients have to come again");
         self.node.rename();
         for feed in self.node.feeds() {
-            feed.link.fence();
             feed.opened_on.store(0, Ordering::Relaxed);
-            feed.deliver(News::Fenced);
+            if feed.position().is_some() {
+                feed.link.fence();
+                feed.deliver(News::Fenced);
+            }
         }
         self.next_beat = self.node.now();
     }
@@ -283,8 +297,15 @@ impl Writer {
 
     fn share_secret(&mut self, engine: &mut impl Engine) -> Result<(), Fault> {
         // Should the engine lose it, it gets the same again.
-        self.secret = engine.share_secret(self.secret)?;
-        self.node.learn(self.secret);
+        let secret = engine.share_secret(&self.secret)?;
+        let is_another = self.secret.since > 0 && self.secret.bytes != secret.bytes;
+        self.secret = secret;
+        self.node.learn(secret.bytes);
+        if is_another {
+            // Its clients are others by now than those of the nodes that had the engine before it was emptied.
+            self.part(engine)?;
+            self.start_anew("the other nodes make tags with another secret");
+        }
         Ok(())
     }
 }
@@ -299,13 +320,15 @@ fn took(feed: &Feed, last: u64, Taken { counter, pos, known }: Taken) {
 /// How a node opens a room. With `is_all`, it wants to know who is in it and its history, too.
 pub(super) fn opening<'a>(
     settings: &Settings,
-    node: &'a str,
+    node: &Node,
+    name: &'a str,
     feed: &'a Feed,
     epoch: u64,
     is_all: bool,
 ) -> Opening<'a> {
     let Settings { history, age, .. } = *settings;
-    Opening { room: &feed.link.room, node, epoch, is_all, history, age }
+    let (room, salt) = (&*feed.link.room, node.salt());
+    Opening { room, node: name, epoch, salt, is_all, history, age }
 }
 
 /// Waits about so long, or until the node stops, or, with `for_writer`, until the writer has a new connection.

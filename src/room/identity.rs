@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hmac_sha256::HMAC;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -15,7 +16,7 @@ use crate::wire::tag::Tag;
 pub struct Secret {
     bytes: [u8; 32],
     /// In place of those, once an engine has told it.
-    shared: std::sync::Arc<std::sync::OnceLock<[u8; 32]>>,
+    shared: Arc<Mutex<Option<[u8; 32]>>>,
 }
 
 /// A client, as a room knows it.
@@ -41,17 +42,17 @@ impl Secret {
         Secret { bytes, shared: Default::default() }
     }
 
-    /// The engine has told what the machines that share their rooms make tags with, before anybody joins.
+    /// The engine has told what the machines that share their rooms make tags with.
     pub fn share(&self, bytes: [u8; 32]) {
-        // It does not change while the engine has it, and tags stay as they are if it has lost it.
-        let _ = self.shared.set(bytes);
+        *self.lock() = Some(bytes);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<[u8; 32]>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn bytes(&self) -> [u8; 32] {
-        match self.shared.get() {
-            Some(bytes) if HAS_ENGINE => *bytes,
-            _ => self.bytes,
-        }
+        if HAS_ENGINE { self.lock().unwrap_or(self.bytes) } else { self.bytes }
     }
 
     /// The identity of the client with the secret `me` in this room. Without one it is new each time.

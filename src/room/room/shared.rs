@@ -1,7 +1,7 @@
 //! A room that several machines share: what its clients do goes to the engine, and happens when it comes
 //! back from there, in the one order of all nodes.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
@@ -18,14 +18,15 @@ use crate::room::event::Farewell;
 use crate::room::hello::Hello;
 use crate::room::presence::News;
 use crate::room::publish::Outcome;
+use crate::room::room::shared::roster::{Guest, News as Came, Place, Roster};
 use crate::room::room::{Room, Who};
 use crate::wire::cursor::Epoch;
 use crate::wire::roomd1;
-use crate::wire::tag::Tag;
 
 mod ask;
 mod epoch;
 mod hear;
+mod roster;
 mod through;
 
 /// What a shared room has beside what every room has.
@@ -35,8 +36,8 @@ pub type Shared<T> = Box<State<T>>;
 #[derive(Debug)]
 pub struct State<T> {
     link: Arc<Link>,
-    /// Who is here on all nodes, by node and connection.
-    roster: BTreeMap<(String, ConnId), Guest>,
+    /// Who is here on all nodes.
+    roster: Roster,
     /// Those of this node.
     mine: HashMap<ConnId, Mine>,
     /// Clients of `roomd.1` whose hello was not answered yet.
@@ -55,16 +56,6 @@ pub struct State<T> {
     at: (u64, u64),
 }
 
-/// Somebody who is here.
-#[derive(Debug)]
-struct Guest {
-    num: i64,
-    tag: Option<Tag>,
-    name: String,
-    /// Its node has said so in this epoch.
-    is_known: bool,
-}
-
 /// Somebody who is here on this node.
 #[derive(Debug, Default)]
 struct Mine {
@@ -77,17 +68,6 @@ struct Mine {
 
 /// So many who will not learn what became of their messages are kept until they give up.
 const UNANSWERED: usize = 256;
-
-impl Guest {
-    fn of(entry: &entry::Entry<'_>) -> Guest {
-        let entry::Entry { num, tag, name, .. } = *entry;
-        Guest { num, tag, name: name.into(), is_known: true }
-    }
-
-    fn author(&self) -> Author<'_> {
-        Author { num: self.num, tag: self.tag, name: &self.name }
-    }
-}
 
 impl<T: Transport> Room<T> {
     /// Takes what the engine has of the room, if the room is shared.
@@ -110,7 +90,7 @@ impl<T: Transport> Room<T> {
         self.seq = snapshot.seq;
         let shared = State {
             link,
-            roster: roster(&snapshot),
+            roster: Roster::of(&snapshot),
             mine: HashMap::new(),
             joining: HashMap::new(),
             leaving: HashMap::new(),
@@ -137,11 +117,23 @@ impl<T: Transport> Room<T> {
     }
 
     /// Somebody is not here any more, without a goodbye.
-    fn forget_guest(&mut self, key: &(String, ConnId)) {
-        let guest = self.shared.as_mut().and_then(|shared| shared.roster.remove(key));
+    fn forget_guest(&mut self, place: &Place) {
+        let guest = self.shared.as_mut().and_then(|shared| shared.roster.remove(place));
+        self.count();
         if let Some(guest) = guest {
-            self.count();
             self.tell_left(guest.author(), true);
+        }
+    }
+
+    /// Somebody is in this place.
+    fn note_guest(&mut self, place: Place, guest: Guest) {
+        let Some(shared) = &mut self.shared else { return };
+        let news = shared.roster.insert(place, guest.clone());
+        self.count();
+        match news {
+            Came::Came => self.tell_came(guest.author()),
+            Came::Renamed => self.tell(Kind::Renamed, guest.author()),
+            Came::Nothing => {}
         }
     }
 
@@ -162,6 +154,7 @@ impl<T: Transport> Room<T> {
 impl<T> State<T> {
     /// A member that was removed could not be sent anything any more.
     pub(super) fn lost(&mut self, conn: ConnId) {
+        self.mine.remove(&conn);
         if self.leaving.remove(&conn).is_none() {
             self.push_leave(conn, true);
         }
@@ -174,13 +167,12 @@ impl<T> State<T> {
 
     /// How many are here, on all nodes.
     pub(super) fn people(&self) -> u64 {
-        self.roster.len() as u64
+        self.roster.count()
     }
 
     /// Appends who they are, as JSON.
     pub(super) fn list(&self, out: &mut Vec<u8>) {
-        let authors = self.roster.values().map(Guest::author);
-        roomd1::members(out, authors.map(|author| (author.by(), author.name)));
+        roomd1::members(out, self.roster.people().map(|author| (author.by(), author.name)));
     }
 
     fn push_leave(&mut self, conn: ConnId, is_lost: bool) {
@@ -207,17 +199,6 @@ fn message<'a>(entry: &entry::Entry<'a>) -> chunk::Entry<'a> {
         author,
         text: entry.text,
     }
-}
-
-fn roster(snapshot: &Snapshot) -> BTreeMap<(String, ConnId), Guest> {
-    let guest = |line: &String| {
-        let mut words = line.splitn(5, ' ');
-        let (node, conn) = (words.next()?.to_owned(), words.next()?.parse().ok()?);
-        let (num, tag) = (words.next()?.parse().ok()?, entry::tag(words.next()?));
-        let name = words.next().unwrap_or_default().into();
-        Some(((node, conn), Guest { num, tag, name, is_known: true }))
-    };
-    snapshot.members.iter().filter_map(guest).collect()
 }
 
 fn past(snapshot: &Snapshot) -> Vec<Past> {

@@ -138,6 +138,8 @@ impl<T: Transport> Room<T> {
             Some(_) => drop(shared.leaving.insert(conn, farewell)),
             None => {
                 shared.joining.remove(&conn);
+                // In a new epoch it is not said to be here any more.
+                shared.mine.remove(&conn);
                 if let Some(member) = self.remove(conn) {
                     member.outbox.cut();
                 }

@@ -7,10 +7,14 @@ use crate::engine::link::{Snapshot, Through};
 use crate::history::before::Past;
 use crate::history::chunk::{self, Author, Kind};
 use crate::metrics::HubCounters;
+use crate::net::slots::ConnId;
 use crate::outbox::Transport;
+use crate::reasons::CloseReason;
 use crate::room::names;
+use crate::room::resume::{Kept, Resume, Since, resume};
 use crate::room::room::Room;
-use crate::room::room::shared::{Guest, message, past, roster};
+use crate::room::room::shared::roster::{Guest, Roster};
+use crate::room::room::shared::{State, message, past};
 use crate::wire::cursor::{Cursor, Epoch};
 
 impl<T: Transport> Room<T> {
@@ -47,75 +51,91 @@ impl<T: Transport> Room<T> {
         counts.epochs.add(1);
         counts.lost.add(self.seq.saturating_sub(entry.seq));
         self.move_log(id.0, entry.seq, (!is_lost).then_some(0));
-        let Some(shared) = &mut self.shared else { return };
-        let name = shared.link.node.name();
-        let mut present = Vec::new();
-        for ((node, conn), guest) in &mut shared.roster {
-            guest.is_known = false;
-            if **node != *name {
-                continue;
-            }
-            let Some(mine) = shared.mine.get(conn) else { continue };
-            let tag = guest.tag.map_or_else(String::new, |tag| tag.to_string());
-            present.push(Present {
-                conn: *conn,
-                who: command::Who { mac: mine.mac.clone(), tag, num: guest.num },
-                n: mine.n,
-                name: guest.name.clone(),
-                fold: names::fold(&guest.name),
-                came: mine.came,
-            });
+        if let Some(shared) = &mut self.shared {
+            shared.roster.doubt();
+            shared.link.begin_epoch(id, shared.present(), shared.roster.nodes());
         }
-        shared.link.begin_epoch(id, present);
     }
 
     /// Some entries were dropped before this node read them.
     pub(super) fn skip(&mut self, snapshot: &Snapshot, tally: &mut HubCounters) {
         self.flush(2 * BATCH_BYTES, self.now, tally);
         let Some(shared) = &mut self.shared else { return };
-        let is_same = snapshot.epoch == shared.at.0 && snapshot.seq >= self.seq;
-        let seq = if is_same { self.seq } else { 0 };
-        let entries = snapshot.history.iter().filter_map(|raw| raw.entry());
-        let news: Vec<_> = entries.filter(|entry| entry.seq > seq).collect();
-        let start = news.first().map_or(snapshot.seq, |first| first.seq - 1);
-        let missed = is_same.then(|| start - seq);
+        let history: Vec<_> = snapshot.history.iter().filter_map(|raw| raw.entry()).collect();
+        let (past, epoch) = (past(snapshot), Epoch::from_number(snapshot.epoch));
+        let first = history.first().map_or(snapshot.seq + 1, |first| first.seq);
+        let kept = Kept { epoch, head: snapshot.seq, first, past: &past, hole: 0 };
+        let was_at = Cursor { epoch: Epoch::from_number(shared.at.0), seq: self.seq };
+        let Resume { start, missed, .. } = resume(&kept, Since::At(was_at), 0);
+        let start = start - 1;
         log::warn!(
             "{}: this node was too slow, and has missed {} messages",
             shared.link.room,
             missed.map_or("some".into(), |missed| missed.to_string())
         );
         shared.link.node.counts.missed.add(missed.unwrap_or(0));
-        shared.past = past(snapshot);
+        shared.past = past;
         if missed != Some(0) {
             shared.hole = start;
         }
+        let (link, mut now) = (shared.link.clone(), Roster::of(snapshot));
+        let present = (snapshot.epoch != shared.at.0).then(|| shared.present());
+        if present.is_some() {
+            // The engine may have forgotten them, and is told of them anew.
+            for (place, guest) in shared.roster.of_node(&link.node.name()) {
+                now.insert(place.clone(), Guest { is_known: false, ..guest.clone() });
+            }
+        }
         shared.at = (snapshot.epoch, snapshot.pos);
-        let (link, now) = (shared.link.clone(), roster(snapshot));
         self.move_log(snapshot.epoch, start, missed);
-        for entry in &news {
+        for entry in history.iter().filter(|entry| entry.seq > start) {
             self.seq = entry.seq;
             self.now.at = self.now.at.max(entry.at);
             self.batch.push(message(entry), None);
         }
         self.seq = snapshot.seq;
-        let gone = self.shared.iter().flat_map(|shared| shared.roster.keys());
-        let gone: Vec<_> = gone.filter(|key| !now.contains_key(*key)).cloned().collect();
-        for key in gone {
-            self.forget_guest(&key);
+        let here = self.shared.iter().flat_map(|shared| shared.roster.guests());
+        let gone =
+            here.filter(|(place, _)| now.at(place).is_none()).map(|(place, _)| place.clone());
+        let gone: Vec<_> = gone.collect();
+        for (place, guest) in now.guests() {
+            self.note_guest(place.clone(), guest.clone());
         }
-        for (key, guest) in now {
-            let Some(shared) = &mut self.shared else { return };
-            let author = Guest { is_known: true, name: guest.name.clone(), ..guest };
-            if shared.roster.insert(key, guest).is_none() {
-                self.count();
-                self.tell_came(author.author());
+        for place in gone {
+            self.forget_guest(&place);
+            if *place.0 == *link.node.name() {
+                self.lose(place.1, tally);
             }
         }
         // What of one's own was in the gap is through.
-        for through in link.hear((snapshot.epoch, snapshot.pos), 0) {
+        let id = (snapshot.epoch, snapshot.pos);
+        if let Some(present) = present {
+            link.begin_epoch(id, present, Vec::new());
+        }
+        for through in link.hear(id, 0) {
             if let Through::PassedOver(waiting, known) = through {
+                let command = &waiting.command;
+                let leaves = (command.kind == command::Kind::Leave).then_some(command.conn);
                 self.pass_over(waiting, known, tally);
+                if let (Some(conn), Some(shared)) = (leaves, &mut self.shared) {
+                    // The engine may have forgotten that, too.
+                    shared.mine.remove(&conn);
+                    shared.push_leave(conn, true);
+                }
             }
+        }
+    }
+
+    /// A client of this node has left, or has come again elsewhere: this was in the gap.
+    fn lose(&mut self, conn: ConnId, tally: &mut HubCounters) {
+        let Some(shared) = &mut self.shared else { return };
+        shared.mine.remove(&conn);
+        if shared.leaving.contains_key(&conn) {
+            return self.part(conn, tally);
+        }
+        if let Some(member) = self.remove(conn) {
+            self.hear_out(&member, tally);
+            member.outbox.close_for(CloseReason::Moved);
         }
     }
 
@@ -130,5 +150,26 @@ impl<T: Transport> Room<T> {
         let cursor = Cursor { epoch: log.epoch(), seq }.to_string();
         let (kind, author) = (Kind::Moved { missed }, Author::default());
         self.batch.push(chunk::Entry { kind, at: self.now.at, author, text: &cursor }, None);
+    }
+}
+
+impl<T> State<T> {
+    /// Who is here on this node, for the engine.
+    fn present(&self) -> Vec<Present> {
+        let name = self.link.node.name();
+        let here = self.roster.of_node(&name);
+        let present = here.filter_map(|((_, conn), guest)| {
+            let mine = self.mine.get(conn)?;
+            let tag = guest.tag.map_or_else(String::new, |tag| tag.to_string());
+            Some(Present {
+                conn: *conn,
+                who: command::Who { mac: mine.mac.clone(), tag, num: guest.num },
+                n: mine.n,
+                name: guest.name.clone(),
+                fold: names::fold(&guest.name),
+                came: mine.came,
+            })
+        });
+        present.collect()
     }
 }

@@ -1,11 +1,10 @@
 //! What the entries of the log do, on every node.
 
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use crate::engine::entry::{self, What};
 use crate::engine::link::{News, Through, Waiting};
-use crate::history::chunk::{self, Author, Kind};
+use crate::history::chunk::{self, Author};
 use crate::metrics::HubCounters;
 use crate::net::slots::ConnId;
 use crate::outbox::Transport;
@@ -16,7 +15,8 @@ use crate::room::identity::Identity;
 use crate::room::names;
 use crate::room::participants::{Key, Welcome};
 use crate::room::publish::Outcome;
-use crate::room::room::shared::{Guest, message};
+use crate::room::room::shared::message;
+use crate::room::room::shared::roster::Guest;
 use crate::room::room::{Person, Room, Who};
 
 impl<T: Transport> Room<T> {
@@ -77,52 +77,37 @@ impl<T: Transport> Room<T> {
             What::Said => self.say_heard(entry, is_mine, heard, tally),
             What::Joined => self.come(entry, id, is_mine, tally),
             What::Renamed => {
-                if let Some(guest) = shared.roster.get_mut(&(entry.node.to_owned(), conn)) {
-                    guest.name = entry.name.into();
+                let place = (entry.node.to_owned(), conn);
+                if shared.roster.at(&place).is_some() {
+                    self.note_guest(place, Guest::of(entry));
                 }
                 if is_mine {
                     self.name_member(conn, entry.name);
                 }
-                self.tell(Kind::Renamed, author);
             }
             What::Left => {
-                let was_here = shared.roster.remove(&(entry.node.to_owned(), conn)).is_some();
+                let gone = shared.roster.remove(&(entry.node.to_owned(), conn));
                 if is_mine {
                     shared.mine.remove(&conn);
                     self.part(conn, tally);
                 }
                 self.count();
-                if was_here {
+                if gone.is_some() {
                     self.tell_left(author, entry.text == "lost");
                 }
             }
             What::Present => {
-                let guest = shared.roster.entry((entry.node.to_owned(), conn));
-                let is_new = matches!(guest, Entry::Vacant(_));
-                let guest = guest.or_insert_with(|| Guest::of(entry));
-                guest.is_known = true;
-                let has_new_name = !is_new && guest.name != entry.name;
-                guest.name = entry.name.into();
-                if is_mine && has_new_name {
+                if is_mine {
                     self.name_member(conn, entry.name);
                 }
-                if is_new {
-                    self.tell_came(author);
-                } else if has_new_name {
-                    self.tell(Kind::Renamed, author);
-                }
+                self.note_guest((entry.node.to_owned(), conn), Guest::of(entry));
             }
             What::Replaced => {
-                shared.roster.remove(&(entry.node.to_owned(), conn));
                 if is_mine {
-                    shared.mine.remove(&conn);
-                    shared.leaving.remove(&conn);
-                    if let Some((_, outbox)) = shared.joining.remove(&conn) {
-                        outbox.close_for(CloseReason::Replaced);
-                    }
-                    self.replace(conn, tally);
+                    self.replace_here(conn, tally);
                 }
-                self.count();
+                // It may have been here in this place alone.
+                self.forget_guest(&(entry.node.to_owned(), conn));
             }
             What::Node => {
                 if is_mine && entry.text != "sync" {
@@ -131,15 +116,26 @@ impl<T: Transport> Room<T> {
                 }
                 let Some(shared) = &mut self.shared else { return };
                 let is_gone = |guest: &Guest| entry.text != "sync" || !guest.is_known;
-                let of_node = (entry.node.to_owned(), 0)..=(entry.node.to_owned(), ConnId::MAX);
-                let gone = shared.roster.range(of_node).filter(|(_, guest)| is_gone(guest));
-                let gone: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
-                for key in gone {
-                    self.forget_guest(&key);
+                let guests = shared.roster.of_node(entry.node);
+                let gone =
+                    guests.filter(|(_, guest)| is_gone(guest)).map(|(place, _)| place.clone());
+                for place in gone.collect::<Vec<_>>() {
+                    self.forget_guest(&place);
                 }
             }
             What::Epoch => self.begin_epoch(entry, id, tally),
         }
+    }
+
+    /// A client of this node has come again elsewhere.
+    fn replace_here(&mut self, conn: ConnId, tally: &mut HubCounters) {
+        let Some(shared) = &mut self.shared else { return };
+        shared.mine.remove(&conn);
+        shared.leaving.remove(&conn);
+        if let Some((_, outbox)) = shared.joining.remove(&conn) {
+            outbox.close_for(CloseReason::Replaced);
+        }
+        self.replace(conn, tally);
     }
 
     /// A message is heard.
@@ -188,23 +184,15 @@ impl<T: Transport> Room<T> {
         tally: &mut HubCounters,
     ) {
         let Some(shared) = &mut self.shared else { return };
-        let author = Author { num: entry.num, tag: entry.tag, name: entry.name };
         let replaced = entry.text.split_once(' ');
-        let replaced = replaced.and_then(|(node, conn)| Some((node, conn.parse().ok()?)));
-        let mut old_name = None;
-        if let Some((node, conn)) = replaced {
-            old_name = shared.roster.remove(&(node.to_owned(), conn)).map(|guest| guest.name);
-            if *node == *shared.link.node.name() {
-                shared.mine.remove(&conn);
-                shared.leaving.remove(&conn);
-                if let Some((_, outbox)) = shared.joining.remove(&conn) {
-                    outbox.close_for(CloseReason::Replaced);
-                }
-                self.replace(conn, tally);
-            }
+        let replaced =
+            replaced.and_then(|(node, conn)| Some((node.to_owned(), conn.parse().ok()?)));
+        if let Some((_, conn)) =
+            replaced.as_ref().filter(|(node, _)| **node == *shared.link.node.name())
+        {
+            self.replace_here(*conn, tally);
         }
         let Some(shared) = &mut self.shared else { return };
-        let before = shared.roster.insert((entry.node.to_owned(), entry.conn), Guest::of(entry));
         let joining = if is_mine { shared.joining.remove(&entry.conn) } else { None };
         let n = u64::try_from(entry.n).ok();
         if let Some(mine) = shared.mine.get_mut(&entry.conn).filter(|_| is_mine) {
@@ -218,12 +206,10 @@ impl<T: Transport> Room<T> {
             self.add(entry.conn, Who::Person(Box::new(person)), outbox, hears);
             (hello, name)
         });
-        self.count();
-        match old_name {
-            _ if before.is_some() => {}
-            None => self.tell_came(author),
-            Some(old) if old != entry.name => self.tell(Kind::Renamed, author),
-            Some(_) => {}
+        // First its new place: it was not away meanwhile.
+        self.note_guest((entry.node.to_owned(), entry.conn), Guest::of(entry));
+        if let Some(place) = replaced {
+            self.forget_guest(&place);
         }
         if let Some((hello, name)) = greeted {
             let is_kept = hello.name.as_deref() == Some(&*name);

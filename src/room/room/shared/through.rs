@@ -31,8 +31,18 @@ impl<T: Transport> Room<T> {
         let Some(shared) = &mut self.shared else { return };
         let Waiting { counter, command, .. } = waiting;
         match command.kind {
+            command::Kind::Join => {
+                // How it joined was in a gap.
+                if let Some((_, outbox)) = shared.joining.remove(&command.conn) {
+                    shared.push_leave(command.conn, true);
+                    outbox.close_for(CloseReason::Moved);
+                }
+            }
             command::Kind::Say if command.n > 0 => {
                 tally.duplicates += 1;
+                if let Some(mine) = shared.mine.get_mut(&command.conn) {
+                    mine.n = mine.n.max(command.n);
+                }
                 if let Some(place) = self.places.get(&command.conn) {
                     self.members[*place].acknowledge(command.n, None);
                 }

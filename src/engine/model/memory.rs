@@ -1,0 +1,597 @@
+//! An engine in memory: what the scripts do, as functions.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::engine::calls::{Beats, News, Opening, Place, Reading, Secret, Taken};
+use crate::engine::command::{Command, Kind, Present, Who};
+use crate::engine::connection::Fault;
+use crate::engine::entry::Raw;
+use crate::engine::link::Snapshot;
+
+/// What an engine has. A copy of it is what one has that was restored from a backup.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    secret: Option<Secret>,
+    beats: BTreeMap<String, u64>,
+    gone: BTreeSet<String>,
+    rooms_of: BTreeMap<String, BTreeSet<String>>,
+    wakes: BTreeMap<String, u64>,
+    rooms: BTreeMap<String, Room>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Room {
+    log: VecDeque<Raw>,
+    meta: Option<Meta>,
+    nodes: BTreeMap<String, u64>,
+    people: BTreeMap<String, Person>,
+    last: BTreeMap<String, u64>,
+    names: BTreeMap<String, String>,
+    absent: BTreeSet<(u64, String)>,
+    keys: BTreeMap<String, (String, String)>,
+    key_age: BTreeSet<(u64, String)>,
+    epochs: Vec<(u64, u64)>,
+    on: BTreeMap<String, BTreeMap<u64, Who>>,
+    /// All that was ever said in this history, by number: what the log has forgotten, too.
+    said: BTreeMap<u64, String>,
+}
+
+#[derive(Clone, Debug)]
+struct Meta {
+    server: String,
+    epoch: u64,
+    pos: u64,
+    seq: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Person {
+    gone: u64,
+    place: Option<(String, u64)>,
+    tag: String,
+    name: String,
+    fold: String,
+    came: (u64, u64),
+    asked: u64,
+}
+
+/// An engine.
+#[derive(Debug)]
+pub struct Memory {
+    pub state: State,
+    /// Names this run of it.
+    pub server: String,
+    /// Its clock, in milliseconds, which people set.
+    pub now: u64,
+    /// Entries that it keeps of each log, whatever it is told.
+    pub most: usize,
+    /// What was said in each epoch of each room, by number, that of epochs before included.
+    pub truth: BTreeMap<(String, u64), BTreeMap<u64, String>>,
+}
+
+/// An entry to append.
+struct New<'a> {
+    kind: &'a str,
+    n: String,
+    node: &'a str,
+    conn: u64,
+    counter: u64,
+    who: (i64, &'a str),
+    name: &'a str,
+    text: &'a str,
+}
+
+const NAMES_ARE_KEPT: u64 = 600_000;
+
+impl Memory {
+    pub fn new(most: usize) -> Memory {
+        let (state, server) = (State::default(), "server 1".to_owned());
+        Memory { state, server, now: 1_000_000_000, most, truth: BTreeMap::new() }
+    }
+
+    /// Who is in a room on each node.
+    pub fn members(&self, room: &str) -> BTreeSet<(String, u64)> {
+        let on = self.state.rooms.get(room).into_iter().flat_map(|room| &room.on);
+        on.flat_map(|(node, on)| on.keys().map(|conn| (node.clone(), *conn))).collect()
+    }
+
+    /// The epoch of a room, and all that was said in it.
+    pub fn said(&self, room: &str) -> (u64, BTreeMap<u64, String>) {
+        let Some(room) = self.state.rooms.get(room) else { return Default::default() };
+        (room.meta.as_ref().map_or(0, |meta| meta.epoch), room.said.clone())
+    }
+
+    pub fn share_secret(&mut self, secret: &Secret) -> Secret {
+        let kept = self.state.secret;
+        if kept.is_none_or(|kept| secret.since > 0 && *secret < kept) {
+            let since = if secret.since > 0 { secret.since } else { self.now };
+            self.state.secret = Some(Secret { since, ..*secret });
+        }
+        self.state.secret.unwrap_or_default()
+    }
+
+    pub fn open(&mut self, opening: &Opening<'_>) -> Result<(Snapshot, u64), Fault> {
+        let Opening { room: name, node, epoch, salt, is_all, history, .. } = *opening;
+        if self.state.gone.contains(node) {
+            return Err(Fault::Fenced);
+        }
+        let (server, now) = (self.server.clone(), self.now);
+        let room = self.state.rooms.entry(name.to_owned()).or_default();
+        if room.meta.as_ref().is_none_or(|meta| meta.server != server || meta.epoch < epoch) {
+            let before = room.meta.clone();
+            let (old, pos, seq) =
+                before.as_ref().map_or((0, 0, 0), |meta| (meta.epoch, meta.pos, meta.seq));
+            if before.is_some() {
+                room.epochs.push((old, seq));
+                let dropped = room.epochs.len().saturating_sub(16);
+                room.epochs.drain(..dropped);
+            }
+            let last = old.max(epoch);
+            let next = if now > last { now } else { last + 1 + salt };
+            room.meta = Some(Meta { server, epoch: next, pos: u64::MAX, seq });
+            room.append(
+                now,
+                self.most,
+                New {
+                    kind: "e",
+                    n: "0".into(),
+                    node,
+                    conn: 0,
+                    counter: 0,
+                    who: (0, "-"),
+                    name: "",
+                    text: &format!("{old} {pos}"),
+                },
+            );
+            self.truth.insert((name.to_owned(), next), room.said.clone());
+        }
+        let taken = *room.nodes.entry(node.to_owned()).or_insert(0);
+        self.state.rooms_of.entry(node.to_owned()).or_default().insert(name.to_owned());
+        let Some(Meta { epoch, pos, seq, .. }) = room.meta.clone() else {
+            return Err(Fault::Epoch);
+        };
+        let mut snapshot = Snapshot { epoch, pos, seq, ..Snapshot::default() };
+        if is_all {
+            snapshot.past.clone_from(&room.epochs);
+            for (node, on) in &room.on {
+                for (conn, Who { mac, tag, num }) in on {
+                    let name = room.people.get(mac).map_or("", |person| &person.name);
+                    snapshot.members.push(format!("{node} {conn} {num} {tag} {name}"));
+                }
+            }
+            let said = room.log.iter().filter(|raw| raw.head.starts_with("s "));
+            let said: Vec<Raw> = said.cloned().collect();
+            snapshot.history = said[said.len().saturating_sub(history)..].to_vec();
+        }
+        Ok((snapshot, taken))
+    }
+
+    pub fn publish(
+        &mut self,
+        place: &Place<'_>,
+        commands: &[(u64, Command)],
+    ) -> Result<Taken, Fault> {
+        let Place { room: name, node, epoch, .. } = *place;
+        if self.state.gone.contains(node) {
+            return Err(Fault::Fenced);
+        }
+        let (now, most) = (self.now, self.most);
+        let room = self.state.rooms.get_mut(name).ok_or(Fault::Epoch)?;
+        let is_current = room.meta.as_ref().is_some_and(|meta| meta.epoch == epoch);
+        let Some(mut last) = room.nodes.get(node).copied().filter(|_| is_current) else {
+            return Err(Fault::Epoch);
+        };
+        let mut known = Vec::new();
+        for (counter, command) in commands {
+            if *counter <= last {
+                continue;
+            }
+            last = *counter;
+            room.take(now, most, node, last, command, &mut known);
+        }
+        room.nodes.insert(node.to_owned(), last);
+        let pos = room.meta.as_ref().map_or(0, |meta| meta.pos);
+        self.truth.insert((name.to_owned(), epoch), room.said.clone());
+        Ok(Taken { counter: last, pos, known })
+    }
+
+    pub fn sync(&mut self, place: &Place<'_>, sent: u64, present: &[Present]) -> Result<(), Fault> {
+        let Place { room: name, node, epoch, .. } = *place;
+        if self.state.gone.contains(node) {
+            return Err(Fault::Fenced);
+        }
+        let (now, most) = (self.now, self.most);
+        let room = self.state.rooms.get_mut(name).ok_or(Fault::Epoch)?;
+        if room.meta.as_ref().is_none_or(|meta| meta.epoch != epoch) {
+            return Err(Fault::Epoch);
+        }
+        if room.nodes.get(node) == Some(&sent) {
+            room.sync(now, most, node, present);
+        }
+        Ok(())
+    }
+
+    pub fn beat(&mut self, node: &str) -> Result<Beats, Fault> {
+        if self.state.gone.contains(node) {
+            return Err(Fault::Fenced);
+        }
+        *self.state.beats.entry(node.to_owned()).or_default() += 1;
+        let beats = self.state.beats.iter();
+        let beats = beats.map(|(node, beat)| (node.clone(), beat.to_string())).collect();
+        let has_rooms = |node: &&String| self.state.rooms_of.contains_key(*node);
+        let unburied = self.state.gone.iter().filter(has_rooms).cloned().collect();
+        Ok(Beats { beats, unburied, secret: self.state.secret })
+    }
+
+    pub fn fence(&mut self, node: &str, beat: &str) -> Option<Vec<String>> {
+        let now = self.state.beats.get(node).map_or_else(String::new, u64::to_string);
+        if now != beat {
+            return None;
+        }
+        self.state.beats.remove(node);
+        self.state.gone.insert(node.to_owned());
+        Some(self.rooms(node))
+    }
+
+    pub fn rooms(&self, node: &str) -> Vec<String> {
+        self.state.rooms_of.get(node).into_iter().flatten().cloned().collect()
+    }
+
+    pub fn reap(&mut self, name: &str, node: &str) {
+        let (now, most) = (self.now, self.most);
+        let room = self.state.rooms.entry(name.to_owned()).or_default();
+        for (conn, who) in room.on.remove(node).unwrap_or_default() {
+            room.go_from(now, &who.mac, node, conn);
+        }
+        room.nodes.remove(node);
+        if room.meta.is_some() {
+            room.append(now, most, New::of_node(node, ""));
+        }
+        if let Some(rooms) = self.state.rooms_of.get_mut(node) {
+            rooms.remove(name);
+            if rooms.is_empty() {
+                self.state.rooms_of.remove(node);
+            }
+        }
+    }
+
+    pub fn forget(&mut self, node: &str) {
+        self.state.beats.remove(node);
+    }
+
+    pub fn wake(&mut self, node: &str) {
+        *self.state.wakes.entry(node.to_owned()).or_default() += 1;
+    }
+
+    pub fn read(&self, reading: &Reading<'_>) -> News {
+        let woken = self.state.wakes.get(reading.node).map(u64::to_string);
+        let mut news = News { woken: woken.filter(|id| id != reading.woken), entries: Vec::new() };
+        for (index, (room, at)) in reading.rooms.iter().enumerate() {
+            let Some(room) = self.state.rooms.get(*room) else { continue };
+            let entries = room.log.iter().filter(|raw| raw.id > *at).take(reading.count);
+            let entries: Vec<Raw> = entries.cloned().collect();
+            if !entries.is_empty() {
+                news.entries.push((index, entries));
+            }
+        }
+        news
+    }
+}
+
+impl New<'_> {
+    fn of_node<'a>(node: &'a str, text: &'a str) -> New<'a> {
+        let (conn, counter, who) = (0, 0, (0, "-"));
+        New { kind: "d", n: "0".into(), node, conn, counter, who, name: "", text }
+    }
+}
+
+impl Room {
+    fn append(&mut self, now: u64, most: usize, new: New<'_>) {
+        let Some(meta) = &mut self.meta else { return };
+        meta.pos = meta.pos.wrapping_add(1);
+        let New { kind, n, node, conn, counter, who: (num, tag), name, text } = new;
+        let seq = meta.seq;
+        let head = format!("{kind} {seq} {n} {now} {node} {conn} {counter} {num} {tag} {name}");
+        if kind == "s" {
+            self.said.insert(seq, text.to_owned());
+        }
+        self.log.push_back(Raw { id: (meta.epoch, meta.pos), head, text: text.to_owned() });
+        while self.log.len() > most {
+            self.log.pop_front();
+        }
+    }
+
+    fn is_free(&self, now: u64, fold: &str, mac: &str) -> bool {
+        let Some(owner) = self.names.get(fold).filter(|owner| *owner != mac) else { return true };
+        let Some(person) = self.people.get(owner) else { return true };
+        person.gone > 0 && now.saturating_sub(person.gone) >= NAMES_ARE_KEPT
+    }
+
+    fn give(&mut self, now: u64, mac: &str, person: &mut Person, wish: &str) {
+        let parts: Vec<&str> = wish.split('\n').collect();
+        let (mut name, mut fold) = (person.tag.clone(), person.tag.clone());
+        if parts[0] == person.name && !person.name.is_empty() {
+            return;
+        } else if let [wished, its_fold, one, one_fold, two, two_fold] = parts[..] {
+            if self.is_free(now, its_fold, mac) {
+                (name, fold) = (wished.into(), its_fold.into());
+            } else {
+                let numbered = (2..100).map(|n| match n {
+                    ..10 => (format!("{one}{n}"), format!("{one_fold}{n}")),
+                    _ => (format!("{two}{n}"), format!("{two_fold}{n}")),
+                });
+                let free = numbered.into_iter().find(|(_, fold)| self.is_free(now, fold, mac));
+                (name, fold) = free.unwrap_or((name, fold));
+            }
+        } else if wish.is_empty() && !person.name.is_empty() {
+            return;
+        }
+        if person.fold != person.tag && self.names.get(&person.fold).is_some_and(|it| it == mac) {
+            self.names.remove(&person.fold);
+        }
+        self.names.insert(fold.clone(), mac.to_owned());
+        (person.name, person.fold) = (name, fold);
+    }
+
+    fn forget(&mut self, mac: &str) {
+        if let Some(person) = self.people.get(mac).filter(|person| person.gone > 0).cloned() {
+            for fold in [&person.fold, &person.tag] {
+                if self.names.get(fold).is_some_and(|owner| owner == mac) {
+                    self.names.remove(fold);
+                }
+            }
+            self.people.remove(mac);
+            self.last.remove(mac);
+        }
+        self.absent.retain(|(_, other)| other != mac);
+    }
+
+    /// Somebody is not here any more.
+    fn go(&mut self, now: u64, mac: &str) {
+        let Some(person) = self.people.get_mut(mac) else { return };
+        (person.gone, person.place) = (now, None);
+        if person.tag.starts_with('~') && person.name == person.tag {
+            return self.forget(mac);
+        }
+        self.absent.retain(|(_, other)| other != mac);
+        self.absent.insert((now, mac.to_owned()));
+        while self.absent.len() > 256 {
+            let Some((_, oldest)) = self.absent.first().cloned() else { return };
+            self.forget(&oldest);
+        }
+    }
+
+    fn go_from(&mut self, now: u64, mac: &str, node: &str, conn: u64) {
+        let place = Some((node.to_owned(), conn));
+        if self.people.get(mac).is_some_and(|person| person.place == place) {
+            self.go(now, mac);
+        }
+    }
+
+    fn stranger(&mut self, mac: &str, tag: &str) -> Person {
+        self.names.entry(tag.into()).or_insert_with(|| mac.into());
+        let (name, place) = (String::new(), None);
+        let (tag, fold) = (tag.to_owned(), tag.to_owned());
+        Person { gone: 0, place, tag, name, fold, came: (0, 0), asked: 0 }
+    }
+
+    fn take(
+        &mut self,
+        now: u64,
+        most: usize,
+        node: &str,
+        counter: u64,
+        command: &Command,
+        known: &mut Vec<(u64, String)>,
+    ) {
+        let (conn, text) = (command.conn, command.text.as_str());
+        let who = match command.kind {
+            Kind::Join | Kind::Publish => command.who.as_deref().cloned().unwrap_or_default(),
+            _ => match self.on.get(node).and_then(|on| on.get(&conn)) {
+                Some(who) => who.clone(),
+                None => return,
+            },
+        };
+        let Who { mac, tag, num } = &who;
+        let dash = if tag.is_empty() { "-" } else { tag };
+        let new = New {
+            kind: "",
+            n: command.n.to_string(),
+            node,
+            conn,
+            counter,
+            who: (*num, dash),
+            name: "",
+            text,
+        };
+        match command.kind {
+            Kind::Join if mac.is_empty() => {
+                self.on.entry(node.into()).or_default().insert(conn, who.clone());
+                self.append(now, most, New { kind: "j", n: "-1".into(), text: "", ..new });
+            }
+            Kind::Join => {
+                let before = self.people.get(mac).cloned();
+                let asked = now.saturating_sub(command.n);
+                let mut old = String::new();
+                if let Some((node, conn)) = before.as_ref().and_then(|it| it.place.clone()) {
+                    if before.as_ref().is_some_and(|it| it.asked > asked) {
+                        let new = New { kind: "x", n: "0".into(), text: "", ..new };
+                        return self.append(now, most, new);
+                    }
+                    old = format!("{node} {conn}");
+                    if let Some(on) = self.on.get_mut(&node) {
+                        on.remove(&conn);
+                    }
+                }
+                let accepted = match &before {
+                    Some(_) => self.last.get(mac).copied().unwrap_or(0).to_string(),
+                    None => "-1".into(),
+                };
+                let mut person = before.unwrap_or_else(|| self.stranger(mac, tag));
+                let came = self.meta.as_ref().map_or((0, 0), |meta| (meta.epoch, meta.pos + 1));
+                (person.gone, person.place) = (0, Some((node.to_owned(), conn)));
+                (person.came, person.asked) = (came, asked);
+                self.give(now, mac, &mut person, text);
+                let name = person.name.clone();
+                self.people.insert(mac.clone(), person);
+                self.absent.retain(|(_, other)| other != mac);
+                self.on.entry(node.into()).or_default().insert(conn, who.clone());
+                let new = New { kind: "j", n: accepted, name: &name, text: &old, ..new };
+                self.append(now, most, new);
+            }
+            Kind::Say => {
+                if command.n > 0 && !mac.is_empty() {
+                    let last = self.last.entry(mac.clone()).or_default();
+                    if *last >= command.n {
+                        return;
+                    }
+                    *last = command.n;
+                }
+                let name = match self.people.get(mac) {
+                    Some(person) => person.name.clone(),
+                    None if mac.is_empty() => String::new(),
+                    None => tag.clone(),
+                };
+                self.count();
+                self.append(now, most, New { kind: "s", name: &name, ..new });
+            }
+            Kind::UseUp => {
+                let last = self.last.get(mac).copied().unwrap_or(0);
+                if !mac.is_empty() && last < command.n {
+                    self.last.insert(mac.clone(), command.n);
+                }
+            }
+            Kind::Rename => {
+                let Some(mut person) = self.people.get(mac).cloned() else { return };
+                let before = person.name.clone();
+                self.give(now, mac, &mut person, text);
+                let name = person.name.clone();
+                self.people.insert(mac.clone(), person);
+                if name != before {
+                    let new = New { kind: "r", n: "0".into(), name: &name, text: "", ..new };
+                    self.append(now, most, new);
+                }
+            }
+            Kind::Leave => {
+                if let Some(on) = self.on.get_mut(node) {
+                    on.remove(&conn);
+                }
+                let name = self.people.get(mac).map_or_else(String::new, |it| it.name.clone());
+                if !mac.is_empty() {
+                    self.go(now, mac);
+                }
+                self.append(now, most, New { kind: "l", n: "0".into(), name: &name, ..new });
+            }
+            Kind::Publish => {
+                let request = command.request.as_deref().cloned().unwrap_or_default();
+                if let Some([key, body]) = &request.key {
+                    self.drop_keys(now);
+                    if let Some((its_body, message)) = self.keys.get(key) {
+                        let what = if its_body == body { message } else { "-" };
+                        return known.push((counter, what.to_owned()));
+                    }
+                }
+                let mut name = tag.clone();
+                if !request.name.is_empty() {
+                    let mut person = match self.people.get(mac) {
+                        Some(person) => person.clone(),
+                        None => self.stranger(mac, tag),
+                    };
+                    self.give(now, mac, &mut person, &request.name);
+                    name.clone_from(&person.name);
+                    self.people.insert(mac.clone(), person);
+                    self.go(now, mac);
+                }
+                self.count();
+                let seq = self.meta.as_ref().map_or(0, |meta| meta.seq);
+                self.append(now, most, New { kind: "s", conn: 0, name: &name, ..new });
+                if let Some([key, body]) = request.key {
+                    self.keys.insert(key.clone(), (body, format!("{seq} {now} {name}")));
+                    self.key_age.insert((now, key));
+                }
+            }
+        }
+    }
+
+    fn drop_keys(&mut self, now: u64) {
+        while let Some((at, key)) = self.key_age.first().cloned() {
+            let count = self.key_age.len();
+            if count < 1024 && !(count > 64 && now.saturating_sub(at) >= NAMES_ARE_KEPT) {
+                return;
+            }
+            self.key_age.pop_first();
+            self.keys.remove(&key);
+        }
+    }
+
+    fn count(&mut self) {
+        if let Some(meta) = &mut self.meta {
+            meta.seq += 1;
+        }
+    }
+
+    fn sync(&mut self, now: u64, most: usize, node: &str, present: &[Present]) {
+        let mut here = BTreeSet::new();
+        for Present { conn, who, n, name, fold, came } in present {
+            let Who { mac, tag, num } = who;
+            let dash = if tag.is_empty() { "-" } else { tag };
+            let place = Some((node.to_owned(), *conn));
+            let person = self.people.get(mac).cloned();
+            let at_once = person.as_ref().filter(|person| person.gone == 0);
+            let is_replaced = at_once.is_some_and(|it| it.place != place && it.came > *came);
+            let new = New {
+                kind: if is_replaced { "x" } else { "p" },
+                n: "0".into(),
+                node,
+                conn: *conn,
+                counter: 0,
+                who: (*num, dash),
+                name,
+                text: "",
+            };
+            if is_replaced {
+                self.append(now, most, new);
+                continue;
+            }
+            here.insert(*conn);
+            let (mut name, mut fold) = (name.clone(), fold.clone());
+            if !mac.is_empty() {
+                if !self.is_free(now, &fold, mac) {
+                    (name, fold) = (tag.clone(), tag.clone());
+                }
+                if let Some(person) = at_once {
+                    (name, fold) = (person.name.clone(), person.fold.clone());
+                }
+                self.names.insert(fold.clone(), mac.clone());
+                self.names.entry(tag.clone()).or_insert_with(|| mac.clone());
+                let asked = at_once.filter(|person| person.place == place);
+                let asked = asked.map_or(0, |person| person.asked);
+                let (tag, name, came) = (tag.clone(), name.clone(), *came);
+                let person = Person { gone: 0, place, tag, name, fold, came, asked };
+                self.people.insert(mac.clone(), person);
+                self.absent.retain(|(_, other)| other != mac);
+                // Zero is a number, too: the engine remembers somebody then.
+                let last = self.last.get(mac).copied();
+                if last.is_none_or(|last| last < *n) {
+                    self.last.insert(mac.clone(), *n);
+                }
+            }
+            self.on.entry(node.into()).or_default().insert(*conn, who.clone());
+            self.append(now, most, New { name: &name, ..new });
+        }
+        let on = self.on.entry(node.into()).or_default().clone();
+        for (conn, who) in on.into_iter().filter(|(conn, _)| !here.contains(conn)) {
+            if let Some(on) = self.on.get_mut(node) {
+                on.remove(&conn);
+            }
+            let name = self.people.get(&who.mac).map_or_else(String::new, |it| it.name.clone());
+            self.go_from(now, &who.mac, node, conn);
+            let dash = if who.tag.is_empty() { "-" } else { &who.tag };
+            let who = (who.num, dash);
+            let (kind, n, text) = ("l", "0".into(), "lost");
+            let new = New { kind, n, node, conn, counter: 0, who, name: &name, text };
+            self.append(now, most, new);
+        }
+        self.append(now, most, New::of_node(node, "sync"));
+    }
+}

@@ -1,0 +1,339 @@
+//! The nodes, the people and the faults.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::machine::{Clock, Machine, ROOMS, link};
+use super::memory::{Memory, State};
+use super::person::{Gone, Person};
+use super::wire::Network;
+use crate::testing::Rng;
+
+const MACHINES: usize = 3;
+const PEOPLE: usize = 10;
+
+/// So many steps with faults; and as many are enough for all to be well again.
+const STEPS: usize = 3000;
+
+pub struct World {
+    network: Rc<RefCell<Network>>,
+    clock: Clock,
+    dice: Rng,
+    machines: Vec<(u64, Machine)>,
+    people: Vec<Person>,
+    /// Connections that are over, of which their hubs have not heard.
+    gone: Vec<Gone>,
+    /// What the engine had at some time.
+    backup: State,
+    /// When it comes back.
+    away_until: u64,
+    tally: Tally,
+}
+
+/// What has happened.
+#[derive(Debug, Default)]
+pub struct Tally {
+    epochs: u64,
+    heard: u64,
+    missed: u64,
+    losses: u64,
+    moved: u64,
+}
+
+impl Tally {
+    pub fn add(&mut self, other: &Tally) {
+        self.epochs += other.epochs;
+        self.heard += other.heard;
+        self.missed += other.missed;
+        self.losses += other.losses;
+        self.moved += other.moved;
+    }
+
+    pub fn check(&self) {
+        let Tally { epochs, heard, missed, losses, moved } = *self;
+        assert!([epochs, heard, missed, losses, moved].iter().all(|it| *it > 100), "{self:?}");
+    }
+}
+
+impl World {
+    pub fn new(seed: u64) -> World {
+        let mut dice = Rng::new(seed);
+        let most = if seed % 2 == 0 { 40 } else { 1_000_000 };
+        let network = Network::new(Memory::new(most), seed + 1);
+        let clock = Clock::new();
+        let machines = (0..MACHINES).map(|_| (0, Machine::start(&network, &clock, &mut dice)));
+        World {
+            machines: machines.collect(),
+            network,
+            clock,
+            dice,
+            people: (0..PEOPLE).map(Person::new).collect(),
+            gone: Vec::new(),
+            backup: State::default(),
+            away_until: 0,
+            tally: Tally::default(),
+        }
+    }
+
+    pub fn run(mut self) -> Tally {
+        self.network.borrow_mut().faults = 30;
+        for _ in 0..STEPS {
+            self.step();
+            if self.dice.roll(60) == 0 {
+                self.harm();
+            }
+        }
+        self.be_well();
+        self.tally.epochs = self.network.borrow().engine.truth.len() as u64;
+        for person in &self.people {
+            self.tally.heard += person.view.len() as u64;
+            self.tally.missed += person.missed;
+            self.tally.losses += person.losses;
+        }
+        self.tally
+    }
+
+    /// Somebody does something.
+    fn step(&mut self) {
+        let passed = self.dice.roll(20) as u64;
+        self.clock.pass(passed);
+        {
+            let network = &mut *self.network.borrow_mut();
+            network.engine.now += passed;
+            if !network.is_up && self.clock.millis() >= self.away_until {
+                network.start();
+            }
+        }
+        let index = self.dice.roll(MACHINES);
+        let is_stopped = self.machines[index].1.stopped_until > self.clock.millis();
+        match self.dice.roll(8) {
+            0 if !is_stopped => self.machines[index].1.write(),
+            1 if !is_stopped => self.machines[index].1.read(),
+            2 if !is_stopped => {
+                let most = 1 + self.dice.roll(20);
+                self.machines[index].1.serve(most);
+            }
+            3 if self.dice.roll(8) == 0 => self.network.borrow_mut().do_late(),
+            4 => self.bury(),
+            _ => {
+                let person = self.dice.roll(PEOPLE);
+                self.act(person);
+            }
+        }
+    }
+
+    /// A session notices that its client is gone.
+    fn bury(&mut self) {
+        if self.gone.is_empty() {
+            return;
+        }
+        let index = self.dice.roll(self.gone.len());
+        // A connection's events are in order; others are not.
+        let Gone { machine, life, event } = self.gone.swap_remove(index);
+        if self.machines[machine].0 == life {
+            let _ = self.machines[machine].1.events.send(event);
+        }
+    }
+
+    fn act(&mut self, index: usize) {
+        let person = &mut self.people[index];
+        let Some(conn) = &person.conn else {
+            let at = self.dice.roll(MACHINES);
+            let (life, machine) = &mut self.machines[at];
+            let away = std::time::Duration::from_secs(10);
+            let room = link(&machine.rooms[person.room]).clone();
+            let is_stopped = machine.stopped_until > self.clock.millis();
+            if !is_stopped && room.wait_until_open(std::time::Duration::ZERO, away) {
+                person.joins(machine, at, *life);
+            }
+            return;
+        };
+        let at = conn.machine;
+        let (life, machine) = &self.machines[at];
+        if *life != conn.life {
+            person.conn = None;
+            return;
+        }
+        let room = machine.rooms[person.room].id;
+        let is_there = person.hears(&self.network.borrow().engine);
+        if !is_there {
+            self.tally.moved += 1;
+            self.gone.extend(person.goes(room, true));
+            return;
+        }
+        match self.dice.roll(40) {
+            0 => self.gone.extend(person.goes(room, true)),
+            1 => {
+                // It says goodbye, which its session hands on at once.
+                let Some(Gone { event, .. }) = person.goes(room, false) else { return };
+                let _ = machine.events.send(event);
+            }
+            2 => person.renames(machine, self.dice.roll(3)),
+            3..20 => person.says(machine, true),
+            _ => person.says(machine, false),
+        }
+    }
+
+    fn harm(&mut self) {
+        let now = self.clock.millis();
+        match self.dice.roll(10) {
+            0 | 1 => {
+                self.away_until = now + self.dice.roll(3000) as u64;
+                let network = &mut *self.network.borrow_mut();
+                network.kill();
+                match self.dice.roll(4) {
+                    0 => network.engine.state = State::default(),
+                    1 => network.engine.state = self.backup.clone(),
+                    _ => {}
+                }
+            }
+            2 => self.backup = self.network.borrow().engine.state.clone(),
+            3 if self.dice.roll(2) == 0 => {
+                self.network.borrow_mut().engine.state = State::default();
+            }
+            4 => {
+                let jump = self.dice.roll(7_200_000) as u64;
+                let engine = &mut self.network.borrow_mut().engine;
+                let is_forward = self.dice.roll(2) == 0;
+                engine.now = if is_forward { engine.now + jump } else { engine.now - jump };
+            }
+            5 | 6 => {
+                let index = self.dice.roll(MACHINES);
+                self.machines[index].1.stopped_until = now + self.dice.roll(6000) as u64;
+            }
+            7 if self.dice.roll(2) == 0 => {
+                let index = self.dice.roll(MACHINES);
+                let life = self.machines[index].0 + 1;
+                let machine = Machine::start(&self.network, &self.clock, &mut self.dice);
+                self.machines[index] = (life, machine);
+            }
+            _ => {
+                // It is busy for a while.
+                self.clock.pass(1000);
+                self.network.borrow_mut().engine.now += 1000;
+            }
+        }
+    }
+
+    /// Nothing goes wrong any more, and all is well in the end.
+    fn be_well(&mut self) {
+        {
+            let network = &mut *self.network.borrow_mut();
+            network.faults = 0;
+            while !network.is_idle() {
+                network.do_late();
+            }
+            if !network.is_up {
+                network.start();
+            }
+        }
+        self.machines.iter_mut().for_each(|(_, machine)| machine.stopped_until = 0);
+        let mut quiet = 0;
+        for _ in 0..2000 {
+            self.clock.pass(50);
+            self.network.borrow_mut().engine.now += 50;
+            while !self.gone.is_empty() {
+                self.bury();
+            }
+            for index in 0..PEOPLE {
+                let person = &mut self.people[index];
+                match person.conn.as_ref().map(|conn| (conn.machine, conn.life)) {
+                    Some((at, life)) if self.machines[at].0 == life => {
+                        let room = self.machines[at].1.rooms[person.room].id;
+                        if person.hears(&self.network.borrow().engine) {
+                            person.says(&self.machines[at].1, false);
+                        } else {
+                            self.gone.extend(person.goes(room, true));
+                        }
+                    }
+                    _ => {
+                        person.conn = None;
+                        self.act(index);
+                    }
+                }
+            }
+            for (_, machine) in &mut self.machines {
+                machine.write();
+                machine.read();
+                machine.serve(100);
+            }
+            // Those who were killed are only found out after a while.
+            quiet = if self.is_quiet() { quiet + 1 } else { 0 };
+            if quiet > 300 {
+                break;
+            }
+        }
+        assert!(quiet > 300, "it does not come to rest: {}", self.state());
+        self.check();
+    }
+
+    fn is_quiet(&self) -> bool {
+        let is_idle = |(_, machine): &(u64, Machine)| {
+            machine.is_idle()
+                && machine.held() == 0
+                && machine.rooms.iter().all(|room| link(room).waiting() == 0)
+        };
+        let is_settled = |person: &Person| person.conn.is_some() && person.waiting.is_empty();
+        self.gone.is_empty()
+            && self.machines.iter().all(is_idle)
+            && self.people.iter().all(is_settled)
+    }
+
+    fn state(&self) -> String {
+        let mut state = String::new();
+        for (_, machine) in &self.machines {
+            for room in &machine.rooms {
+                state += &format!(
+                    "\n{}, {}: {}",
+                    machine.node.name(),
+                    room.name.as_str(),
+                    link(room).tell()
+                );
+            }
+        }
+        for room in ROOMS {
+            let (epoch, said) = self.network.borrow().engine.said(room);
+            state += &format!("\n{room}: {epoch} {:?}", said.last_key_value());
+        }
+        let waiting = self.people.iter().map(|person| (person.conn.is_some(), &person.waiting));
+        state + &format!("{:?}", waiting.collect::<Vec<_>>())
+    }
+
+    /// Everybody is here, knows of everybody, and has heard the same.
+    fn check(&self) {
+        let engine = &self.network.borrow().engine;
+        for (index, room) in ROOMS.iter().enumerate() {
+            let people: Vec<&Person> = self.people.iter().filter(|it| it.room == index).collect();
+            let conns = people.iter().filter_map(|person| person.conn.as_ref());
+            let here: BTreeSet<(String, u64)> = conns
+                .map(|conn| (self.machines[conn.machine].1.node.name().to_string(), conn.id))
+                .collect();
+            assert_eq!(engine.members(room), here, "members of {room}");
+            let (epoch, said) = engine.said(room);
+            let mut times: BTreeMap<&str, u64> = BTreeMap::new();
+            for text in said.values() {
+                *times.entry(text).or_default() += 1;
+            }
+            for (text, times) in &times {
+                assert_eq!(*times, 1, "{room}: {text}");
+            }
+            for person in people {
+                for text in &person.kept {
+                    assert!(times.contains_key(&**text), "{room}: {text} is lost");
+                }
+                let Some(conn) = person.conn.as_ref().filter(|_| !person.is_number) else {
+                    continue;
+                };
+                assert_eq!(conn.here.len(), here.len(), "{room}: {:?}", conn.here);
+                let head = said.last_key_value().map_or(0, |(seq, _)| *seq);
+                assert_eq!(person.at(), Some((epoch, head)), "{room}: {}", person.tell());
+            }
+            for (_, machine) in &self.machines {
+                let info = &machine.rooms[index];
+                assert_eq!(info.count(), here.len() as u64, "{room}");
+                assert_eq!(info.log.flow.in_flight(), 0, "{room}: credit that nobody gives back");
+            }
+        }
+    }
+}
