@@ -34,15 +34,17 @@ fn raw_msg(text: &str) -> String {
 #[test]
 fn the_subprotocol_is_selected_wherever_it_stands_in_the_offer() {
     let program = start(&[]);
-    for offer in [
+    let offers = [
         OFFER,
         "Sec-WebSocket-Protocol: chat, roomd.1\r\n",
         "Sec-WebSocket-Protocol: roomd.1,chat\r\n",
         "Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: roomd.1\r\n",
         "sec-websocket-protocol:roomd.1\r\n",
-    ] {
+    ];
+    for (place, offer) in offers.iter().enumerate() {
         let mut peer = program.connect();
-        peer.send(get("/lobby/ws", &format!("{UPGRADE}{offer}")));
+        // A room of its own, in which nobody hears that the one before leaves.
+        peer.send(get(&format!("/room{place}/ws"), &format!("{UPGRADE}{offer}")));
         let mut member = Member::greet(peer.upgraded_to(Some("roomd.1")), json!({}));
         member.pings();
     }
