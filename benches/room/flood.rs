@@ -6,6 +6,10 @@ use crate::load::{Event, Load};
 use crate::message::Message;
 use crate::order::Order;
 
+/// Whoever says a fixed number of messages a second says some of them at once, so often: what comes together is
+/// the same for every server.
+const TICK: Duration = Duration::from_millis(8);
+
 pub struct Flood {
     clients: usize,
     length: usize,
@@ -43,6 +47,26 @@ impl Flood {
         let begin = Instant::now();
         while begin.elapsed() < time {
             self.proceed(load)?;
+        }
+        Ok(())
+    }
+
+    /// Says so many messages a second for some time, whatever comes back: a share of each sender every
+    /// [`TICK`].
+    pub fn keep_pace(
+        &mut self,
+        load: &mut Load,
+        rate: usize,
+        time: Duration,
+    ) -> Result<(), String> {
+        let share = (rate as f64 * TICK.as_secs_f64()) as usize / self.said.len();
+        let begin = Instant::now();
+        for tick in 1..=time.div_duration_f64(TICK) as u32 {
+            self.due.fill(share);
+            self.proceed(load)?;
+            while begin.elapsed() < TICK * tick {
+                self.turn(load)?;
+            }
         }
         Ok(())
     }

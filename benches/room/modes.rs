@@ -124,6 +124,18 @@ pub fn steps() -> Vec<Step> {
             200,
             nodes::flood,
         )),
+        shared(step(
+            "engine-steady-5k",
+            "5,000 messages a second, 100 clients a server, all on two CPUs",
+            100,
+            nodes::steady_5k,
+        )),
+        shared(step(
+            "engine-steady-20k",
+            "20,000 messages a second, 100 clients a server, all on two CPUs",
+            100,
+            nodes::steady_20k,
+        )),
     ]
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::cpu::{self, Cpus};
 use crate::engine::Engine;
+use crate::kit::peer::{Peer, get};
 use crate::kit::proc::{self, Holding};
 
 pub use crate::kit::proc::ThreadUse;
@@ -100,6 +101,19 @@ impl Server {
     /// The CPU time that the engine has used so far, if there is one.
     pub fn engine_cpu(&self) -> Result<Option<Duration>, String> {
         self.engine.as_ref().map(|engine| cpu::of_process(engine.pid())).transpose()
+    }
+
+    /// How many buffers of messages its hubs, or those of all nodes, have sent to everybody so far.
+    pub fn batches(&self) -> Result<usize, String> {
+        let of_one = |address| {
+            let metrics = Peer::ask(address, get("/metrics", "")).body;
+            let metrics = String::from_utf8_lossy(&metrics);
+            let count = metrics.lines().find_map(|line| line.strip_prefix("roomd_batches_total "));
+            count
+                .and_then(|count| count.parse::<usize>().ok())
+                .ok_or_else(|| format!("{address} does not say how many batches there were"))
+        };
+        self.addresses().into_iter().map(of_one).sum()
     }
 
     /// Each thread of this name, in the order of their ids.

@@ -60,6 +60,37 @@ pub fn flood(server: &Server, clients: usize) -> Outcome {
     Ok(figures)
 }
 
+/// So many messages a second as all servers carry, to so many clients of each of them: what a delivery costs when
+/// the load is the same.
+pub fn steady_5k(server: &Server, clients: usize) -> Outcome {
+    steady(server, clients, 5_000)
+}
+
+/// The same, with more of them.
+pub fn steady_20k(server: &Server, clients: usize) -> Outcome {
+    steady(server, clients, 20_000)
+}
+
+fn steady(server: &Server, clients: usize, rate: usize) -> Outcome {
+    let nodes = server.addresses().len();
+    let clients = clients * nodes;
+    let mut load = join(server, clients)?;
+    let mut flood = Flood::new(clients, SENDERS, 0, LENGTH);
+    flood.keep_pace(&mut load, rate, 2 * WARM_UP)?;
+    flood.finish(&mut load)?;
+
+    let (warm, batches) = (flood.deliveries(), server.batches()?);
+    let costs = Costs::start(server)?;
+    flood.keep_pace(&mut load, rate, 2 * MEASURED)?;
+    flood.finish(&mut load)?;
+    let deliveries = flood.deliveries() - warm;
+    let messages = deliveries / clients;
+    let mut figures = costs.read(messages, deliveries)?;
+    let each = (messages * nodes) as f64 / (server.batches()? - batches) as f64;
+    figures.push(Figure::new("messages a batch", each));
+    Ok(figures)
+}
+
 fn join(server: &Server, clients: usize) -> Result<Load, String> {
     cpu::allow(&[server.cpus.server, server.cpus.load]);
     let mut load = Load::sleeping(&server.addresses());
