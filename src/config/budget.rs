@@ -124,13 +124,18 @@ pub struct LogBounds {
 impl LogBounds {
     /// For a log of `size` bytes, or more if messages of up to `max_message` bytes need it.
     pub fn new(size: usize, max_message: usize) -> Self {
-        let longest = ENTRY + NAME_BYTES + max_message;
+        let longest = longest_entry(max_message);
         let size = size.max(2 * longest);
         let lag = size - size / 8;
         let in_flight = (2 * longest).max(128 * KIB).min(lag);
         let history = History { messages: 0, age: u64::MAX, bytes: size as u64 / 2 };
         LogBounds { size, keep: size - size / 16, lag, in_flight, history }
     }
+}
+
+/// Bytes of an entry with the longest name and text.
+pub const fn longest_entry(max_message: usize) -> usize {
+    ENTRY + NAME_BYTES + max_message
 }
 
 /// The memory of the logs of all rooms.
@@ -213,6 +218,8 @@ pub struct Budget {
     pub rooms: usize,
     /// Keys of requests that may come again, of which each remembers so many.
     pub keys: usize,
+    /// What is read at once of the logs of rooms that machines share.
+    pub read: usize,
     /// Long messages that come in, or are answered, at the same time.
     pub slots: usize,
     /// Bytes of a frame for each byte of its text.
@@ -274,10 +281,14 @@ impl Budget {
             logs,
             rooms,
             keys: keys.clamp(*KEYS.start(), *KEYS.end()),
+            read: 0,
             slots: 1,
             escaped: ESCAPED[1],
             max_message,
         };
+        if limits.is_shared {
+            budget.read = (rest / 8).max(rooms * longest_entry(max_message));
+        }
         let slots = |escaped: usize| rest / 16 / ((escaped + 1) * max_message);
         let escaped = ESCAPED.into_iter().find(|escaped| slots(*escaped) >= MANY_SLOTS);
         budget.escaped = escaped.unwrap_or(budget.escaped);
@@ -323,7 +334,7 @@ impl Budget {
     /// Messages on their way to the room, and what a batch of them is: the entries, and their frames for one
     /// protocol after the other, in which a text at most triples.
     fn in_flight(&self) -> usize {
-        self.logs.bounds(self.logs.most).in_flight + 4 * (ENTRY + self.max_message)
+        self.logs.bounds(self.logs.most).in_flight + 4 * (ENTRY + self.max_message) + self.read
     }
 
     /// The logs of all rooms, and the keys that they remember.
@@ -417,6 +428,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_of_shared_rooms_is_counted() {
+        let limits = Limits { is_shared: true, ..Limits::default() };
+        let large = budget(&limits, usize::MAX);
+        assert_eq!(large.capacity.clients, MAX_CLIENTS, "{large}");
+        assert!(large.read > 480 * longest_entry(limits.max_message), "{large}");
+        let small = budget(&limits, 32 * MIB);
+        assert!(small.read < MIB && small.sum() <= 8 * MIB, "{small}");
+        assert!(small.read >= small.rooms * longest_entry(limits.max_message), "{small}");
+        assert!(small.capacity.clients >= 40, "{small}");
+    }
+
+    #[test]
     fn a_small_machine_has_fewer_clients() {
         let small = budget(&Limits::default(), 32 * MIB);
         assert_eq!(small.memory, 8 * MIB);
@@ -442,6 +465,7 @@ mod tests {
                 for max_clients in [None, Some(1), Some(100), Some(2000)] {
                     for connections in [3, 8, 1000, PLENTY] {
                         let limits = Limits {
+                            is_shared: connections == 1000,
                             max_message,
                             max_clients,
                             max_memory: Some(memory),

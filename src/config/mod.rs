@@ -118,6 +118,8 @@ pub struct Limits {
     pub max_clients_per_ip: Option<usize>,
     /// Rooms that are always there, the lobby counted. Follows from [`Config::rooms`].
     pub declared_rooms: usize,
+    /// Rooms are shared with other machines. Follows from [`Config::engine`].
+    pub is_shared: bool,
     /// Rooms at once, the lobby counted; fewer if the memory is not enough.
     pub max_rooms: usize,
     /// Up to so many members of a room are told who comes and goes.
@@ -205,6 +207,7 @@ impl Default for Limits {
             max_clients: None,
             max_clients_per_ip: None,
             declared_rooms: 1,
+            is_shared: false,
             max_rooms: 64,
             presence: 100,
             history: 500,

@@ -23,6 +23,8 @@ pub struct Settings {
     pub history: usize,
     /// How old those may be.
     pub age: Duration,
+    /// Entries of the greatest length for which the reader has memory.
+    pub entries: usize,
     /// How often this node shows that it lives.
     pub beat: Duration,
     /// A node that has not shown that it lives for so long is dead.

@@ -28,7 +28,7 @@ pub struct Reader {
     mean: usize,
 }
 
-/// Entries of one room that are read at once: about so many bytes.
+/// Entries of one room that are read at once: about so many bytes, if they are as long as those before.
 const READ_BYTES: usize = 64 * 1024;
 const COUNT: RangeInclusive<usize> = 16..=512;
 
@@ -102,7 +102,7 @@ impl Reader {
         }
         self.held.retain(|_, held| !held.is_empty());
         let block = if self.held.is_empty() { BLOCK } else { HELD };
-        let count = (READ_BYTES / self.mean).clamp(*COUNT.start(), *COUNT.end());
+        let count = count(self.settings.entries, feeds.len(), self.mean);
         let reading = Reading { node: &name, woken: &self.wake.1, rooms, count, block };
         let news = engine.read(&reading)?;
         if let Some(woken) = news.woken {
@@ -168,6 +168,13 @@ impl Reader {
     }
 }
 
+/// How many entries of each room to read at once. All texts may suddenly be as long as they can be, and what
+/// was read of each of the `rooms` may wait for its readers.
+fn count(entries: usize, rooms: usize, mean: usize) -> usize {
+    let most = (entries / rooms.max(1)).max(1);
+    (READ_BYTES / mean).clamp(*COUNT.start(), *COUNT.end()).min(most)
+}
+
 /// Whether an entry comes right behind this position.
 fn follows((epoch, pos): (u64, u64), raw: &Raw) -> bool {
     if raw.id.0 == epoch {
@@ -182,4 +189,25 @@ fn follows((epoch, pos): (u64, u64), raw: &Raw) -> bool {
         .and_then(|(epoch, pos)| Some((epoch.parse().ok()?, pos.parse().ok()?)));
     // Behind nothing there is nothing to miss.
     before.is_some_and(|before: (u64, u64)| before.0 == 0 || before.0 == epoch && before.1 <= pos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_at_once_fits_even_if_all_of_it_is_long() {
+        assert_eq!(count(10_000, 1, 100), *COUNT.end());
+        assert_eq!(count(10_000, 1, 1000), READ_BYTES / 1000);
+        assert_eq!(count(10_000, 1, READ_BYTES), *COUNT.start());
+        for entries in [64, 100, 255, 1000, 50_000] {
+            for rooms in [0, 1, 2, 3, 30, 64] {
+                for mean in [1, 128, 4000, 2 * READ_BYTES] {
+                    let count = count(entries, rooms, mean);
+                    assert!(count > 0 && rooms * count <= entries, "{entries}, {rooms}, {mean}");
+                }
+            }
+        }
+        assert_eq!(count(0, 3, 100), 1, "or nothing would ever be read");
+    }
 }

@@ -6,6 +6,7 @@ use crossbeam_channel::Sender;
 
 use crate::client::socket::Socket;
 use crate::config::Config;
+use crate::config::budget::Budget;
 use crate::engine::SharedLink;
 use crate::metrics::Metrics;
 use crate::room::handle::RoomHandle;
@@ -20,6 +21,7 @@ pub struct Engine;
 impl Engine {
     pub fn start(
         _config: &Config,
+        _budget: &Budget,
         _secret: &Secret,
         _metrics: &Arc<Metrics>,
         _stop: &Sender<StopReason>,

@@ -78,6 +78,7 @@ impl Server {
         shared::check(&config).map_err(ServerError::Settings)?;
         let declared = rooms::declared(&config).map_err(ServerError::Settings)?;
         config.limits.declared_rooms = rooms::count(&declared);
+        config.limits.is_shared = config.engine.is_some();
         // Before the sockets: a second server with the same settings should say what it is about.
         let state = config.state_dir.as_deref().map(StateFolder::take).transpose();
         let state = state.map_err(ServerError::Settings)?;

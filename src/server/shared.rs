@@ -6,6 +6,7 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 
 use crate::client::socket::Socket;
+use crate::config::budget::{Budget, longest_entry};
 use crate::config::{Config, ENGINE_MEMORY};
 use crate::engine::SharedLink;
 use crate::engine::address::{Address, Given};
@@ -30,6 +31,7 @@ impl Engine {
     /// Starts the threads that talk to the engine, which tells the `secret`.
     pub fn start(
         config: &Config,
+        budget: &Budget,
         secret: &Secret,
         metrics: &Arc<Metrics>,
         stop: &Sender<StopReason>,
@@ -43,6 +45,7 @@ impl Engine {
             memory: limits.engine_memory.unwrap_or(ENGINE_MEMORY),
             history: limits.history,
             age: limits.history_age,
+            entries: budget.read / longest_entry(limits.max_message),
             beat: limits.engine_beat,
             lease: limits.engine_lease,
         };

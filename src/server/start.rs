@@ -72,7 +72,7 @@ pub fn start(server: Server) -> Result<Running, ServerError> {
     }
     let mut keeper =
         state.map(|folder| Keeper::new(folder, &config, rooms::count(&declared), &metrics));
-    let (engine, engine_threads) = Engine::start(&config, &secret, &metrics, &stop)?;
+    let (engine, engine_threads) = Engine::start(&config, &budget, &secret, &metrics, &stop)?;
     let rooms = rooms::make(
         &config,
         declared,

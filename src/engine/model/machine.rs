@@ -89,6 +89,7 @@ impl Machine {
             memory: 1 << 20,
             history: 1000,
             age: Duration::from_secs(3600),
+            entries: 1 << 20,
             beat: Duration::from_millis(300),
             lease: Duration::from_secs(3),
         };
