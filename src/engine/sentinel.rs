@@ -93,11 +93,12 @@ impl Watch {
                 {
                     return;
                 }
-                log::info!(
-                    "the master {} of the engine is {host}:{port} (epoch {epoch})",
-                    self.name
-                );
-                self.master.moves_to(Spot::Tcp(host, port));
+                if before.is_some() {
+                    self.node.counts.moves.add(1);
+                }
+                let spot = Spot::Tcp(host, port);
+                log::info!("the engine's master {} is {spot} (epoch {epoch})", self.name);
+                self.master.moves_to(spot);
                 // What waits for something to be said is on the old one.
                 self.node.suspect();
             }
