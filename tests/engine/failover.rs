@@ -100,7 +100,7 @@ fn nobody_goes_on_writing_to_a_master_that_was_replaced() {
         loop {
             let next = ana.next("her own");
             match next["t"].as_str() {
-                Some("msg") if next["text"] == n.to_string() => break,
+                Some("msg") if next["text"].as_str() == Some(&*n.to_string()) => break,
                 Some("epoch") => epoch = Some((said.len(), next["missed"].clone())),
                 _ => {}
             }
