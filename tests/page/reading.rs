@@ -206,8 +206,8 @@ fn a_reader_can_scroll_away_from_a_flood_and_come_back() {
     let room = Room::start();
     let page = Page::open(&room.url());
     let mut client = room.join(5);
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = stop.clone();
+    let stop = Stop::default();
+    let stopped = stop.0.clone();
     let talker = std::thread::spawn(move || {
         while !stopped.load(Ordering::SeqCst) {
             client.say_all((0..20).map(|n| format!("message {n}")));
@@ -219,8 +219,18 @@ fn a_reader_can_scroll_away_from_a_flood_and_come_back() {
     page.wait("the count of new ones", "document.querySelector('#jump').textContent.endsWith(' new') && !document.querySelector('#jump').hidden");
     page.press("End", 0);
     page.wait("the end", "document.querySelector('#jump').hidden");
-    stop.store(true, Ordering::SeqCst);
+    drop(stop);
     talker.join().expect("everything was said");
+}
+
+/// Ends a flood when it is dropped, also when the test fails: the server waits for whoever talks.
+#[derive(Default)]
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 #[test]
