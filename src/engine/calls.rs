@@ -29,8 +29,14 @@ pub trait Engine {
     /// Shows that a node lives.
     fn beat(&mut self, node: &str) -> Result<Beats, Fault>;
 
-    /// Declares a node dead whose beat is still this one: its rooms. None: it lives.
-    fn fence(&mut self, node: &str, beat: &str) -> Result<Option<Vec<String>>, Fault>;
+    /// Declares a node dead whose beat is still this one: its rooms, and those of `rooms`, where it may have been
+    /// and the engine has forgotten it. None: it lives.
+    fn fence(
+        &mut self,
+        node: &str,
+        beat: &str,
+        rooms: &[String],
+    ) -> Result<Option<Vec<String>>, Fault>;
 
     /// The rooms in which a node is.
     fn rooms(&mut self, node: &str) -> Result<Vec<String>, Fault>;
@@ -218,10 +224,15 @@ impl Engine for Connection {
         Ok(Beats { beats: beats.chunks_exact(2).map(pair).collect(), unburied, secret })
     }
 
-    fn fence(&mut self, node: &str, beat: &str) -> Result<Option<Vec<String>>, Fault> {
+    fn fence(
+        &mut self,
+        node: &str,
+        beat: &str,
+        rooms: &[String],
+    ) -> Result<Option<Vec<String>>, Fault> {
         let keys = [keys::BEATS.into(), keys::GONE.into(), keys::rooms(node)];
         let mut cmd = self.script(Script::Fence, &keys);
-        cmd.arg(node).arg(beat);
+        cmd.arg(node).arg(beat).arg(rooms);
         match self.call(&cmd)? {
             Value::Nil => Ok(None),
             rooms => texts(rooms).map(Some),

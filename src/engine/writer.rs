@@ -3,7 +3,7 @@
 //! A batch that was cut off is sent again as it was, since the scripts pass over what they have taken. The
 //! thread also shows that this node lives, and buries others that do not.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -25,7 +25,7 @@ pub struct Writer {
     /// Counts connections.
     connections: u64,
     /// The beats of the other nodes, and since when they have not changed.
-    beats: HashMap<String, (String, Instant)>,
+    beats: BTreeMap<String, (String, Instant)>,
     next_beat: Instant,
     /// When the rooms were last marked as used.
     touched: Instant,
@@ -61,7 +61,7 @@ impl Writer {
             woken,
             secret: Secret { since: 0, bytes: secret },
             connections: 0,
-            beats: HashMap::new(),
+            beats: BTreeMap::new(),
             next_beat: now,
             touched: now,
             mean: 2 * ENTRY,
@@ -224,7 +224,7 @@ impl Writer {
             self.share_secret(engine)?;
         }
         let now = self.node.now();
-        let mut news: HashMap<String, String> = beats.into_iter().collect();
+        let mut news: BTreeMap<String, String> = beats.into_iter().collect();
         news.remove(&*name);
         // One that the engine has forgotten, because it lost something, may be dead, too.
         for who in self.node.feeds().iter().flat_map(|feed| feed.link.doubted()) {
@@ -243,12 +243,10 @@ impl Writer {
                 dead.push((who, beat));
             }
         }
+        let rooms: Vec<_> = self.node.feeds().iter().map(|feed| feed.link.room.clone()).collect();
         for (who, beat) in dead {
             self.beats.remove(&who);
-            let Some(mut rooms) = engine.fence(&who, &beat)? else { continue };
-            rooms.extend(self.node.feeds().iter().map(|feed| feed.link.room.clone()));
-            rooms.sort_unstable();
-            rooms.dedup();
+            let Some(rooms) = engine.fence(&who, &beat, &rooms)? else { continue };
             if !beat.is_empty() {
                 self.node.counts.reaped.add(1);
                 log::warn!("node {who} does not live any more: its clients leave");

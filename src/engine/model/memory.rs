@@ -65,6 +65,8 @@ pub struct Memory {
     pub now: u64,
     /// Entries that it keeps of each log, whatever it is told.
     pub most: usize,
+    /// All secrets that it ever had: whoever talks under two of them is two.
+    pub secrets: BTreeSet<[u8; 32]>,
     /// What was said in each epoch of each room, by number, that of epochs before included.
     pub truth: BTreeMap<(String, u64), BTreeMap<u64, String>>,
 }
@@ -86,7 +88,8 @@ const NAMES_ARE_KEPT: u64 = 600_000;
 impl Memory {
     pub fn new(most: usize) -> Memory {
         let (state, server) = (State::default(), "server 1".to_owned());
-        Memory { state, server, now: 1_000_000_000, most, truth: BTreeMap::new() }
+        let (secrets, truth) = (BTreeSet::new(), BTreeMap::new());
+        Memory { state, server, now: 1_000_000_000, most, secrets, truth }
     }
 
     /// Who is in a room on each node.
@@ -105,6 +108,7 @@ impl Memory {
         let kept = self.state.secret;
         if kept.is_none_or(|kept| secret.since > 0 && *secret < kept) {
             let since = if secret.since > 0 { secret.since } else { self.now };
+            self.secrets.insert(secret.bytes);
             self.state.secret = Some(Secret { since, ..*secret });
         }
         self.state.secret.unwrap_or_default()
@@ -223,13 +227,17 @@ impl Memory {
         Ok(Beats { beats, unburied, secret: self.state.secret })
     }
 
-    pub fn fence(&mut self, node: &str, beat: &str) -> Option<Vec<String>> {
+    pub fn fence(&mut self, node: &str, beat: &str, rooms: &[String]) -> Option<Vec<String>> {
         let now = self.state.beats.get(node).map_or_else(String::new, u64::to_string);
         if now != beat {
             return None;
         }
         self.state.beats.remove(node);
         self.state.gone.insert(node.to_owned());
+        if !rooms.is_empty() {
+            let rooms_of = self.state.rooms_of.entry(node.to_owned()).or_default();
+            rooms_of.extend(rooms.iter().cloned());
+        }
         Some(self.rooms(node))
     }
 

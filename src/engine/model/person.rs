@@ -249,7 +249,7 @@ impl Person {
                 assert!(before.is_some(), "it is not here: {whose}");
             }
             "epoch" => self.move_to(&text("cursor"), number("missed"), engine, &whose),
-            "err" => {}
+            "err" | "away" | "back" => {}
             _ => panic!("{whose}"),
         }
     }

@@ -134,9 +134,14 @@ impl Engine for Wire {
         self.call(move |engine| engine.beat(&node))?
     }
 
-    fn fence(&mut self, node: &str, beat: &str) -> Result<Option<Vec<String>>, Fault> {
-        let (node, beat) = (node.to_owned(), beat.to_owned());
-        self.call(move |engine| engine.fence(&node, &beat))
+    fn fence(
+        &mut self,
+        node: &str,
+        beat: &str,
+        rooms: &[String],
+    ) -> Result<Option<Vec<String>>, Fault> {
+        let (node, beat, rooms) = (node.to_owned(), beat.to_owned(), rooms.to_vec());
+        self.call(move |engine| engine.fence(&node, &beat, &rooms))
     }
 
     fn rooms(&mut self, node: &str) -> Result<Vec<String>, Fault> {

@@ -316,7 +316,7 @@ impl World {
                 *times.entry(text).or_default() += 1;
             }
             for (text, times) in &times {
-                assert_eq!(*times, 1, "{room}: {text}");
+                assert!(*times == 1 || engine.secrets.len() > 1, "{room}: {text}, {times} times");
             }
             for person in people {
                 for text in &person.kept {

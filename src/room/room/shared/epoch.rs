@@ -114,14 +114,7 @@ impl<T: Transport> Room<T> {
         }
         for through in link.hear(id, 0) {
             if let Through::PassedOver(waiting, known) = through {
-                let command = &waiting.command;
-                let leaves = (command.kind == command::Kind::Leave).then_some(command.conn);
                 self.pass_over(waiting, known, tally);
-                if let (Some(conn), Some(shared)) = (leaves, &mut self.shared) {
-                    // The engine may have forgotten that, too.
-                    shared.mine.remove(&conn);
-                    shared.push_leave(conn, true);
-                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Commands of which no entry tells.
 
 use crate::config::BATCH_BYTES;
-use crate::engine::command;
+use crate::engine::command::{self, Command};
 use crate::engine::link::{Through, Waiting};
 use crate::metrics::HubCounters;
 use crate::net::slots::ConnId;
@@ -56,7 +56,19 @@ impl<T: Transport> Room<T> {
                     None => shared.keep_unanswered(answer),
                 }
             }
-            command::Kind::Leave => self.part(command.conn, tally),
+            command::Kind::Leave => {
+                let place = (shared.link.node.name().to_string(), command.conn);
+                if shared.roster.at(&place).is_some() {
+                    // It was in a gap, and the engine may have forgotten it since. It is told once more.
+                    shared.mine.remove(&command.conn);
+                    if command.n == 0 {
+                        shared.link.push(Command { n: 1, ..command }, None);
+                    } else {
+                        self.forget_guest(&place);
+                    }
+                }
+                self.part(place.1, tally);
+            }
             _ => {}
         }
     }
