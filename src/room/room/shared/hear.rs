@@ -38,7 +38,11 @@ impl<T: Transport> Room<T> {
                     let is_mine = name.as_deref() == Some(entry.node);
                     let counter = if is_mine { entry.counter } else { 0 };
                     let mut heard = None;
-                    for through in shared.link.hear(raw.id, counter) {
+                    // An epoch is heard once it is known who is here: else the writer could send what they say
+                    // before it has told the engine of them.
+                    let is_epoch = entry.what == What::Epoch;
+                    let through = (!is_epoch).then(|| shared.link.hear(raw.id, counter));
+                    for through in through.into_iter().flatten() {
                         match through {
                             Through::Heard(waiting) => heard = Some(waiting),
                             Through::PassedOver(waiting, known) => {
