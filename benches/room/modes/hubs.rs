@@ -19,9 +19,9 @@ use crate::table::Figure;
 
 /// How often somebody says something in each room: more often than a hub can send to all, so that it always
 /// finds something to send.
-const PACE: Duration = Duration::from_micros(2500);
+const PACE: Duration = Duration::from_millis(4);
 /// How often the crowd is read: what comes meanwhile has to fit the kernel's buffers.
-const READING: Duration = Duration::from_millis(500);
+const READING: Duration = Duration::from_secs(1);
 /// The kernel counts a thread's CPU time in hundredths of a second.
 const MEASURED: Duration = Duration::from_secs(3);
 
