@@ -61,6 +61,8 @@ fn sounds_and_notifications_come_when_they_are_wanted() {
     // They are kept, and a browser lets a page sound once it was touched.
     page.reload();
     page.click("#messageText");
+    // What is said before the alerts are there is judged when they are, and the page is hidden by then.
+    page.wait("the alerts", "document.querySelector('#unfinished') === null");
     let mut client = room.join_saying(5, "seen");
     page.wait("the message", "said('.message')[0]");
     assert_eq!(page.eval("shown"), json!([]));
