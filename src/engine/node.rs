@@ -168,17 +168,25 @@ impl Node {
 
     /// The server stops: what waits is sent, and the others are told.
     pub fn stop(&self) {
-        let state = self.lock();
         self.stopping.store(true, Ordering::Relaxed);
-        drop(state);
-        self.changed.notify_all();
+        self.tell();
         self.wake();
     }
 
     /// Waits until then, or until it stops.
     pub(super) fn rest_until(&self, then: Instant) {
+        self.rest_unless(then, || false);
+    }
+
+    /// Waits until then, or until it stops, or until the writer has a new connection.
+    pub(super) fn rest_until_connected(&self, then: Instant) {
+        let connections = self.connections();
+        self.rest_unless(then, || self.connections() != connections);
+    }
+
+    fn rest_unless(&self, then: Instant, is_over: impl Fn() -> bool) {
         let mut state = self.lock();
-        while !self.is_stopping() {
+        while !self.is_stopping() && !is_over() {
             let left = then.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -203,6 +211,13 @@ impl Node {
 
     pub(super) fn has_connected(&self) {
         self.connections.fetch_add(1, Ordering::Relaxed);
+        self.tell();
+    }
+
+    /// Wakes those who rest. With the lock, so that none of them is about to.
+    fn tell(&self) {
+        let _state = self.lock();
+        self.changed.notify_all();
     }
 
     pub(super) fn connections(&self) -> u64 {

@@ -14,7 +14,7 @@ use crate::engine::connection::{Connection, Fault};
 use crate::engine::entry::{Raw, What};
 use crate::engine::link::News;
 use crate::engine::node::{Feed, Node, Settings};
-use crate::engine::writer::{opening, pause_for};
+use crate::engine::writer::{end_of, opening};
 
 /// Reads the logs.
 pub struct Reader {
@@ -74,7 +74,7 @@ impl Reader {
             }
             // The writer may not have noticed yet.
             self.node.suspect();
-            pause_for(&self.node, pause, true);
+            self.node.rest_until_connected(end_of(pause));
             pause = (2 * pause).min(LAST_PAUSE);
         }
     }

@@ -84,7 +84,7 @@ impl Writer {
             if started.elapsed() > LAST_PAUSE {
                 pause = FIRST_PAUSE;
             }
-            pause_for(&self.node, pause, false);
+            self.node.rest_until(end_of(pause));
             pause = (2 * pause).min(LAST_PAUSE);
         }
     }
@@ -329,15 +329,9 @@ pub(super) fn opening<'a>(
     Opening { room, node: name, epoch, salt, is_all, history, age }
 }
 
-/// Waits about so long, or until the node stops, or, with `for_writer`, until the writer has a new connection.
-pub(super) fn pause_for(node: &Node, pause: Duration, for_writer: bool) {
-    // Not all nodes at the same time.
+/// The end of a pause of about this length: not all nodes come back at the same time.
+pub(super) fn end_of(pause: Duration) -> Instant {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let jitter = now.subsec_micros() % 1000;
-    let until = Instant::now() + pause / 2 + pause * jitter / 2000;
-    let connections = node.connections();
-    let is_over = || node.is_stopping() || for_writer && node.connections() != connections;
-    while Instant::now() < until && !is_over() {
-        std::thread::sleep(Duration::from_millis(10).min(pause));
-    }
+    Instant::now() + pause / 2 + pause * jitter / 2000
 }
