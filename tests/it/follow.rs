@@ -23,7 +23,7 @@ fn publish(server: &TestServer, path: &str, text: &str) -> String {
 }
 
 /// A stream that is read as it comes.
-struct Stream {
+pub struct Stream {
     peer: Peer,
     head: String,
     rest: String,
@@ -32,7 +32,12 @@ struct Stream {
 impl Stream {
     #[track_caller]
     fn open(server: &TestServer, path: &str, fields: &str) -> Self {
-        let mut peer = server.connect();
+        Stream::over(server.connect(), path, fields)
+    }
+
+    /// Opens it over a connection of its own.
+    #[track_caller]
+    pub fn over(mut peer: Peer, path: &str, fields: &str) -> Self {
         peer.stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         peer.send(get(path, fields));
         let mut stream = Stream { peer, head: String::new(), rest: String::new() };
@@ -43,7 +48,7 @@ impl Stream {
 
     /// What comes up to the next `end`, with it.
     #[track_caller]
-    fn until(&mut self, end: &str) -> String {
+    pub fn until(&mut self, end: &str) -> String {
         let mut bytes = [0; 4096];
         loop {
             if let Some(at) = self.rest.find(end) {

@@ -58,7 +58,7 @@ pub fn own(address: &str) {
 
 /// Connects so that the server sees a client from the `address`, which is this machine's.
 #[track_caller]
-fn connect_at(server: &TestServer, address: &str) -> Peer {
+pub fn connect_at(server: &TestServer, address: &str) -> Peer {
     let address = SocketAddr::new(address.parse().expect("an address"), server.address().port());
     // The kernel knows the way to an IPv6 address only some time after it was added.
     let stream = eventually("a connection", || TcpStream::connect_timeout(&address, PATIENCE).ok());

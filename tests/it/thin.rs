@@ -3,10 +3,13 @@
 use std::thread;
 
 use roomd::Config;
+use serde_json::{Value, json};
 
-use crate::network::{in_own_network, ip, join_at, own, tc};
+use crate::follow::Stream;
+use crate::kit::roomd1::{Member, OFFER};
+use crate::network::{connect_at, in_own_network, ip, join_at, own, tc};
 use crate::support::{
-    Client, Frame, PATIENCE, Peer, TEXT, TestServer, frame, left, numbered, says,
+    Client, Frame, PATIENCE, Peer, TEXT, TestServer, UPGRADE, frame, get, left, numbered, says,
 };
 
 /// What the link takes: 2.5 megabytes a second for all readers together.
@@ -85,6 +88,61 @@ fn twenty_phones_on_a_thin_link_hear_everything() {
             }
         }
     });
+}
+
+/// People of `roomd.1` and subscribers over HTTP hear everything on the same link, too.
+#[test]
+fn people_and_subscribers_on_a_thin_link_hear_everything() {
+    in_own_network("thin::people_and_subscribers_on_a_thin_link_hear_everything", || {
+        let server = behind_a_thin_link(|_| {});
+        let phone = || connect_at(&server, PHONES);
+        let mut people: Vec<_> = (0..10)
+            .map(|_| {
+                let mut peer = phone();
+                peer.send(get("/lobby/ws", &format!("{UPGRADE}{OFFER}")));
+                Member::greet(peer.upgraded_to(Some("roomd.1")), json!({"history": 0}))
+            })
+            .collect();
+        let mut streams: Vec<_> = ["/lobby/json", "/lobby/sse"]
+            .into_iter()
+            .cycle()
+            .take(10)
+            .map(|path| Stream::over(phone(), path, ""))
+            .collect();
+        let mut talker = server.join(0);
+        for (count, len) in [(150, 4_000), (10, 60_000)] {
+            let said: Vec<String> = (0..count).map(|n| numbered(n, len)).collect();
+            let mut sending = talker.peer.twin();
+            sending.stream.set_write_timeout(Some(3 * PATIENCE)).expect("a timeout");
+            thread::scope(|scope| {
+                scope.spawn(|| said.iter().for_each(|text| sending.send(frame(TEXT, text))));
+                scope.spawn(|| said.iter().for_each(|text| talker.hears(&says(0, text))));
+                for person in &mut people {
+                    scope.spawn(|| {
+                        said.iter().for_each(|text| {
+                            assert_eq!(person.message("a message")["text"], **text);
+                        });
+                    });
+                }
+                for stream in &mut streams {
+                    scope
+                        .spawn(|| said.iter().for_each(|text| assert!(next_text(stream) == *text)));
+                }
+            });
+        }
+    });
+}
+
+/// The text of the next message of a stream, whatever else comes before it.
+fn next_text(stream: &mut Stream) -> String {
+    loop {
+        let line = stream.until("\n");
+        let Some(begin) = line.find('{') else { continue };
+        let object: Value = serde_json::from_str(&line[begin..]).expect("an object");
+        if object["t"] == "msg" {
+            return object["text"].as_str().expect("a text").to_owned();
+        }
+    }
 }
 
 /// Two that never read stop the room when its log is full. They are closed, and nobody else is.
