@@ -46,9 +46,10 @@ pub struct Config {
     pub history_sync: HistorySync,
     /// Where the Valkey or Redis is through which several machines share their rooms. None: they do not.
     pub engine: Option<String>,
-    /// A file whose first line is the password for it, and the second that for its Sentinels.
+    /// A file whose first line is the password for it, the second that for its Sentinels, and the third whom
+    /// these know this server as, if that is not their default user.
     pub engine_password_file: Option<PathBuf>,
-    /// The password for it, in place of a file.
+    /// Such lines, in place of a file.
     pub engine_password: Option<Hidden>,
     /// A file with the certificates of those who may vouch for it. None: the system's.
     pub engine_ca: Option<PathBuf>,

@@ -73,7 +73,8 @@ impl fmt::Display for Spot {
     }
 }
 
-/// Where the password is from.
+/// Where the passwords are from: that of the engine in the first line, that of the Sentinels in the second, and
+/// whom these know this node as in the third.
 #[derive(Clone)]
 enum Source {
     Nowhere,
@@ -202,25 +203,26 @@ impl Address {
     /// # Errors
     /// A line that names the file, and what is wrong with it.
     pub fn login(&self, peer: Peer) -> Result<Login, String> {
-        let password = match &self.password {
-            Source::Nowhere => None,
-            Source::Variable(text) => (peer == Peer::Engine).then(|| text.clone()),
+        let text = match &self.password {
+            Source::Nowhere => String::new(),
+            Source::Variable(text) => text.clone(),
             Source::File(path) => {
                 let text = read("--engine-password-file", path)?;
-                let text = String::from_utf8_lossy(&text);
-                let mut lines = text.lines();
-                let (first, second) = (lines.next().unwrap_or(""), lines.next().unwrap_or(""));
-                if first.is_empty() {
-                    let path = path.display();
-                    return Err(format!("--engine-password-file {path}: its first line is empty"));
-                }
-                let line = if peer == Peer::Engine { first } else { second };
-                Some(line.to_owned()).filter(|line| !line.is_empty())
+                String::from_utf8_lossy(&text).into_owned()
             }
         };
+        let mut lines = text.lines().map(|line| (!line.is_empty()).then(|| line.to_owned()));
+        let [first, second, third] = [(); 3].map(|()| lines.next().flatten());
+        let is_for_sentinels = matches!(self.place, Place::Watched { .. }) && second.is_some();
+        if let (Source::File(path), None, false) = (&self.password, &first, is_for_sentinels) {
+            let path = path.display();
+            return Err(format!("--engine-password-file {path}: its first line is empty"));
+        }
         Ok(match peer {
-            Peer::Engine => Login { user: self.user.clone(), password, database: self.database },
-            Peer::Sentinel => Login { user: None, password, database: 0 },
+            Peer::Engine => {
+                Login { user: self.user.clone(), password: first, database: self.database }
+            }
+            Peer::Sentinel => Login { user: third, password: second, database: 0 },
         })
     }
 
@@ -387,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn the_password_is_the_first_line_of_a_file_and_that_of_sentinels_the_second() {
+    fn the_password_is_the_first_line_of_a_file_and_what_sentinels_ask_for_follows() {
         let folder = TestFolder::new();
         let path = folder.path().join("password");
         let given =
@@ -396,6 +398,9 @@ mod tests {
         assert!(error.contains("cannot read"), "{error}");
         fs::write(&path, "\nx").expect("a file");
         assert!(Address::parse(given).expect_err("empty").contains("empty"));
+        let of_sentinels = Given { url: "redis+sentinel://box/main", ..given };
+        let address = Address::parse(of_sentinels).expect("only the Sentinels have one");
+        assert_eq!(address.login(Peer::Engine).expect("a file").password, None);
         fs::write(&path, "hush\n").expect("a file");
         let address = Address::parse(given).expect("a password");
         let password = |peer| address.login(peer).expect("a file").password;
@@ -404,6 +409,9 @@ mod tests {
         fs::write(&path, "another\nwatch\n").expect("a file");
         assert_eq!(password(Peer::Engine).as_deref(), Some("another"));
         assert_eq!(password(Peer::Sentinel).as_deref(), Some("watch"));
+        fs::write(&path, "another\nwatch\nroomd\n").expect("a file");
+        let login = address.login(Peer::Sentinel).expect("a file");
+        assert_eq!(login.user.as_deref(), Some("roomd"));
         assert!(!format!("{address:?}").contains("another"));
         let both = Given { password: Some("x"), ..given };
         assert!(Address::parse(both).expect_err("both").contains("one of them"));

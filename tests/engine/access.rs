@@ -1,13 +1,13 @@
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
 
+use crate::certificates::Certificates;
 use crate::kit::eventually;
 use crate::kit::folder::Folder;
 use crate::kit::peer::get;
-use crate::kit::program::{Program, free_address, roomd};
+use crate::kit::program::{Program, roomd};
 use crate::kit::roomd1::Member;
 use crate::kit::server::TestServer;
 use crate::redis::{PASSWORD, Redis};
@@ -79,69 +79,6 @@ fn a_wrong_password_is_told_and_a_new_one_is_taken_from_the_file() {
     });
 }
 
-/// Certificates of a test's own: who vouches, a server's, and a client's with its key.
-struct Certificates {
-    folder: Folder,
-}
-
-impl Certificates {
-    fn new() -> Self {
-        let certificates = Certificates { folder: Folder::new() };
-        certificates.make("ca", "/CN=roomd's tests", &[]);
-        certificates.make("server", "/CN=redis", &["subjectAltName=IP:127.0.0.1"]);
-        certificates.make("client", "/CN=roomd", &[]);
-        let both = [".pem", ".key"].map(|end| {
-            std::fs::read_to_string(certificates.path(&format!("client{end}"))).expect("it is made")
-        });
-        file(&certificates.folder, "client.both", &both.concat());
-        certificates
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn arg(&self, name: &str) -> String {
-        self.path(name).to_str().expect("UTF-8").to_owned()
-    }
-
-    #[track_caller]
-    fn make(&self, name: &str, subject: &str, extensions: &[&str]) {
-        let mut command = Command::new("openssl");
-        command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
-        command.args(["-nodes", "-days", "2", "-subj", subject]);
-        command.args(["-keyout", &self.arg(&format!("{name}.key"))]);
-        command.args(["-out", &self.arg(&format!("{name}.pem"))]);
-        if name != "ca" {
-            command.args(["-CA", &self.arg("ca.pem"), "-CAkey", &self.arg("ca.key")]);
-            command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
-        }
-        for extension in extensions {
-            command.args(["-addext", extension]);
-        }
-        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-        assert!(status.expect("this test needs openssl; see make test").success(), "{name}");
-    }
-
-    /// A Redis that takes TLS, beside the port of redis-cli.
-    fn redis(&self, clients: &str) -> (Redis, String) {
-        let port = free_address().port();
-        let redis = Redis::with(&[
-            "--tls-port",
-            &port.to_string(),
-            "--tls-cert-file",
-            &self.arg("server.pem"),
-            "--tls-key-file",
-            &self.arg("server.key"),
-            "--tls-ca-cert-file",
-            &self.arg("ca.pem"),
-            "--tls-auth-clients",
-            clients,
-        ]);
-        (redis, format!("rediss://127.0.0.1:{port}"))
-    }
-}
-
 fn encrypted(url: &str, ca: &Path, certificate: Option<PathBuf>) -> TestServer {
     TestServer::with(|config| {
         config.engine = Some(url.to_owned());
@@ -153,7 +90,8 @@ fn encrypted(url: &str, ca: &Path, certificate: Option<PathBuf>) -> TestServer {
 #[test]
 fn an_engine_with_tls_is_talked_to_with_that() {
     let certificates = Certificates::new();
-    let (redis, url) = certificates.redis("yes");
+    let redis = Redis::with_tls(certificates.tls("yes"), &[]);
+    let url = redis.url();
     let ca = certificates.path("ca.pem");
     let with = Some(certificates.path("client.both"));
     let (a, b) = (encrypted(&url, &ca, with.clone()), encrypted(&url, &ca, with));
@@ -174,7 +112,8 @@ fn an_engine_with_tls_is_talked_to_with_that() {
 #[test]
 fn an_engine_for_which_nobody_vouches_is_not_trusted() {
     let certificates = Certificates::new();
-    let (_redis, url) = certificates.redis("no");
+    let redis = Redis::with_tls(certificates.tls("no"), &[]);
+    let url = redis.url();
     let ca = certificates.path("ca.pem");
     let good = encrypted(&url, &ca, None);
     good.join(1).says_and_hears(1, "hello");

@@ -18,9 +18,13 @@ mod failover;
 /// Passwords, what the engine's user may do, and TLS.
 mod access;
 
+/// The production configuration of the manual, with and without TLS, passwords everywhere.
+mod production;
+
 /// What clients see of each fault: `make test-engine`.
 mod matrix;
 
+mod certificates;
 mod pair;
 mod redis;
 mod sentinels;

@@ -1,5 +1,6 @@
 //! A Redis or Valkey of the test's own, on a free port.
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -16,6 +17,9 @@ pub const PASSWORD: &str = "hush";
 /// Arguments of an engine that keeps whatever it has answered.
 pub const KEEPS: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
 
+/// Names the server that tests have, unless they say themselves.
+const CHOSEN: &str = "ROOMD_TEST_ENGINE";
+
 /// The servers that are tried, in this order.
 pub const SERVERS: [&str; 2] = ["redis-server", "valkey-server"];
 
@@ -24,7 +28,8 @@ pub fn find(server: &str) -> Option<(PathBuf, String)> {
     let unpacked = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/usr/bin");
     [PathBuf::from(server), Path::new(unpacked).join(server)].into_iter().find_map(|path| {
         let output = Command::new(&path).arg("--version").output().ok()?;
-        Some((path, String::from_utf8_lossy(&output.stdout).trim().to_owned()))
+        let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success().then_some((path, version))
     })
 }
 
@@ -35,7 +40,15 @@ pub struct Redis {
     port: u16,
     folder: Folder,
     more: Vec<String>,
+    tls: Option<Tls>,
     process: Option<Process>,
+}
+
+/// What it takes that all connections are encrypted: arguments of the server, and of redis-cli.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    pub server: Vec<String>,
+    pub cli: Vec<String>,
 }
 
 impl Redis {
@@ -54,17 +67,35 @@ impl Redis {
         redis
     }
 
+    /// The same, with TLS and nothing else.
+    #[track_caller]
+    pub fn with_tls(tls: Tls, more: &[&str]) -> Self {
+        let mut redis = Self::absent();
+        redis.tls = Some(tls);
+        redis.add(more);
+        redis.start_again();
+        redis
+    }
+
     /// One that is not started yet.
+    #[track_caller]
     pub fn absent() -> Self {
-        let server = SERVERS.iter().find_map(|server| find(server));
-        let server = server.expect("this test needs redis-server or valkey-server; see make test");
+        let chosen = env::var(CHOSEN).ok().filter(|chosen| !chosen.is_empty());
+        let server = match &chosen {
+            Some(chosen) => find(chosen),
+            None => SERVERS.iter().find_map(|server| find(server)),
+        };
+        let server = server.unwrap_or_else(|| {
+            panic!("this test needs {}; see make test", chosen.unwrap_or(SERVERS.join(" or ")))
+        });
         Self::of(&server.0)
     }
 
     /// One that this program will be.
     pub fn of(server: &Path) -> Self {
         let (port, folder) = (free_address().port(), Folder::new());
-        Redis { server: server.to_owned(), port, folder, more: Vec::new(), process: None }
+        let (server, more) = (server.to_owned(), Vec::new());
+        Redis { server, port, folder, more, tls: None, process: None }
     }
 
     /// A replica of it, which has all of it.
@@ -72,6 +103,7 @@ impl Redis {
     pub fn replica(&self, more: &[&str]) -> Self {
         let of = format!("127.0.0.1 {}", self.port);
         let mut replica = Self::of(&self.server);
+        replica.tls.clone_from(&self.tls);
         replica.add(&["--replicaof", &of, "--repl-diskless-sync-delay", "0"]);
         replica.add(more);
         replica.start_again();
@@ -87,7 +119,12 @@ impl Redis {
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
+        let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}://127.0.0.1:{}/0", self.port)
+    }
+
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     pub fn port(&self) -> u16 {
@@ -122,7 +159,12 @@ impl Redis {
     #[track_caller]
     pub fn start_loading(&mut self) {
         let mut command = Command::new(&self.server);
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+        let port = self.port.to_string();
+        match &self.tls {
+            Some(tls) => command.args(["--port", "0", "--tls-port", &port]).args(&tls.server),
+            None => command.args(["--port", &port]),
+        };
+        command.args(["--bind", "127.0.0.1", "--save", ""]);
         command.args(["--dir", self.folder.arg(), "--maxmemory-policy", "noeviction"]);
         command.args(&self.more).stdout(Stdio::null());
         let mut process = Process(command.spawn().expect("it starts"));
@@ -140,7 +182,7 @@ impl Redis {
 
     /// What redis-cli says to these words.
     pub fn cli(&self, words: &[&str]) -> String {
-        cli(self.port, words)
+        cli(self.port, self.tls(), PASSWORD, words)
     }
 
     /// A server that shares its rooms through this.
@@ -156,11 +198,11 @@ impl Redis {
     }
 }
 
-/// What redis-cli says to these words, to whoever listens there.
-pub fn cli(port: u16, words: &[&str]) -> String {
+/// What redis-cli says to these words, to whoever listens there and may want this password.
+pub fn cli(port: u16, tls: Option<&Tls>, password: &str, words: &[&str]) -> String {
     let mut command = Command::new("redis-cli");
-    command.args(["-p", &port.to_string()]).args(words);
-    let output = command.env("REDISCLI_AUTH", PASSWORD).stderr(Stdio::null()).output();
+    command.args(["-p", &port.to_string()]).args(tls.iter().flat_map(|tls| &tls.cli)).args(words);
+    let output = command.env("REDISCLI_AUTH", password).stderr(Stdio::null()).output();
     let output = output.expect("this test needs redis-cli; see make test");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

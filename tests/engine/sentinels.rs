@@ -1,5 +1,6 @@
 //! Three Sentinels that watch a Redis and its replica.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::process::Command;
 
@@ -9,15 +10,21 @@ use crate::kit::folder::Folder;
 use crate::kit::program::{Process, free_address};
 use crate::kit::server::TestServer;
 use crate::kit::{PATIENCE, eventually};
-use crate::redis::{Redis, cli};
+use crate::redis::{Redis, Tls, cli};
 
 /// How many there are. Two have to agree.
 const COUNT: usize = 3;
+
+/// Has them take over soon.
+const HASTE: &str =
+    "sentinel down-after-milliseconds room 700\nsentinel failover-timeout room 3000";
 
 /// Sentinels. Dropping them ends them.
 #[derive(Debug)]
 pub struct Sentinels {
     ports: Vec<u16>,
+    tls: Option<Tls>,
+    password: String,
     processes: Vec<Process>,
     _folder: Folder,
 }
@@ -26,16 +33,29 @@ impl Sentinels {
     /// Has three watch a master with one replica, and waits until they know that and each other.
     #[track_caller]
     pub fn watching(master: &Redis) -> Self {
+        let monitor = format!("sentinel monitor room 127.0.0.1 {} 2", master.port());
+        Self::with(master, &format!("{monitor}\n{HASTE}"), "")
+    }
+
+    /// With these lines of their configuration, and this password; with TLS if the master has it.
+    #[track_caller]
+    pub fn with(master: &Redis, lines: &str, password: &str) -> Self {
         let folder = Folder::new();
         let ports: Vec<u16> = (0..COUNT).map(|_| free_address().port()).collect();
         let processes = ports.iter().map(|port| {
             let path = folder.path().join(format!("{port}.conf"));
-            let text = format!(
-                "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor room 127.0.0.1 {} 2\n\
-                 sentinel down-after-milliseconds room 700\nsentinel failover-timeout room 3000\n",
-                folder.arg(),
-                master.port()
-            );
+            let mut text = match master.tls() {
+                Some(tls) => {
+                    let of_tls =
+                        tls.server.chunks(2).map(|pair| pair.join(" ").replacen("--", "", 1));
+                    format!("port 0\ntls-port {port}\n{}", of_tls.collect::<Vec<_>>().join("\n"))
+                }
+                None => format!("port {port}"),
+            };
+            let _ = write!(text, "\nbind 127.0.0.1\ndir {}\n{lines}\n", folder.arg());
+            if !password.is_empty() {
+                let _ = writeln!(text, "requirepass {password}");
+            }
             fs::write(&path, text).expect("a file");
             let mut command = Command::new(master.server());
             command.arg(&path).arg("--sentinel").stdout(std::process::Stdio::null());
@@ -43,11 +63,12 @@ impl Sentinels {
             process.listens(([127, 0, 0, 1], *port).into(), PATIENCE).expect("it listens");
             process
         });
-        let processes = processes.collect();
-        let sentinels = Sentinels { ports, processes, _folder: folder };
+        let (processes, tls) = (processes.collect(), master.tls().cloned());
+        let sentinels =
+            Sentinels { ports, tls, password: password.into(), processes, _folder: folder };
         eventually("Sentinels that know each other and the replica", || {
             let know = |port| {
-                let lines = cli(port, &["sentinel", "master", "room"]);
+                let lines = sentinels.cli(port, &["sentinel", "master", "room"]);
                 let lines: Vec<_> = lines.lines().collect();
                 let has =
                     |key: &str, value: &str| lines.windows(2).any(|pair| pair == [key, value]);
@@ -58,10 +79,15 @@ impl Sentinels {
         sentinels
     }
 
+    fn cli(&self, port: u16, words: &[&str]) -> String {
+        cli(port, self.tls.as_ref(), &self.password, words)
+    }
+
     /// What `--engine` takes.
     pub fn url(&self) -> String {
         let hosts: Vec<_> = self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        format!("redis+sentinel://{}/room/0", hosts.join(","))
+        let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}+sentinel://{}/room/0", hosts.join(","))
     }
 
     /// A server that asks them for the engine.
@@ -75,7 +101,7 @@ impl Sentinels {
     pub fn fail_over(&self) {
         eventually("a failover", || {
             let last = self.ports[COUNT - 1];
-            cli(last, &["sentinel", "failover", "room"]).contains("OK").then_some(())
+            self.cli(last, &["sentinel", "failover", "room"]).contains("OK").then_some(())
         });
     }
 
@@ -86,7 +112,7 @@ impl Sentinels {
     /// The port of the master.
     pub fn master(&self) -> u16 {
         let last = self.ports[COUNT - 1];
-        let answer = cli(last, &["sentinel", "get-master-addr-by-name", "room"]);
+        let answer = self.cli(last, &["sentinel", "get-master-addr-by-name", "room"]);
         answer.lines().nth(1).and_then(|port| port.parse().ok()).expect("a port")
     }
 }
