@@ -88,7 +88,11 @@ test-power: ## cut the power of a disk ten times while the program writes to it;
 	$(CARGO) build --locked
 	$(SUDO) tests/power-cut target/debug/roomd 10 $(SEED)
 
-test-engine: test-needs ## try each fault of shared rooms, then ten nodes under faults that SEED (1) chooses for ENGINE_SECONDS (120)
+test-engine: test-needs ## try each fault of shared rooms, with Redis and Valkey, then ten nodes under faults that SEED (1) chooses for ENGINE_SECONDS (120)
+	@tests/engine/valkey $(TOOLS)
+	@if [ -z '$(ROWS)' ] && { command -v valkey-server || [ -x $(TOOLS)/usr/bin/valkey-server ]; } >/dev/null; then \
+		ROOMD_TEST_ENGINE=valkey-server $(CARGO) test --locked --features engine --test engine; \
+	fi
 	ROWS='$(ROWS)' TABLE='$(TABLE)' $(CARGO) test --locked --features engine --test engine matrix::each -- --ignored --nocapture
 	$(if $(ROWS),,SEED=$(SEED) TABLE='$(TABLE)' ENGINE_SECONDS=$(ENGINE_SECONDS) $(CARGO) test --locked --features engine --test engine matrix::ten -- --ignored --nocapture)
 
@@ -156,7 +160,7 @@ test-needs:
 	python3 -c 'import requests' 2>/dev/null || install="$$install python3-requests"; \
 	python3 -c 'import yaml' 2>/dev/null || install="$$install python3-yaml"; \
 	command -v systemd-analyze >/dev/null || install="$$install systemd"; \
-	command -v redis-server >/dev/null || command -v valkey-server >/dev/null || command -v redis-check-rdb >/dev/null || install="$$install redis-tools"; \
+	command -v redis-cli >/dev/null || install="$$install redis-tools"; \
 	command -v openssl >/dev/null || install="$$install openssl"; \
 	command -v nginx >/dev/null || unpack="$$unpack nginx"; \
 	command -v caddy >/dev/null || unpack="$$unpack caddy"; \
@@ -174,7 +178,7 @@ test-needs:
 		for package in *.deb; do dpkg -x $$package . || exit 1; done; \
 	fi
 	@# The server is the same file under another name; its package would start a service.
-	@command -v redis-server >/dev/null || command -v valkey-server >/dev/null || { mkdir -p $(TOOLS)/usr/bin && \
+	@command -v redis-server >/dev/null || { mkdir -p $(TOOLS)/usr/bin && \
 		ln -sf "$$(command -v redis-check-rdb)" $(TOOLS)/usr/bin/redis-server; }
 
 # What comes from npm: Chromium 109 and MDN's data of what each browser has, with what reads them.
