@@ -35,8 +35,8 @@ struct Queue {
     heard: (u64, u64),
     /// Up to this counter everything is taken, and in the log up to this position.
     settled: (u64, (u64, u64)),
-    /// What was published before: the counter of the request, and what its script says.
-    known: Vec<(u64, String)>,
+    /// What was published before, by the counter of the request.
+    known: Vec<(u64, Known)>,
     /// Members to say of in the new epoch.
     present: Option<Vec<Present>>,
     /// Other nodes with members here, of whom the engine may have forgotten.
@@ -67,8 +67,17 @@ pub struct Waiting {
 pub enum Through {
     /// It is the entry that is heard now.
     Heard(Waiting),
-    /// The engine has taken it, and there is no entry for it; what its script says.
-    PassedOver(Waiting, Option<String>),
+    /// The engine has taken it, and there is no entry for it; of a request, what was published before.
+    PassedOver(Waiting, Option<Known>),
+}
+
+/// What was published before, of a request that came again.
+#[derive(Debug)]
+pub struct Known {
+    /// The epoch in which the script was asked.
+    pub epoch: u64,
+    /// What it says.
+    pub says: String,
 }
 
 /// How a room is when a node opens it.
@@ -294,6 +303,7 @@ impl Link {
         let mut queue = self.lock();
         queue.sent = queue.sent.max(taken);
         queue.settled = (taken, id);
+        let known = known.into_iter().map(|(counter, says)| (counter, Known { epoch: id.0, says }));
         queue.known.extend(known);
         queue.is_settled() && queue.waiting.front().is_some_and(|front| front.counter <= taken)
     }

@@ -92,9 +92,22 @@ const _: () = assert!(size_of::<Record>() == ENTRY);
 #[derive(Debug, Default)]
 pub struct Chunk {
     start: Position,
+    /// The epoch in which they were said, if an engine has given it; else 0.
+    epoch: u64,
     records: Vec<Record>,
     /// The author's name and the text of each.
     text: String,
+}
+
+/// Which entry a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// So many entries are before it, since the room began.
+    pub entry: u64,
+    /// Its number.
+    pub seq: u64,
+    /// When it was said, in milliseconds since 1970.
+    pub at: u64,
 }
 
 /// An entry but for its name and text.
@@ -166,9 +179,19 @@ impl Chunk {
         Chunk { start, ..Chunk::default() }
     }
 
+    /// No entries, at this place, in the epoch that an engine has given, or 0.
+    pub fn in_epoch(start: Position, epoch: u64) -> Self {
+        Chunk { start, epoch, ..Chunk::default() }
+    }
+
     /// Where it starts.
     pub fn start(&self) -> Position {
         self.start
+    }
+
+    /// The epoch in which all of it was said, if an engine has given it; else 0.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Where it ends.
@@ -231,19 +254,25 @@ impl Chunk {
         (first..self.len()).map(|n| self.entry(n))
     }
 
-    /// The place before the first message that is as `is_wanted`, which is asked for the number and the
-    /// time of each.
-    pub fn find(&self, is_wanted: impl Fn(u64, u64) -> bool) -> Option<(Position, u64)> {
-        let is_wanted =
-            |record: &Record| record.what == What::Message && is_wanted(record.number, record.at);
-        let n = self.records.iter().position(is_wanted)?;
-        Some((self.position(n), self.records[n].number))
+    /// The messages, each with the entry that it is.
+    pub fn messages(&self) -> impl DoubleEndedIterator<Item = Message> {
+        let start = self.start.entry;
+        let records = self.records.iter().enumerate();
+        records.filter(|(_, record)| record.what == What::Message).map(move |(n, record)| Message {
+            entry: start + n as u64,
+            seq: record.number,
+            at: record.at,
+        })
     }
 
-    /// The number and the time of its last message.
-    pub fn last_message(&self) -> Option<(u64, u64)> {
-        let last = self.records.iter().rev().find(|record| record.what == What::Message)?;
-        Some((last.number, last.at))
+    /// The place before an entry of it.
+    pub fn before(&self, entry: u64) -> Position {
+        self.position((entry - self.start.entry) as usize)
+    }
+
+    /// The number of its last message.
+    pub fn last_message(&self) -> Option<u64> {
+        self.messages().next_back().map(|message| message.seq)
     }
 
     /// The time of its last entry, in milliseconds since 1970; 0 without one.

@@ -123,7 +123,16 @@ impl Log {
 
     /// Names this incarnation of the room in cursors.
     pub fn epoch(&self) -> Epoch {
-        match self.moved.load(Ordering::Relaxed) {
+        self.name(self.moved.load(Ordering::Relaxed))
+    }
+
+    /// The incarnation in which the entries of a chunk were said.
+    pub fn epoch_of(&self, chunk: &Chunk) -> Epoch {
+        self.name(chunk.epoch())
+    }
+
+    fn name(&self, epoch: u64) -> Epoch {
+        match epoch {
             epoch if HAS_ENGINE && epoch > 0 => Epoch::from_number(epoch),
             _ => self.epoch,
         }
@@ -132,6 +141,7 @@ impl Log {
     /// The log goes on in this epoch, which an engine gives.
     pub fn set_epoch(&self, epoch: u64) {
         self.moved.store(epoch, Ordering::Relaxed);
+        self.ring.set_epoch(epoch);
     }
 
     /// Whether readers are far enough for something from elsewhere to be appended, if so many `bytes` are on

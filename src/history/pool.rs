@@ -254,9 +254,10 @@ mod tests {
         fn has(&self, seq: u64) -> bool {
             let place = self.log.ring.find(seq);
             place.is_some_and(|place| {
-                self.log.ring.chunk(place.entry).is_some_and(|chunk| {
-                    chunk.find(|number, _| number >= seq).is_some_and(|(_, found)| found == seq)
-                })
+                self.log
+                    .ring
+                    .chunk(place.entry)
+                    .is_some_and(|chunk| chunk.messages().any(|message| message.seq == seq))
             })
         }
     }

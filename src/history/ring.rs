@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use crate::config::budget::{History, LogBounds};
-use crate::history::chunk::{Chunk, Position};
+use crate::history::chunk::{Chunk, Message, Position};
 use crate::sync::{Mutex, MutexGuard};
 
 /// The entries that a log still has.
@@ -32,6 +32,19 @@ struct State {
     memory: usize,
     /// Newcomers are given nothing before this entry.
     given_from: u64,
+    /// The epoch of what comes next, if an engine has given it; else 0.
+    epoch: u64,
+    /// What was lost elsewhere, in the order in which that was found out.
+    lost: Vec<Lost>,
+}
+
+/// Entries that were said, and then lost elsewhere: whoever comes later is given what is before and behind them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Where they begin.
+    pub start: Position,
+    /// Where they end, and with them the epoch.
+    pub end: Position,
 }
 
 /// A chunk takes entries up to so many bytes; a longer entry has a chunk to itself.
@@ -43,7 +56,16 @@ impl Ring {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = LAST.fetch_add(1, Ordering::Relaxed);
         let (chunks, end) = (VecDeque::new(), Position::default());
-        let state = State { bounds, chunks, end, head: 0, memory: 0, given_from: 0 };
+        let state = State {
+            bounds,
+            chunks,
+            end,
+            head: 0,
+            memory: 0,
+            given_from: 0,
+            epoch: 0,
+            lost: Vec::new(),
+        };
         Ring { id, history, state: Mutex::new(state) }
     }
 
@@ -60,11 +82,35 @@ impl Ring {
         (state.end, state.head, state.memory) = (end, head, 0);
     }
 
+    /// What comes next is of this epoch, which an engine has given.
+    pub fn set_epoch(&self, epoch: u64) {
+        self.lock().epoch = epoch;
+    }
+
     /// What comes next is behind the message with number `head`, and newcomers are given nothing from before:
-    /// some of that was lost elsewhere, or something is missing here.
+    /// something is missing here.
     pub fn begin_anew(&self, head: u64) {
         let mut state = self.lock();
         (state.head, state.given_from) = (head, state.end.entry);
+    }
+
+    /// The messages behind the one with number `head` were lost elsewhere: their numbers come again, and newcomers
+    /// are given those before alone. An entry that tells of it comes next.
+    pub fn lose_behind(&self, head: u64) {
+        let mut state = self.lock();
+        if let Some(start) = state.find(head + 1) {
+            let end = state.end;
+            state.lost.push(Lost { start, end });
+        }
+        state.head = head;
+    }
+
+    /// The next of what was lost, for somebody who is before `entry`, and came before the entry `came` and after
+    /// one that told of the loss.
+    pub fn next_lost(&self, entry: u64, came: u64) -> Option<Lost> {
+        let state = self.lock();
+        let concerns = |lost: &&Lost| lost.end.entry > entry && lost.end.entry < came;
+        state.lost.iter().filter(concerns).min_by_key(|lost| lost.start).copied()
     }
 
     /// All entries.
@@ -97,14 +143,7 @@ impl Ring {
 
     /// The place before the first message from number `seq` on. None: there is none yet.
     pub fn find(&self, seq: u64) -> Option<Position> {
-        let state = self.lock();
-        // From the end, since most lack little.
-        let later = |chunk: &&Arc<Chunk>| {
-            chunk.start().entry >= state.given_from
-                && chunk.last_message().is_none_or(|(last, _)| last >= seq)
-        };
-        let chunks = state.chunks.iter().rev().take_while(later);
-        Some(chunks.filter_map(|chunk| chunk.find(|number, _| number >= seq)).last()?.0)
+        self.lock().find(seq)
     }
 
     /// The number of the first message that a newcomer may be given at this time, in milliseconds since
@@ -112,18 +151,18 @@ impl Ring {
     pub fn first(&self, now: u64) -> u64 {
         let state = self.lock();
         let history = state.bounds.history;
-        let chunks = state.chunks.iter().filter(|chunk| history.has(&state, chunk, now));
-        let is_kept = |number, at| history.has_message(state.head, number, at, now);
-        let first = chunks.filter_map(|chunk| chunk.find(is_kept)).next();
-        first.map_or(state.head + 1, |(_, number)| number)
+        let mut chunks = state.chunks.iter().filter(|chunk| history.has(&state, chunk, now));
+        let is_kept = |message: &Message| history.has_message(state.head, message, now);
+        let first = chunks.find_map(|chunk| state.given(chunk).find(is_kept));
+        first.map_or(state.head + 1, |first| first.seq)
     }
 
     /// The number of the first message since this time, in milliseconds since 1970.
     pub fn first_since(&self, at: u64) -> Option<u64> {
         let state = self.lock();
-        let mut given = state.chunks.iter().filter(|chunk| chunk.start().entry >= state.given_from);
-        let found = given.find_map(|chunk| chunk.find(|_, said| said >= at));
-        found.map(|(_, number)| number)
+        let mut chunks = state.chunks.iter();
+        let found = chunks.find_map(|chunk| state.given(chunk).find(|message| message.at >= at));
+        found.map(|message| message.seq)
     }
 
     /// When the last entry that is kept was appended, in milliseconds since 1970; 0 if none is.
@@ -141,7 +180,7 @@ impl Ring {
             next = state.fill(batch, next, most);
         }
         state.end = batch.end();
-        state.head = batch.last_message().map_or(state.head, |(number, _)| number);
+        state.head = batch.last_message().unwrap_or(state.head);
     }
 
     /// The bounds that it has now.
@@ -188,14 +227,13 @@ impl Ring {
 impl History {
     /// Whether a chunk has a message that a newcomer may be given.
     fn has(&self, state: &State, chunk: &Chunk, now: u64) -> bool {
-        let is_near = state.end.bytes - chunk.start().bytes <= self.bytes
-            && chunk.start().entry >= state.given_from;
-        let last = chunk.last_message();
-        is_near && last.is_some_and(|(seq, at)| self.has_message(state.head, seq, at, now))
+        let is_near = state.end.bytes - chunk.start().bytes <= self.bytes;
+        let last = state.given(chunk).next_back();
+        is_near && last.is_some_and(|last| self.has_message(state.head, &last, now))
     }
 
-    fn has_message(&self, head: u64, seq: u64, at: u64, now: u64) -> bool {
-        head - seq < self.messages && now.saturating_sub(at) <= self.age
+    fn has_message(&self, head: u64, message: &Message, now: u64) -> bool {
+        head - message.seq < self.messages && now.saturating_sub(message.at) <= self.age
     }
 }
 
@@ -208,8 +246,35 @@ impl State {
     }
 
     fn drop_oldest(&mut self) {
-        let oldest = self.chunks.pop_front();
-        self.memory -= oldest.map_or(0, |chunk| chunk.memory());
+        let Some(oldest) = self.chunks.pop_front() else { return };
+        self.memory -= oldest.memory();
+        self.lost.retain(|lost| lost.end.entry > oldest.end().entry);
+    }
+
+    /// The messages of a chunk that newcomers are given, as far as they are young enough.
+    fn given(&self, chunk: &Chunk) -> impl DoubleEndedIterator<Item = Message> {
+        let is_given = chunk.start().entry >= self.given_from;
+        let is_lost = |entry: u64| {
+            let mut lost = self.lost.iter();
+            lost.any(|lost| (lost.start.entry..lost.end.entry).contains(&entry))
+        };
+        chunk.messages().filter(move |message| is_given && !is_lost(message.entry))
+    }
+
+    /// The place before the first message from number `seq` on.
+    fn find(&self, seq: u64) -> Option<Position> {
+        let mut found = None;
+        // From the end, since most lack little.
+        for chunk in
+            self.chunks.iter().rev().take_while(|chunk| chunk.start().entry >= self.given_from)
+        {
+            match self.given(chunk).find(|message| message.seq >= seq) {
+                Some(first) => found = Some(chunk.before(first.entry)),
+                None if self.given(chunk).next().is_some() => break,
+                None => {}
+            }
+        }
+        found
     }
 
     /// Puts entries of `batch`, from the `next` on, into the last chunk, or into a new one if they do
@@ -220,9 +285,10 @@ impl State {
             (batch.position(entries).bytes - since.bytes) as usize
         };
         // A chunk that somebody reads cannot be added to.
-        let given_from = self.given_from;
+        let (given_from, epoch) = (self.given_from, self.epoch);
         let last = self.chunks.back_mut().and_then(Arc::get_mut);
-        if let Some(last) = last.filter(|last| last.start().entry >= given_from) {
+        let goes_on = |last: &&mut Chunk| last.start().entry >= given_from && last.epoch() == epoch;
+        if let Some(last) = last.filter(goes_on) {
             let since = last.start();
             let end =
                 (next..batch.len()).take_while(|n| bytes(n + 1, since) <= most).count() + next;
@@ -237,7 +303,7 @@ impl State {
         }
         let end = (next..batch.len()).take_while(|n| bytes(n + 1, start) <= most).count() + next;
         let end = end.max(next + 1);
-        let mut chunk = Chunk::new(start);
+        let mut chunk = Chunk::in_epoch(start, epoch);
         chunk.extend(batch, next..end);
         self.memory += chunk.memory();
         self.chunks.push_back(Arc::new(chunk));
@@ -362,6 +428,64 @@ mod tests {
         }
         let kept = (201 - ring.first(0)) as usize * cost(1000);
         assert!((20 * 1024..=40 * 1024).contains(&kept), "{kept} bytes are kept");
+    }
+
+    /// Numbers that were lost are given again; who comes then is given the new ones, and who came before the old.
+    #[test]
+    fn what_was_lost_is_given_to_nobody_who_comes_later() {
+        let history = History { messages: 1000, age: 1000, bytes: 1 << 20 };
+        let ring = ring_of(LogBounds { size: 1 << 20, keep: 1 << 20, history, ..BOUNDS });
+        let say = |numbers: std::ops::RangeInclusive<u64>, at: u64| {
+            let mut batch = Chunk::new(ring.end());
+            for seq in numbers {
+                let (kind, author) = (Kind::Message { seq, n: 0 }, Author::default());
+                batch.push(Entry { kind, at, author, text: "t" });
+            }
+            ring.append(&batch, 0);
+        };
+        let given = |came: u64| {
+            let (mut entries, mut entry) = (Vec::new(), 0);
+            while entry < came {
+                match ring.next_lost(entry, came).filter(|lost| lost.start.entry <= entry) {
+                    Some(lost) => entry = lost.end.entry,
+                    None => {
+                        entries.push(entry);
+                        entry += 1;
+                    }
+                }
+            }
+            entries
+        };
+        let lose_behind = |head: u64| {
+            ring.lose_behind(head);
+            let mut batch = Chunk::new(ring.end());
+            let kind = Kind::Moved { missed: None };
+            batch.push(Entry { kind, at: 0, author: Author::default(), text: "" });
+            ring.append(&batch, 0);
+        };
+        // From 0 on.
+        say(1..=5, 1);
+        lose_behind(3);
+        // From 6 on.
+        say(4..=5, 2);
+        lose_behind(4);
+        lose_behind(4);
+        // From 10 on.
+        say(5..=5, 3);
+        let find = |seq| ring.find(seq).map(|place| place.entry);
+        assert_eq!([3, 4, 5, 6].map(find), [Some(2), Some(6), Some(10), None]);
+        assert_eq!((ring.first(3), ring.head(), ring.first_since(3)), (1, 5, Some(5)));
+        assert_eq!(given(5), [0, 1, 2, 3, 4], "it came before that");
+        assert_eq!(given(8), [0, 1, 2, 5, 6, 7]);
+        assert_eq!(given(11), [0, 1, 2, 5, 6, 8, 9, 10]);
+        lose_behind(2);
+        // From 12 on.
+        say(3..=3, 4);
+        assert_eq!([2, 3, 4].map(find), [Some(1), Some(12), None]);
+        assert_eq!(given(13), [0, 1, 11, 12]);
+        assert_eq!(given(11), [0, 1, 2, 5, 6, 8, 9, 10], "it came before that");
+        ring.forget(ring.end().bytes, 2000);
+        assert_eq!((ring.first(2000), ring.head(), ring.next_lost(0, 13)), (4, 3, None));
     }
 
     fn check(ring: &Ring, all: &[(Kind, u64, i64, &str, String)]) {

@@ -171,8 +171,10 @@ impl PublishRequest {
         if room.inbox.send_deadline(event, until).is_err() {
             return Err(Refusal::room_waits());
         }
-        let (message, name, is_new) = match outcome.recv_deadline(until) {
-            Ok(Outcome::Published { message, name, is_new }) => (message, name, is_new),
+        let (message, epoch, name, is_new) = match outcome.recv_deadline(until) {
+            Ok(Outcome::Published { message, epoch, name, is_new }) => {
+                (message, epoch, name, is_new)
+            }
             Ok(Outcome::Conflict) => return Err(Refusal::key_conflict()),
             Err(RecvTimeoutError::Timeout) => return Err(Refusal::no_answer()),
             Err(RecvTimeoutError::Disconnected) => return Err(Refusal::not_published()),
@@ -184,7 +186,7 @@ impl PublishRequest {
                 JSON
             }
             None => {
-                let cursor = Cursor { epoch: log.epoch(), seq: message.seq };
+                let cursor = Cursor { epoch, seq: message.seq };
                 body.extend_from_slice(cursor.to_string().as_bytes());
                 PLAIN
             }
@@ -221,12 +223,26 @@ mod tests {
     use super::*;
     use crate::history::flow::Turn;
     use crate::room::hub::fuzz_target::room_named;
+    use crate::room::idempotency::Published;
+    use crate::wire::cursor::Epoch;
 
     /// A room whose hub has an inbox for one event, which nobody takes but the test.
     fn room() -> (RoomHandle<()>, Receiver<Event<()>>) {
         let (inbox, events) = bounded(1);
         let name = RoomName::parse("lab").expect("a name");
         (RoomHandle { info: room_named(1, name, None), inbox }, events)
+    }
+
+    /// A request with one byte.
+    fn request(room: &RoomHandle<()>) -> PublishRequest {
+        PublishRequest {
+            room: room.info.name.clone(),
+            name: None,
+            key: None,
+            body: Announced { length: 1, expects_continue: false },
+            wants_json: false,
+            max_message: Limits::default().max_message,
+        }
     }
 
     /// The refusal of a message.
@@ -237,15 +253,7 @@ mod tests {
             hub_patience: Duration::from_millis(50),
             ..Limits::default()
         };
-        let request = PublishRequest {
-            room: room.info.name.clone(),
-            name: None,
-            key: None,
-            body: Announced { length: 1, expects_continue: false },
-            wants_json: false,
-            max_message: limits.max_message,
-        };
-        let secret = Secret::of([7; 32]);
+        let (request, secret) = (request(room), Secret::of([7; 32]));
         let answer = request.publish([192, 0, 2, 1].into(), "x".into(), room, &secret, &limits);
         let refusal = answer.expect_err("a refusal").response(false);
         let refusal = String::from_utf8(refusal).expect("UTF-8");
@@ -287,6 +295,30 @@ mod tests {
         assert!(refusal.contains("was not published"), "{refusal}");
         assert!(events.is_empty());
         drop(all);
+    }
+
+    /// By then the log may have gone on in another epoch, in which the number is another message's.
+    #[test]
+    fn the_answer_has_the_epoch_in_which_it_was_said() {
+        let (room, events) = room();
+        let log = room.info.log.clone();
+        let hub = thread::spawn(move || {
+            let Ok(Event::Publish(publication)) = events.recv() else { panic!("a message") };
+            log.set_epoch(36);
+            let message = Published { seq: 5, at: 7 };
+            let epoch = Epoch::from_number(35);
+            let outcome = Outcome::Published { message, epoch, name: "x".into(), is_new: true };
+            publication.answer.send(outcome).expect("somebody waits");
+        });
+        let (request, secret) = (request(&room), Secret::of([7; 32]));
+        let limits = Limits::default();
+        let answer = request.publish([192, 0, 2, 1].into(), "x".into(), &room, &secret, &limits);
+        let answer = String::from_utf8(answer.expect("a response")).expect("UTF-8");
+        assert!(
+            answer.starts_with("HTTP/1.1 201 ") && answer.ends_with("\r\n\r\nz.5\n"),
+            "{answer}"
+        );
+        hub.join().expect("no panic");
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! How the entries of a log become bytes for a client: one encoding for each protocol.
 
-use crate::history::Log;
 use crate::history::chunk::{Entry, Kind};
-use crate::wire::cursor::Cursor;
+use crate::wire::cursor::{Cursor, Epoch};
 use crate::wire::stream::Format;
 use crate::wire::{self, roomd1, tutorial};
 
@@ -62,8 +61,8 @@ impl Encoding {
         matches!(self, Encoding::Roomd1 | Encoding::Json | Encoding::Sse)
     }
 
-    /// Appends `entry` of `log` as a client gets it, which may be nothing.
-    pub fn encode(self, out: &mut Vec<u8>, log: &Log, entry: &Entry<'_>) {
+    /// Appends `entry`, which was said in this `epoch`, as a client gets it, which may be nothing.
+    pub fn encode(self, out: &mut Vec<u8>, epoch: Epoch, entry: &Entry<'_>) {
         match self {
             Encoding::Tutorial => match entry.kind {
                 Kind::Message { .. } => tutorial::says(out, entry.author.num, entry.text),
@@ -71,29 +70,29 @@ impl Encoding {
                 _ => {}
             },
             Encoding::Roomd1 => wire::text_of(out, |out| object(out, entry)),
-            Encoding::Json => in_stream(Format::Json, out, log, entry),
-            Encoding::Sse => in_stream(Format::Sse, out, log, entry),
-            Encoding::Text => in_stream(Format::Text, out, log, entry),
+            Encoding::Json => in_stream(Format::Json, out, epoch, entry),
+            Encoding::Sse => in_stream(Format::Sse, out, epoch, entry),
+            Encoding::Text => in_stream(Format::Text, out, epoch, entry),
         }
     }
 }
 
 impl View {
-    /// Appends `entry` of `log`.
-    pub fn encode(self, out: &mut Vec<u8>, log: &Log, entry: &Entry<'_>) {
+    /// Appends `entry`, which was said in this `epoch`.
+    pub fn encode(self, out: &mut Vec<u8>, epoch: Epoch, entry: &Entry<'_>) {
         if !self.is_replay || entry.kind.seq().is_some() {
-            self.encoding.encode(out, log, entry);
+            self.encoding.encode(out, epoch, entry);
         }
     }
 }
 
-/// Appends `entry` of `log` as it is in a stream.
-fn in_stream(format: Format, out: &mut Vec<u8>, log: &Log, entry: &Entry<'_>) {
+/// Appends `entry` as it is in a stream.
+fn in_stream(format: Format, out: &mut Vec<u8>, epoch: Epoch, entry: &Entry<'_>) {
     let Entry { kind, author, text, .. } = *entry;
     let write = |out: &mut Vec<u8>| object(out, entry);
     match (kind, kind_of(entry)) {
         (Kind::Message { seq, .. }, _) => {
-            let (by, cursor) = (author.by(), Cursor { epoch: log.epoch(), seq });
+            let (by, cursor) = (author.by(), Cursor { epoch, seq });
             let name = if author.tag.is_some() { author.name } else { &by.to_string() };
             format.message(out, cursor, (name, text), write);
         }

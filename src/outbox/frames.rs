@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::history::Log;
 use crate::history::chunk::{Chunk, Position};
 use crate::outbox::encoding::{ENCODINGS, View};
+use crate::wire::cursor::Epoch;
 
 /// Where a reader is in a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,12 +80,13 @@ impl Frames {
         self.count = 0;
     }
 
-    /// Adds the frames of the entries of `chunk` behind those that are here, as `view` shows them.
-    pub fn extend(&mut self, chunk: &Chunk, log: &Log, view: View) {
+    /// Adds the frames of the entries of `chunk` behind those that are here, which were said in this `epoch`, as
+    /// `view` shows them.
+    pub fn extend(&mut self, chunk: &Chunk, epoch: Epoch, view: View) {
         let first = self.len();
         for (n, entry) in chunk.entries(first).enumerate() {
             let before = self.bytes.len();
-            view.encode(&mut self.bytes, log, &entry);
+            view.encode(&mut self.bytes, epoch, &entry);
             self.count += usize::from(self.bytes.len() > before);
             let end = chunk.position(first + n + 1);
             self.marks.push(Mark { frames: self.bytes.len(), log: end.bytes });
@@ -173,7 +175,7 @@ impl Encoder {
             let chunk = chunk.cloned().or_else(|| log.ring.chunk(entry))?;
             encoded.of = Some((log.ring.id(), view));
             frames.restart(chunk.start(), KEEP);
-            frames.extend(&chunk, log, view);
+            frames.extend(&chunk, log.epoch_of(&chunk), view);
         }
         Some(&encoded.frames)
     }

@@ -125,7 +125,11 @@ impl Talk {
             entries.push(Entry { kind, at: 1, author, text: &text });
         }
         frames.restart(self.end, 0);
-        frames.extend(&entries, &self.log, View { encoding: Encoding::Tutorial, is_replay: false });
+        frames.extend(
+            &entries,
+            self.log.epoch(),
+            View { encoding: Encoding::Tutorial, is_replay: false },
+        );
         self.log.append(&entries, 0, None, Instant::now());
         self.end = entries.end();
         self.said.extend_from_slice(frames.bytes());

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use crate::history::Log;
 use crate::history::chunk::{Chunk, Position};
 use crate::history::flow::Lag;
+use crate::history::ring::Lost;
 use crate::outbox::encoding::{Encoding, View};
 use crate::outbox::frames::{Cursor, Encoder, Frames};
 use crate::outbox::queue::Queue;
@@ -438,6 +439,9 @@ impl<T: Transport> Outbox<T> {
                 self.transport.send(state.queue.next()).inspect(|sent| state.queue.advance(*sent))
             } else if state.lacks_entries() {
                 let Some(encoder) = encoder.as_deref_mut() else { return };
+                if state.passes_over_lost() {
+                    continue;
+                }
                 match state.news(encoder, self.encoding) {
                     Some((frames, news, end)) => {
                         let result =
@@ -540,6 +544,25 @@ impl State {
         }
     }
 
+    /// Whether it goes on behind what was lost before it came, and not here.
+    fn passes_over_lost(&mut self) -> bool {
+        let Some(lost) = self.next_lost().filter(|lost| lost.start <= self.cursor.position) else {
+            return false;
+        };
+        self.cursor = Cursor { position: lost.end, torn: 0 };
+        if let Some(lag) = &self.lag {
+            lag.advance(lost.end, 0);
+        }
+        true
+    }
+
+    /// The next of the entries before it came that it is not to hear.
+    fn next_lost(&self) -> Option<Lost> {
+        let entry = self.cursor.position.entry;
+        let log = self.log.as_ref().filter(|_| entry < self.came)?;
+        log.ring.next_lost(entry, self.came)
+    }
+
     /// What is to be sent of the room's log next, up to which entry, and the frames that this is a part
     /// of; none if the log does not have it any more.
     fn news<'a>(
@@ -554,6 +577,7 @@ impl State {
         // What is in the queue goes as soon as no frame is torn.
         let end = if self.queue.is_empty() { self.room_end() } else { entry + 1 };
         let end = if is_replay { end.min(self.came) } else { end };
+        let end = self.next_lost().map_or(end, |lost| end.min(lost.start.entry));
         Some((frames, frames.between(self.cursor, end)?, end))
     }
 }

@@ -59,7 +59,7 @@ impl Batch {
         if self.encoding.replace(encoding) != Some(encoding) {
             self.frames.restart(self.entries.start(), usize::MAX);
         }
-        self.frames.extend(&self.entries, log, View { encoding, is_replay: false });
+        self.frames.extend(&self.entries, log.epoch(), View { encoding, is_replay: false });
         &self.frames
     }
 

@@ -9,6 +9,7 @@ use crate::room::event::{Moment, Said};
 use crate::room::idempotency::Published;
 use crate::room::identity::Identity;
 use crate::room::info::RoomInfo;
+use crate::wire::cursor::Epoch;
 
 /// A message to publish.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub enum Outcome {
     Published {
         /// The message.
         message: Published,
+        /// The incarnation of the log in which it has its number.
+        epoch: Epoch,
         /// The name by which it was said.
         name: Arc<str>,
         /// It was published by this request.

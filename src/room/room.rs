@@ -282,7 +282,7 @@ impl<T: Transport> Room<T> {
     fn kept(&self) -> Kept<'_> {
         let log = &self.info.log;
         let (past, hole) = match &self.shared {
-            Some(shared) => shared.before(),
+            Some(shared) => (shared.past(), 0),
             None => (&*log.before.past, log.before.hole),
         };
         Kept { epoch: log.epoch(), head: self.seq, first: log.ring.first(self.now.at), past, hole }

@@ -9,6 +9,9 @@ mod sharing;
 /// An engine that is killed, stopped, emptied or not there, and nodes that die.
 mod faults;
 
+/// What newcomers and late readers get once the engine has lost something.
+mod losses;
+
 /// People on three nodes, whose connections are cut at random while the engine has its faults.
 mod cuts;
 

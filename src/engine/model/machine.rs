@@ -178,7 +178,8 @@ pub fn link(room: &RoomInfo) -> &SharedLink {
 }
 
 fn room(name: &str, id: u64, node: &Arc<Node>) -> Arc<RoomInfo> {
-    let bounds = LogBounds::new(1 << 18, 1000);
+    let mut bounds = LogBounds::new(1 << 18, 1000);
+    bounds.history.messages = 1000;
     Arc::new(RoomInfo {
         id,
         name: RoomName::parse(name).expect("a name"),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -12,6 +13,7 @@ use crate::history::chunk;
 use crate::net::slots::ConnId;
 use crate::outbox::Outbox;
 use crate::outbox::encoding::Encoding;
+use crate::outbox::frames::Encoder;
 use crate::outbox::fuzz_target::{BOUNDS, RESPONSE, Socket};
 use crate::room::event::{Event, Farewell, Moment, Newcomer};
 use crate::room::hello::Hello;
@@ -43,6 +45,7 @@ pub struct Conn {
     pub life: u64,
     pub id: ConnId,
     socket: Arc<Socket>,
+    outbox: Arc<Outbox<Arc<Socket>>>,
     read: usize,
     is_greeted: bool,
     /// How many of those that wait it has sent on this connection.
@@ -102,11 +105,22 @@ impl Person {
                 hear: true,
             })),
         };
-        let _ = machine.events.send(Event::Join { room, conn: id, who, outbox, at: Moment::now() });
+        let at = Moment::now();
+        let _ =
+            machine.events.send(Event::Join { room, conn: id, who, outbox: outbox.clone(), at });
         let (read, here) = (RESPONSE.len(), BTreeMap::new());
         let is_greeted = self.is_number;
-        self.conn =
-            Some(Conn { machine: index, life, id, socket, read, is_greeted, sent: 0, here });
+        self.conn = Some(Conn {
+            machine: index,
+            life,
+            id,
+            socket,
+            outbox,
+            read,
+            is_greeted,
+            sent: 0,
+            here,
+        });
     }
 
     /// Its connection is over, with a goodbye or without.
@@ -169,6 +183,8 @@ impl Person {
     /// Hears what it was sent. False: its connection is over.
     pub fn hears(&mut self, engine: &Memory) -> bool {
         let Some(conn) = &mut self.conn else { return true };
+        // As the flusher does for those that are behind, which they are when they come.
+        conn.outbox.flush(Instant::now(), &mut Encoder::default());
         let taken = conn.socket.taken();
         let is_over = conn.socket.half_closed.load(Ordering::Relaxed) > 0
             || conn.socket.cut.load(Ordering::Relaxed) > 0;

@@ -188,7 +188,7 @@ impl Room {
         entries.push(entry);
         frames.restart(self.end, 0);
         let view = View { encoding: Encoding::Tutorial, is_replay: false };
-        frames.extend(&entries, &self.log, view);
+        frames.extend(&entries, self.log.epoch(), view);
         self.log.append(&entries, 0, credit, Instant::now());
         self.end = entries.end();
         client.deliver(&frames)

@@ -21,7 +21,7 @@ impl<T> Shared<T> {
         match self.0 {}
     }
 
-    pub(super) fn before(&self) -> (&[Past], u64) {
+    pub(super) fn past(&self) -> &[Past] {
         match self.0 {}
     }
 

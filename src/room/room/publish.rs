@@ -47,7 +47,8 @@ impl<T: Transport> Room<T> {
             }
         };
         // Whoever asked may have given up.
-        let _ = answer.try_send(Outcome::Published { message, name, is_new });
+        let epoch = self.info.log.epoch();
+        let _ = answer.try_send(Outcome::Published { message, epoch, name, is_new });
         is_new
     }
 }

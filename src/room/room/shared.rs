@@ -50,8 +50,6 @@ pub struct State<T> {
     unanswered: VecDeque<Sender<Outcome>>,
     /// The epochs before.
     past: Vec<Past>,
-    /// The last number that this node has missed.
-    hole: u64,
     /// The last entry that was heard.
     at: (u64, u64),
 }
@@ -97,7 +95,6 @@ impl<T: Transport> Room<T> {
             answers: HashMap::new(),
             unanswered: VecDeque::new(),
             past: past(&snapshot),
-            hole: 0,
             at: (snapshot.epoch, snapshot.pos),
         };
         self.shared = Some(Box::new(shared));
@@ -160,9 +157,9 @@ impl<T> State<T> {
         }
     }
 
-    /// The epochs before, and the last number that this node has missed.
-    pub(super) fn before(&self) -> (&[Past], u64) {
-        (&self.past, self.hole)
+    /// The epochs before.
+    pub(super) fn past(&self) -> &[Past] {
+        &self.past
     }
 
     /// How many are here, on all nodes.

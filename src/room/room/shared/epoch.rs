@@ -32,7 +32,8 @@ impl<T: Transport> Room<T> {
         let before = entry.text.split_once(' ');
         let before = before.and_then(|(epoch, pos)| Some((epoch.parse().ok()?, pos.parse().ok()?)));
         let before: (u64, u64) = before.unwrap_or((0, 0));
-        let is_lost = before < shared.at;
+        // What was heard in the same epoch begins with what survived.
+        let is_lost = entry.seq < self.seq;
         if before.0 == 0 {
             shared.past.clear();
         } else {
@@ -50,6 +51,7 @@ impl<T: Transport> Room<T> {
         let counts = &shared.link.node.counts;
         counts.epochs.add(1);
         counts.lost.add(self.seq.saturating_sub(entry.seq));
+        self.info.log.ring.lose_behind(entry.seq);
         self.move_log(id.0, entry.seq, (!is_lost).then_some(0));
         if let Some(shared) = &mut self.shared {
             shared.roster.doubt();
@@ -74,10 +76,8 @@ impl<T: Transport> Room<T> {
             missed.map_or("some".into(), |missed| missed.to_string())
         );
         shared.link.node.counts.missed.add(missed.unwrap_or(0));
+        let survived = survived(&kept, was_at);
         shared.past = past;
-        if missed != Some(0) {
-            shared.hole = start;
-        }
         let (link, mut now) = (shared.link.clone(), Roster::of(snapshot));
         let present = (snapshot.epoch != shared.at.0).then(|| shared.present());
         if present.is_some() {
@@ -87,6 +87,10 @@ impl<T: Transport> Room<T> {
             }
         }
         shared.at = (snapshot.epoch, snapshot.pos);
+        match survived == Some(start) {
+            true => self.info.log.ring.lose_behind(start),
+            false => self.info.log.ring.begin_anew(start),
+        }
         self.move_log(snapshot.epoch, start, missed);
         for entry in history.iter().filter(|entry| entry.seq > start) {
             self.seq = entry.seq;
@@ -136,14 +140,19 @@ impl<T: Transport> Room<T> {
     fn move_log(&mut self, epoch: u64, seq: u64, missed: Option<u64>) {
         let log = self.info.log.clone();
         log.set_epoch(epoch);
-        if seq != self.seq {
-            log.ring.begin_anew(seq);
-        }
         self.seq = seq;
         let cursor = Cursor { epoch: log.epoch(), seq }.to_string();
         let (kind, author) = (Kind::Moved { missed }, Author::default());
         self.batch.push(chunk::Entry { kind, at: self.now.at, author, text: &cursor }, None);
     }
+}
+
+/// The last number that survived of what somebody has heard who was at this cursor; none: of that log nothing is
+/// known.
+fn survived(kept: &Kept<'_>, at: Cursor) -> Option<u64> {
+    let over = kept.past.iter().find(|past| past.epoch == Some(at.epoch)).map(|past| past.last);
+    let last = over.or_else(|| (kept.epoch == at.epoch).then_some(kept.head))?;
+    Some(last.min(at.seq))
 }
 
 impl<T> State<T> {

@@ -18,6 +18,7 @@ use crate::room::publish::Outcome;
 use crate::room::room::shared::message;
 use crate::room::room::shared::roster::Guest;
 use crate::room::room::{Person, Room, Who};
+use crate::wire::cursor::Epoch;
 
 impl<T: Transport> Room<T> {
     /// Hears what has happened. How many bytes wait to be sent by that.
@@ -78,7 +79,7 @@ impl<T: Transport> Room<T> {
         let conn = entry.conn;
         let author = Author { num: entry.num, tag: entry.tag, name: entry.name };
         match entry.what {
-            What::Said => self.say_heard(entry, is_mine, heard, tally),
+            What::Said => self.say_heard(entry, id, is_mine, heard, tally),
             What::Joined => self.come(entry, id, is_mine, tally),
             What::Renamed => {
                 let place = (entry.node.to_owned(), conn);
@@ -146,6 +147,7 @@ impl<T: Transport> Room<T> {
     fn say_heard(
         &mut self,
         entry: &entry::Entry<'_>,
+        id: (u64, u64),
         is_mine: bool,
         heard: Option<Waiting>,
         tally: &mut HubCounters,
@@ -161,6 +163,7 @@ impl<T: Transport> Room<T> {
                 // Whoever asked may have given up.
                 let _ = answer.try_send(Outcome::Published {
                     message,
+                    epoch: Epoch::from_number(id.0),
                     name: entry.name.into(),
                     is_new: true,
                 });

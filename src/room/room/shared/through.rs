@@ -2,7 +2,7 @@
 
 use crate::config::BATCH_BYTES;
 use crate::engine::command::{self, Command};
-use crate::engine::link::{Through, Waiting};
+use crate::engine::link::{Known, Through, Waiting};
 use crate::metrics::HubCounters;
 use crate::net::slots::ConnId;
 use crate::outbox::Transport;
@@ -10,6 +10,7 @@ use crate::reasons::CloseReason;
 use crate::room::idempotency::Published;
 use crate::room::publish::Outcome;
 use crate::room::room::{Room, Who};
+use crate::wire::cursor::Epoch;
 
 impl<T: Transport> Room<T> {
     pub(super) fn settle(&mut self, tally: &mut HubCounters) {
@@ -25,7 +26,7 @@ impl<T: Transport> Room<T> {
     pub(super) fn pass_over(
         &mut self,
         waiting: Waiting,
-        known: Option<String>,
+        known: Option<Known>,
         tally: &mut HubCounters,
     ) {
         let Some(shared) = &mut self.shared else { return };
@@ -49,7 +50,7 @@ impl<T: Transport> Room<T> {
             }
             command::Kind::Publish => {
                 let Some(answer) = shared.answers.remove(&counter) else { return };
-                match known.as_deref().map(published) {
+                match known.map(published) {
                     Some(Some(outcome)) => drop(answer.try_send(outcome)),
                     Some(None) => drop(answer.try_send(Outcome::Conflict)),
                     // The answer of the script was lost.
@@ -106,10 +107,11 @@ impl<T: Transport> Room<T> {
 }
 
 /// What a script says of a request that came before; none for a conflict.
-fn published(known: &str) -> Option<Outcome> {
-    let mut words = known.splitn(3, ' ');
+fn published(known: Known) -> Option<Outcome> {
+    let mut words = known.says.splitn(3, ' ');
     let mut number = || words.next()?.parse().ok();
     let message = Published { seq: number()?, at: number()? };
     let name = words.next().unwrap_or_default().into();
-    Some(Outcome::Published { message, name, is_new: false })
+    let epoch = Epoch::from_number(known.epoch);
+    Some(Outcome::Published { message, epoch, name, is_new: false })
 }
