@@ -335,8 +335,9 @@ pub const INBOX: usize = 256;
 pub const BATCH_BYTES: usize = 16 * 1024;
 
 /// tungstenite's read buffer, which every client holds for good and which is cleared at every read.
-/// A longer message gets a buffer of its own while it is read.
-pub const READ_BUFFER: usize = 512;
+/// A longer message gets a buffer of its own while it is read, and who sends much is read in larger pieces
+/// anyway. What musl's allocator adds to this makes a block of 256 bytes.
+pub const READ_BUFFER: usize = 252;
 
 /// What is read at once from a client that sends more than that, until it is silent.
 pub const READ_AHEAD: usize = 4 * 1024;
