@@ -69,7 +69,15 @@ impl Connection {
         authenticate(&mut inner, &login)?;
         let (hashes, server, master) = (Vec::new(), String::new(), to.clone());
         let mut connection = Connection { inner, hashes, server, master, version };
-        let info = text(connection.call(&redis::cmd("INFO"))?)?;
+        // All at once, since each way there may take long.
+        let scripts = SCRIPTS.iter().map(|parts| {
+            let mut load = redis::cmd("SCRIPT");
+            load.arg("LOAD").arg(parts.concat());
+            load
+        });
+        let calls: Vec<Cmd> = [redis::cmd("INFO")].into_iter().chain(scripts).collect();
+        let mut answers = connection.call_all(&calls)?.into_iter();
+        let info = text(answers.next().ok_or_else(odd)??)?;
         let of = |key: &str| {
             let value = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
             value.unwrap_or_default().trim()
@@ -78,12 +86,8 @@ impl Connection {
             return Err(Fault::Lost(format!("it takes no writes (role {})", of("role"))));
         }
         connection.server = format!("{}.{}", of("run_id"), of("master_replid"));
-        for parts in SCRIPTS {
-            let mut load = redis::cmd("SCRIPT");
-            load.arg("LOAD").arg(parts.concat());
-            let hash = text(connection.call(&load)?)?;
-            connection.hashes.push(hash);
-        }
+        connection.hashes =
+            answers.map(|hash| text(hash?)).collect::<Result<Vec<String>, Fault>>()?;
         Ok(connection)
     }
 

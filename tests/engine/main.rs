@@ -24,6 +24,9 @@ mod access;
 /// The production configuration of the manual, with and without TLS, passwords everywhere.
 mod production;
 
+/// Behind nginx and HAProxy, as the manual sets them up.
+mod proxies;
+
 /// What clients see of each fault: `make test-engine`.
 mod matrix;
 

@@ -13,6 +13,7 @@ pub mod link;
 pub mod peer;
 pub mod proc;
 pub mod program;
+pub mod proxy;
 pub mod roomd1;
 pub mod server;
 

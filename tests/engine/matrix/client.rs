@@ -36,8 +36,8 @@ pub struct Client {
     roams: bool,
     dice: Dice,
     next: Instant,
-    /// The generation in which each message under way was said.
-    pending: BTreeMap<u32, u64>,
+    /// The generation in which each message under way was said, and about how long it is.
+    pending: BTreeMap<u32, (u64, usize)>,
     connections: i64,
     heard_curtain: bool,
     /// What a person knows of itself.
@@ -147,13 +147,19 @@ impl Client {
     /// A new message: its number, and its text.
     fn new_text(&mut self) -> (u32, String) {
         let (k, generation) = (self.account.says(), self.stage.generation());
-        self.pending.insert(k, generation);
-        (k, text((self.account.id, k), generation, self.stage.len.load(Relaxed)))
+        self.pending.insert(k, (generation, self.stage.len.load(Relaxed)));
+        (k, self.text(k))
+    }
+
+    /// A message under way, as it was said.
+    fn text(&self, k: u32) -> String {
+        let (generation, len) = self.pending[&k];
+        text((self.account.id, k), generation, len)
     }
 
     fn settle(&mut self, k: u32, fate: Fate) {
         self.account.is(k, fate);
-        if let (Some(generation), true) = (self.pending.remove(&k), fate != Fate::Unknown) {
+        if let (Some((generation, _)), true) = (self.pending.remove(&k), fate != Fate::Unknown) {
             self.status.proven.fetch_max(generation, Relaxed);
         }
         self.status.is_settled.store(self.pending.is_empty(), Relaxed);
@@ -208,9 +214,9 @@ impl Client {
             None if self.has_handed_over => self.give_up(),
             None => {}
         }
-        for (k, generation) in self.pending.clone() {
+        for k in self.pending.keys() {
             self.has_handed_over = true;
-            link.send(&json!({"t": "msg", "n": k, "text": text((id, k), generation, 40)}))?;
+            link.send(&json!({"t": "msg", "n": k, "text": self.text(*k)}))?;
         }
         let mut last = None;
         loop {
@@ -397,9 +403,8 @@ impl Client {
             if self.stage.phase() == Phase::Curtain && self.pending.is_empty() {
                 return Ok(());
             }
-            let again = self.pending.iter().next().map(|(k, generation)| (*k, *generation));
-            let (k, said) = match again {
-                Some((k, generation)) => (k, text((self.account.id, k), generation, 40)),
+            let (k, said) = match self.pending.keys().next().copied() {
+                Some(k) => (k, self.text(k)),
                 None if self.is_due() => self.new_text(),
                 None => {
                     thread::sleep(self.wait());
@@ -410,7 +415,7 @@ impl Client {
             let place = post(self.nodes[self.node], &key, &said)?;
             // So that it counts as somebody who was there.
             self.status.at.store(self.node + 1, Relaxed);
-            self.status.heard.fetch_max(self.pending[&k], Relaxed);
+            self.status.heard.fetch_max(self.pending[&k].0, Relaxed);
             self.settle(k, Fate::AcceptedAt(place));
         }
     }

@@ -170,7 +170,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         id: "upgrade",
-        fault: "engine shut down, and another program started on its files",
+        fault: "engine shut down, and a later one started on its files",
         play: is_upgraded,
         promise: MOVES,
     },
@@ -469,10 +469,10 @@ fn is_upgraded(server: &Path) -> Seen {
     plays(server, AOF, |scene| {
         scene.engine.cli(&["shutdown"]);
         scene.engine.kill();
-        // The other one, if it is there.
+        // The later one, if it is there; none reads the files of one that is later.
         let name = server.file_name().expect("a name");
-        let other = SERVERS.iter().filter(|other| **other != name).find_map(|other| find(other));
-        if let Some((other, version)) = other {
+        let later = SERVERS.iter().skip_while(|other| **other != name).skip(1);
+        if let Some((other, version)) = later.copied().find_map(find) {
             eprintln!("goes on as {version}");
             scene.engine.becomes(&other);
         }
@@ -515,6 +515,10 @@ fn the_link_is(server: &Path, delay: f64, loss: f64) -> Seen {
     let mut link = Link::start();
     link.is(delay, loss);
     let scene = over(&link, server);
+    // Others may have gone elsewhere until it was there.
+    eventually("a node that has reached the engine", || {
+        (scene.nodes[0].health() == "ok\n").then_some(())
+    });
     // What is said at the far node takes there and back.
     let mut far = Member::named(scene.nodes[0].address, "lobby", 9999, "Far");
     let said = Instant::now();
