@@ -383,14 +383,23 @@ fn an_address_that_joins_too_often_waits_and_gets_429() {
         let crowd: Vec<_> = (0..950).map(|n| ask(["/ws", "/ws/1"][n % 2])).collect();
         // All of them wait at the same time, each in a slot of its own.
         join_at(&server, "10.99.0.2", 2).says_and_hears(2, "others join at once");
-        let late = ask("/ws/3");
-        let response = late.response();
-        response.refuses(429, "joins too often");
-        assert_eq!(response.field("Retry-After"), Some("5"), "{}", response.head);
-        assert!(begin.elapsed() >= Duration::from_secs(5), "it got no time to have its turn");
-        let admitted = crowd.into_iter().filter_map(|peer| peer.upgraded_unless(429)).count();
-        let most = 200 + 50 * (begin.elapsed().as_secs() as usize + 1);
-        assert!((300..=most).contains(&admitted), "{admitted} in {:?}", begin.elapsed());
+        // Who has to go is not said: the threads of so many begin in any order.
+        let (mut admitted, mut refused) = (Vec::new(), Vec::new());
+        for mut peer in crowd {
+            if peer.head_begins_with("HTTP/1.1 429 ") {
+                refused.push(peer.response());
+            } else {
+                admitted.push(peer.upgraded());
+            }
+        }
+        let took = begin.elapsed();
+        assert!(took >= Duration::from_secs(5), "they got no time to have their turn");
+        let most = 200 + 50 * (took.as_secs() as usize + 1);
+        assert!((300..=most).contains(&admitted.len()), "{} in {took:?}", admitted.len());
+        for response in refused {
+            response.refuses(429, "joins too often");
+            assert_eq!(response.field("Retry-After"), Some("5"), "{}", response.head);
+        }
     });
 }
 

@@ -130,15 +130,8 @@ impl Peer {
 
     /// The same, or none if the answer is that there is no place.
     #[track_caller]
-    pub fn upgraded_unless_full(self) -> Option<Client> {
-        self.upgraded_unless(503)
-    }
-
-    /// The same, or none if it is refused with this status.
-    #[track_caller]
-    pub fn upgraded_unless(mut self, status: u16) -> Option<Client> {
-        let refusal = format!("HTTP/1.1 {status} ");
-        if self.head_begins_with(&refusal) { None } else { Some(self.upgraded()) }
+    pub fn upgraded_unless_full(mut self) -> Option<Client> {
+        if self.head_begins_with("HTTP/1.1 503 ") { None } else { Some(self.upgraded()) }
     }
 
     /// Whether something has come, or the end.
