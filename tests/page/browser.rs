@@ -22,9 +22,9 @@ const OLDEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/npm/chromium-1
 const PATIENCE: Duration = Duration::from_millis(PATIENCE_MS as u64);
 
 /// Stops the browser and removes its profile when this process ends, however it ends: its standard
-/// input is at its end then.
+/// input is at its end then, and nobody reads what the shell says of a browser that it stopped.
 const KEEPER: &str = r#"profile=$1; shift; "$@" --user-data-dir="$profile" & pid=$!
-read -r _; kill $pid; wait $pid; rm -rf "$profile""#;
+exec 2>/dev/null; read -r _; kill $pid; wait $pid; rm -rf "$profile""#;
 
 pub struct Browser {
     address: String,

@@ -14,7 +14,8 @@ use crate::tab::{PATIENCE_MS, PRELUDE, READY, Tab};
 
 const FIREFOX: &str = "/usr/bin/firefox-esr";
 
-/// Stops the browser and removes its profile when this process ends, however it ends.
+/// Stops the browser and removes its profile when this process ends, however it ends. Nobody reads then
+/// what the shell says of a browser that it stopped.
 const KEEPER: &str = r#"profile=$1; shift; mkdir -p "$profile"
 printf 'user_pref("%s", %s);\n' intl.accept_languages '"en-GB, en"' \
     app.normandy.enabled false datareporting.policy.dataSubmissionEnabled false \
@@ -22,7 +23,7 @@ printf 'user_pref("%s", %s);\n' intl.accept_languages '"en-GB, en"' \
     services.settings.server '"data:,"' widget.gtk.overlay-scrollbars.enabled false \
     >"$profile/user.js"
 "$@" --profile "$profile" about:blank & pid=$!
-read -r _; kill $pid; wait $pid; rm -rf "$profile""#;
+exec 2>/dev/null; read -r _; kill $pid; wait $pid; rm -rf "$profile""#;
 
 struct Firefox {
     bidi: Mutex<Bidi>,
