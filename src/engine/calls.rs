@@ -154,7 +154,7 @@ pub struct News {
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// Bytes of history that a node takes when it opens a room.
-const HISTORY_BYTES: usize = 1 << 20;
+pub(super) const HISTORY_BYTES: usize = 1 << 20;
 
 /// What wakes a reader is kept for so many seconds.
 const WAKE: u64 = 86_400;

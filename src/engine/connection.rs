@@ -70,11 +70,7 @@ impl Connection {
         let (hashes, server, master) = (Vec::new(), String::new(), to.clone());
         let mut connection = Connection { inner, hashes, server, master, version };
         // All at once, since each way there may take long.
-        let scripts = SCRIPTS.iter().map(|parts| {
-            let mut load = redis::cmd("SCRIPT");
-            load.arg("LOAD").arg(parts.concat());
-            load
-        });
+        let scripts = SCRIPTS.iter().map(|parts| load(parts.concat()));
         let calls: Vec<Cmd> = [redis::cmd("INFO")].into_iter().chain(scripts).collect();
         let mut answers = connection.call_all(&calls)?.into_iter();
         let info = text(answers.next().ok_or_else(odd)??)?;
@@ -89,6 +85,18 @@ impl Connection {
         connection.hashes =
             answers.map(|hash| text(hash?)).collect::<Result<Vec<String>, Fault>>()?;
         Ok(connection)
+    }
+
+    /// Has the scripts take the time from this list, seconds and microseconds.
+    #[cfg(test)]
+    pub(super) fn take_time_from(&mut self, list: &str) -> Result<(), Fault> {
+        let time = format!("call('LRANGE', '{list}', 0, -1)");
+        let scripts =
+            SCRIPTS.iter().map(|parts| load(parts.concat().replace("call('TIME')", &time)));
+        let scripts: Vec<Cmd> = scripts.collect();
+        let hashes = self.call_all(&scripts)?.into_iter().map(|hash| text(hash?));
+        self.hashes = hashes.collect::<Result<_, Fault>>()?;
+        Ok(())
     }
 
     /// A call of a script.
@@ -123,6 +131,13 @@ impl Connection {
             false => Err(Fault::Lost("another server is the master now".into())),
         }
     }
+}
+
+/// A script is to be known.
+fn load(script: String) -> Cmd {
+    let mut load = redis::cmd("SCRIPT");
+    load.arg("LOAD").arg(script);
+    load
 }
 
 /// Says who is there, and which database is meant.

@@ -8,7 +8,9 @@
 
 mod machine;
 mod memory;
+mod parity;
 mod person;
+mod real;
 mod wire;
 mod world;
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::engine::calls::{Beats, News, Opening, Place, Reading, Secret, Taken};
+use crate::engine::calls::{Beats, HISTORY_BYTES, News, Opening, Place, Reading, Secret, Taken};
 use crate::engine::command::{Command, Kind, Present, Who};
 use crate::engine::connection::Fault;
 use crate::engine::entry::Raw;
@@ -13,7 +13,8 @@ use crate::engine::link::Snapshot;
 pub struct State {
     secret: Option<Secret>,
     beats: BTreeMap<String, u64>,
-    gone: BTreeSet<String>,
+    /// When each was declared dead, in seconds.
+    gone: BTreeMap<String, u64>,
     rooms_of: BTreeMap<String, BTreeSet<String>>,
     wakes: BTreeMap<String, u64>,
     rooms: BTreeMap<String, Room>,
@@ -31,7 +32,7 @@ struct Room {
     keys: BTreeMap<String, (String, String)>,
     key_age: BTreeSet<(u64, String)>,
     epochs: Vec<(u64, u64)>,
-    on: BTreeMap<String, BTreeMap<u64, Who>>,
+    on: BTreeMap<String, BTreeMap<u64, Record>>,
     /// All that was ever said in this history, by number: what the log has forgotten, too.
     said: BTreeMap<u64, String>,
 }
@@ -42,6 +43,13 @@ struct Meta {
     epoch: u64,
     pos: u64,
     seq: u64,
+}
+
+/// Whose connection it is, and the name that its messages have.
+#[derive(Clone, Debug)]
+struct Record {
+    who: Who,
+    name: String,
 }
 
 #[derive(Clone, Debug)]
@@ -65,10 +73,19 @@ pub struct Memory {
     pub now: u64,
     /// Entries that it keeps of each log, whatever it is told.
     pub most: usize,
+    /// How often anybody was woken: never the same again, even if it was emptied meanwhile.
+    wakes: u64,
     /// All secrets that it ever had: whoever talks under two of them is two.
     pub secrets: BTreeSet<[u8; 32]>,
     /// What was said in each epoch of each room, by number, that of epochs before included.
     pub truth: BTreeMap<(String, u64), BTreeMap<u64, String>>,
+}
+
+/// A call of a script.
+struct Turn {
+    now: u64,
+    /// Entries of the log that are kept, unless they are trimmed by now.
+    keep: Option<usize>,
 }
 
 /// An entry to append.
@@ -83,13 +100,39 @@ struct New<'a> {
     text: &'a str,
 }
 
+/// In milliseconds.
 const NAMES_ARE_KEPT: u64 = 600_000;
+
+/// In seconds.
+const THE_DEAD_ARE_KEPT: u64 = 86_400;
+
+/// Of so many entries a script looks whether they are too old: twenty times a hundred, of which each begins with the
+/// last of those before.
+const LOOKED_AT: usize = 100 + 19 * 99;
 
 impl Memory {
     pub fn new(most: usize) -> Memory {
         let (state, server) = (State::default(), "server 1".to_owned());
         let (secrets, truth) = (BTreeSet::new(), BTreeMap::new());
-        Memory { state, server, now: 1_000_000_000, most, secrets, truth }
+        Memory { state, server, now: 1_000_000_000, most, wakes: 0, secrets, truth }
+    }
+
+    fn turn(&self, keep: usize) -> Turn {
+        Turn { now: self.now, keep: Some(keep.min(self.most)) }
+    }
+
+    fn is_gone(&self, node: &str) -> bool {
+        self.state.gone.contains_key(node)
+    }
+
+    /// The last entries of the log of a room.
+    pub fn log(&self, room: &str, last: usize) -> Vec<Raw> {
+        let room = self.state.rooms.get(room);
+        let log = room.into_iter().flat_map(|room| {
+            let first = room.log.len().saturating_sub(last);
+            room.log.range(first..)
+        });
+        log.cloned().collect()
     }
 
     /// Who is in a room on each node.
@@ -115,13 +158,15 @@ impl Memory {
     }
 
     pub fn open(&mut self, opening: &Opening<'_>) -> Result<(Snapshot, u64), Fault> {
-        let Opening { room: name, node, epoch, salt, is_all, history, .. } = *opening;
-        if self.state.gone.contains(node) {
+        let Opening { room: name, node, epoch, salt, is_all, history, age } = *opening;
+        if self.is_gone(node) {
             return Err(Fault::Fenced);
         }
         let (server, now) = (self.server.clone(), self.now);
+        let mut turn = self.turn(1_000_000);
         let room = self.state.rooms.entry(name.to_owned()).or_default();
-        if room.meta.as_ref().is_none_or(|meta| meta.server != server || meta.epoch < epoch) {
+        let is_new = |meta: &Meta| meta.server != server || meta.epoch < epoch;
+        if room.meta.as_ref().is_none_or(is_new) || room.log.is_empty() {
             let before = room.meta.clone();
             let (old, pos, seq) =
                 before.as_ref().map_or((0, 0, 0), |meta| (meta.epoch, meta.pos, meta.seq));
@@ -133,23 +178,12 @@ impl Memory {
             let last = old.max(epoch);
             let next = if now > last { now } else { last + 1 + salt };
             room.meta = Some(Meta { server, epoch: next, pos: u64::MAX, seq });
-            room.append(
-                now,
-                self.most,
-                New {
-                    kind: "e",
-                    n: "0".into(),
-                    node,
-                    conn: 0,
-                    counter: 0,
-                    who: (0, "-"),
-                    name: "",
-                    text: &format!("{old} {pos}"),
-                },
-            );
+            let text = format!("{old} {pos}");
+            room.append(&mut turn, New { kind: "e", ..New::of_node(node, &text) });
             self.truth.insert((name.to_owned(), next), room.said.clone());
         }
         let taken = *room.nodes.entry(node.to_owned()).or_insert(0);
+        room.drop_old(now.saturating_sub(age.as_millis() as u64));
         self.state.rooms_of.entry(node.to_owned()).or_default().insert(name.to_owned());
         let Some(Meta { epoch, pos, seq, .. }) = room.meta.clone() else {
             return Err(Fault::Epoch);
@@ -157,15 +191,13 @@ impl Memory {
         let mut snapshot = Snapshot { epoch, pos, seq, ..Snapshot::default() };
         if is_all {
             snapshot.past.clone_from(&room.epochs);
-            for (node, on) in &room.on {
-                for (conn, Who { mac, tag, num }) in on {
-                    let name = room.people.get(mac).map_or("", |person| &person.name);
+            for (node, on) in room.on.iter().filter(|(node, _)| room.nodes.contains_key(*node)) {
+                for (conn, Record { who, name }) in on {
+                    let (num, tag) = (who.num, or_dash(&who.tag));
                     snapshot.members.push(format!("{node} {conn} {num} {tag} {name}"));
                 }
             }
-            let said = room.log.iter().filter(|raw| raw.head.starts_with("s "));
-            let said: Vec<Raw> = said.cloned().collect();
-            snapshot.history = said[said.len().saturating_sub(history)..].to_vec();
+            snapshot.history = room.last_messages(history, HISTORY_BYTES);
         }
         Ok((snapshot, taken))
     }
@@ -175,65 +207,69 @@ impl Memory {
         place: &Place<'_>,
         commands: &[(u64, Command)],
     ) -> Result<Taken, Fault> {
-        let Place { room: name, node, epoch, .. } = *place;
-        if self.state.gone.contains(node) {
+        let Place { room: name, node, epoch, keep } = *place;
+        if self.is_gone(node) {
             return Err(Fault::Fenced);
         }
-        let (now, most) = (self.now, self.most);
+        let mut turn = self.turn(keep);
         let room = self.state.rooms.get_mut(name).ok_or(Fault::Epoch)?;
         let is_current = room.meta.as_ref().is_some_and(|meta| meta.epoch == epoch);
         let Some(mut last) = room.nodes.get(node).copied().filter(|_| is_current) else {
             return Err(Fault::Epoch);
         };
+        let first = room.meta.as_ref().map_or(0, |meta| meta.seq) + 1;
         let mut known = Vec::new();
         for (counter, command) in commands {
             if *counter <= last {
                 continue;
             }
             last = *counter;
-            room.take(now, most, node, last, command, &mut known);
+            room.take(&mut turn, node, last, command, &mut known);
         }
         room.nodes.insert(node.to_owned(), last);
         let pos = room.meta.as_ref().map_or(0, |meta| meta.pos);
-        self.truth.insert((name.to_owned(), epoch), room.said.clone());
+        let truth = self.truth.entry((name.to_owned(), epoch)).or_default();
+        truth.extend(room.said.range(first..).map(|(seq, text)| (*seq, text.clone())));
         Ok(Taken { counter: last, pos, known })
     }
 
     pub fn sync(&mut self, place: &Place<'_>, sent: u64, present: &[Present]) -> Result<(), Fault> {
-        let Place { room: name, node, epoch, .. } = *place;
-        if self.state.gone.contains(node) {
+        let Place { room: name, node, epoch, keep } = *place;
+        if self.is_gone(node) {
             return Err(Fault::Fenced);
         }
-        let (now, most) = (self.now, self.most);
+        let mut turn = self.turn(keep);
         let room = self.state.rooms.get_mut(name).ok_or(Fault::Epoch)?;
         if room.meta.as_ref().is_none_or(|meta| meta.epoch != epoch) {
             return Err(Fault::Epoch);
         }
         if room.nodes.get(node) == Some(&sent) {
-            room.sync(now, most, node, present);
+            room.sync(&mut turn, node, present);
         }
         Ok(())
     }
 
     pub fn beat(&mut self, node: &str) -> Result<Beats, Fault> {
-        if self.state.gone.contains(node) {
+        if self.is_gone(node) {
             return Err(Fault::Fenced);
         }
         *self.state.beats.entry(node.to_owned()).or_default() += 1;
         let beats = self.state.beats.iter();
         let beats = beats.map(|(node, beat)| (node.clone(), beat.to_string())).collect();
         let has_rooms = |node: &&String| self.state.rooms_of.contains_key(*node);
-        let unburied = self.state.gone.iter().filter(has_rooms).cloned().collect();
+        let unburied = self.state.gone.keys().filter(has_rooms).cloned().collect();
         Ok(Beats { beats, unburied, secret: self.state.secret })
     }
 
     pub fn fence(&mut self, node: &str, beat: &str, rooms: &[String]) -> Option<Vec<String>> {
-        let now = self.state.beats.get(node).map_or_else(String::new, u64::to_string);
-        if now != beat {
+        let last = self.state.beats.get(node).map_or_else(String::new, u64::to_string);
+        if last != beat {
             return None;
         }
         self.state.beats.remove(node);
-        self.state.gone.insert(node.to_owned());
+        let now = self.now / 1000;
+        self.state.gone.insert(node.to_owned(), now);
+        self.state.gone.retain(|_, since| now.saturating_sub(*since) <= THE_DEAD_ARE_KEPT);
         if !rooms.is_empty() {
             let rooms_of = self.state.rooms_of.entry(node.to_owned()).or_default();
             rooms_of.extend(rooms.iter().cloned());
@@ -245,15 +281,15 @@ impl Memory {
         self.state.rooms_of.get(node).into_iter().flatten().cloned().collect()
     }
 
-    pub fn reap(&mut self, name: &str, node: &str) {
-        let (now, most) = (self.now, self.most);
+    pub fn reap(&mut self, name: &str, node: &str, keep: usize) {
+        let mut turn = self.turn(keep);
         let room = self.state.rooms.entry(name.to_owned()).or_default();
-        for (conn, who) in room.on.remove(node).unwrap_or_default() {
-            room.go_from(now, &who.mac, node, conn);
+        for (conn, Record { who, .. }) in room.on.remove(node).unwrap_or_default() {
+            room.go_from(turn.now, &who.mac, node, conn);
         }
         room.nodes.remove(node);
         if room.meta.is_some() {
-            room.append(now, most, New::of_node(node, ""));
+            room.append(&mut turn, New::of_node(node, ""));
         }
         if let Some(rooms) = self.state.rooms_of.get_mut(node) {
             rooms.remove(name);
@@ -268,12 +304,14 @@ impl Memory {
     }
 
     pub fn wake(&mut self, node: &str) {
-        *self.state.wakes.entry(node.to_owned()).or_default() += 1;
+        self.wakes += 1;
+        self.state.wakes.insert(node.to_owned(), self.wakes);
     }
 
     pub fn read(&self, reading: &Reading<'_>) -> News {
-        let woken = self.state.wakes.get(reading.node).map(u64::to_string);
-        let mut news = News { woken: woken.filter(|id| id != reading.woken), entries: Vec::new() };
+        let last: u64 = reading.woken.parse().expect("an id");
+        let woken = self.state.wakes.get(reading.node).filter(|id| **id > last);
+        let mut news = News { woken: woken.map(u64::to_string), entries: Vec::new() };
         for (index, (room, at)) in reading.rooms.iter().enumerate() {
             let Some(room) = self.state.rooms.get(*room) else { continue };
             let entries = room.log.iter().filter(|raw| raw.id > *at).take(reading.count);
@@ -294,8 +332,9 @@ impl New<'_> {
 }
 
 impl Room {
-    fn append(&mut self, now: u64, most: usize, new: New<'_>) {
+    fn append(&mut self, turn: &mut Turn, new: New<'_>) {
         let Some(meta) = &mut self.meta else { return };
+        let now = turn.now;
         meta.pos = meta.pos.wrapping_add(1);
         let New { kind, n, node, conn, counter, who: (num, tag), name, text } = new;
         let seq = meta.seq;
@@ -304,9 +343,38 @@ impl Room {
             self.said.insert(seq, text.to_owned());
         }
         self.log.push_back(Raw { id: (meta.epoch, meta.pos), head, text: text.to_owned() });
-        while self.log.len() > most {
-            self.log.pop_front();
+        // The first entry of a call drops old ones, so those behind it are more than are kept.
+        if let Some(keep) = turn.keep.take() {
+            self.drop_first(self.log.len().saturating_sub(keep));
         }
+    }
+
+    fn drop_first(&mut self, count: usize) {
+        self.log.drain(..count);
+    }
+
+    /// What is older goes, but for the last entry.
+    fn drop_old(&mut self, than: u64) {
+        let looked = self.log.len().min(LOOKED_AT);
+        let is_old = |raw: &&Raw| raw.entry().is_none_or(|entry| entry.at < than);
+        let old = self.log.iter().take(looked).take_while(is_old).count();
+        self.drop_first(old.min(looked.saturating_sub(1)));
+    }
+
+    /// So many messages at most, and so many bytes, with the entries between them.
+    fn last_messages(&self, messages: usize, bytes: usize) -> Vec<Raw> {
+        let (mut last, mut size) = (Vec::new(), 0);
+        for raw in self.log.iter().rev() {
+            size += raw.size();
+            if last.len() == messages || size > bytes {
+                break;
+            }
+            if raw.head.starts_with("s ") {
+                last.push(raw.clone());
+            }
+        }
+        last.reverse();
+        last
     }
 
     fn is_free(&self, now: u64, fold: &str, mac: &str) -> bool {
@@ -385,23 +453,26 @@ impl Room {
 
     fn take(
         &mut self,
-        now: u64,
-        most: usize,
+        turn: &mut Turn,
         node: &str,
         counter: u64,
         command: &Command,
         known: &mut Vec<(u64, String)>,
     ) {
-        let (conn, text) = (command.conn, command.text.as_str());
-        let who = match command.kind {
-            Kind::Join | Kind::Publish => command.who.as_deref().cloned().unwrap_or_default(),
+        let (now, conn, text) = (turn.now, command.conn, command.text.as_str());
+        let record = match command.kind {
+            Kind::Join | Kind::Publish => {
+                let who = command.who.as_deref().cloned().unwrap_or_default();
+                Record { who, name: String::new() }
+            }
             _ => match self.on.get(node).and_then(|on| on.get(&conn)) {
-                Some(who) => who.clone(),
+                Some(record) => record.clone(),
                 None => return,
             },
         };
-        let Who { mac, tag, num } = &who;
-        let dash = if tag.is_empty() { "-" } else { tag };
+        let Record { who, name } = &record;
+        let Who { mac, tag, num } = who;
+        let dash = or_dash(tag);
         let new = New {
             kind: "",
             n: command.n.to_string(),
@@ -409,13 +480,13 @@ impl Room {
             conn,
             counter,
             who: (*num, dash),
-            name: "",
+            name,
             text,
         };
         match command.kind {
             Kind::Join if mac.is_empty() => {
-                self.on.entry(node.into()).or_default().insert(conn, who.clone());
-                self.append(now, most, New { kind: "j", n: "-1".into(), text: "", ..new });
+                self.enter(node, conn, who, "");
+                self.append(turn, New { kind: "j", n: "-1".into(), text: "", ..new });
             }
             Kind::Join => {
                 let before = self.people.get(mac).cloned();
@@ -424,7 +495,7 @@ impl Room {
                 if let Some((node, conn)) = before.as_ref().and_then(|it| it.place.clone()) {
                     if before.as_ref().is_some_and(|it| it.asked > asked) {
                         let new = New { kind: "x", n: "0".into(), text: "", ..new };
-                        return self.append(now, most, new);
+                        return self.append(turn, new);
                     }
                     old = format!("{node} {conn}");
                     if let Some(on) = self.on.get_mut(&node) {
@@ -443,9 +514,9 @@ impl Room {
                 let name = person.name.clone();
                 self.people.insert(mac.clone(), person);
                 self.absent.retain(|(_, other)| other != mac);
-                self.on.entry(node.into()).or_default().insert(conn, who.clone());
+                self.enter(node, conn, who, &name);
                 let new = New { kind: "j", n: accepted, name: &name, text: &old, ..new };
-                self.append(now, most, new);
+                self.append(turn, new);
             }
             Kind::Say => {
                 if command.n > 0 && !mac.is_empty() {
@@ -455,13 +526,8 @@ impl Room {
                     }
                     *last = command.n;
                 }
-                let name = match self.people.get(mac) {
-                    Some(person) => person.name.clone(),
-                    None if mac.is_empty() => String::new(),
-                    None => tag.clone(),
-                };
                 self.count();
-                self.append(now, most, New { kind: "s", name: &name, ..new });
+                self.append(turn, New { kind: "s", ..new });
             }
             Kind::UseUp => {
                 let last = self.last.get(mac).copied().unwrap_or(0);
@@ -475,20 +541,20 @@ impl Room {
                 self.give(now, mac, &mut person, text);
                 let name = person.name.clone();
                 self.people.insert(mac.clone(), person);
+                self.enter(node, conn, who, &name);
                 if name != before {
                     let new = New { kind: "r", n: "0".into(), name: &name, text: "", ..new };
-                    self.append(now, most, new);
+                    self.append(turn, new);
                 }
             }
             Kind::Leave => {
                 if let Some(on) = self.on.get_mut(node) {
                     on.remove(&conn);
                 }
-                let name = self.people.get(mac).map_or_else(String::new, |it| it.name.clone());
                 if !mac.is_empty() {
                     self.go(now, mac);
                 }
-                self.append(now, most, New { kind: "l", n: "0".into(), name: &name, ..new });
+                self.append(turn, New { kind: "l", n: "0".into(), ..new });
             }
             Kind::Publish => {
                 let request = command.request.as_deref().cloned().unwrap_or_default();
@@ -512,7 +578,7 @@ impl Room {
                 }
                 self.count();
                 let seq = self.meta.as_ref().map_or(0, |meta| meta.seq);
-                self.append(now, most, New { kind: "s", conn: 0, name: &name, ..new });
+                self.append(turn, New { kind: "s", conn: 0, name: &name, ..new });
                 if let Some([key, body]) = request.key {
                     self.keys.insert(key.clone(), (body, format!("{seq} {now} {name}")));
                     self.key_age.insert((now, key));
@@ -538,11 +604,18 @@ impl Room {
         }
     }
 
-    fn sync(&mut self, now: u64, most: usize, node: &str, present: &[Present]) {
+    /// A connection of a node is somebody's.
+    fn enter(&mut self, node: &str, conn: u64, who: &Who, name: &str) {
+        let record = Record { who: who.clone(), name: name.to_owned() };
+        self.on.entry(node.to_owned()).or_default().insert(conn, record);
+    }
+
+    fn sync(&mut self, turn: &mut Turn, node: &str, present: &[Present]) {
+        let now = turn.now;
         let mut here = BTreeSet::new();
         for Present { conn, who, n, name, fold, came } in present {
             let Who { mac, tag, num } = who;
-            let dash = if tag.is_empty() { "-" } else { tag };
+            let dash = or_dash(tag);
             let place = Some((node.to_owned(), *conn));
             let person = self.people.get(mac).cloned();
             let at_once = person.as_ref().filter(|person| person.gone == 0);
@@ -558,7 +631,7 @@ impl Room {
                 text: "",
             };
             if is_replaced {
-                self.append(now, most, new);
+                self.append(turn, new);
                 continue;
             }
             here.insert(*conn);
@@ -584,22 +657,26 @@ impl Room {
                     self.last.insert(mac.clone(), *n);
                 }
             }
-            self.on.entry(node.into()).or_default().insert(*conn, who.clone());
-            self.append(now, most, New { name: &name, ..new });
+            self.enter(node, *conn, who, &name);
+            self.append(turn, New { name: &name, ..new });
         }
         let on = self.on.entry(node.into()).or_default().clone();
-        for (conn, who) in on.into_iter().filter(|(conn, _)| !here.contains(conn)) {
+        for (conn, Record { who, name }) in on.into_iter().filter(|(conn, _)| !here.contains(conn))
+        {
             if let Some(on) = self.on.get_mut(node) {
                 on.remove(&conn);
             }
-            let name = self.people.get(&who.mac).map_or_else(String::new, |it| it.name.clone());
             self.go_from(now, &who.mac, node, conn);
-            let dash = if who.tag.is_empty() { "-" } else { &who.tag };
-            let who = (who.num, dash);
+            let who = (who.num, or_dash(&who.tag));
             let (kind, n, text) = ("l", "0".into(), "lost");
             let new = New { kind, n, node, conn, counter: 0, who, name: &name, text };
-            self.append(now, most, new);
+            self.append(turn, new);
         }
-        self.append(now, most, New::of_node(node, "sync"));
+        self.append(turn, New::of_node(node, "sync"));
     }
+}
+
+/// As scripts take it.
+fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
 }
