@@ -88,7 +88,7 @@ impl Machine {
             to: Arc::new(Master::new(address)),
             memory: 1 << 20,
             history: 1000,
-            age: Duration::from_secs(3600),
+            age: network.borrow().age,
             entries: 1 << 20,
             beat: Duration::from_millis(300),
             lease: Duration::from_secs(3),

@@ -544,12 +544,12 @@ impl Pair {
 }
 
 /// What a log says. In which order those are lost of whom a node does not say that they are here, nobody knows.
-fn told(log: &[Raw]) -> Vec<((u64, u64), (&str, &str))> {
+fn told(log: &[Raw]) -> Vec<(u64, u64, &str, &str)> {
     let runs = log.chunk_by(|one, other| is_lost(one) && is_lost(other));
     let told = runs.flat_map(|run| {
         let mut said: Vec<_> = run.iter().map(|raw| (&*raw.head, &*raw.text)).collect();
         said.sort();
-        run.iter().map(|raw| raw.id).zip(said)
+        run.iter().zip(said).map(|(raw, (head, text))| (raw.id.0, raw.id.1, head, text))
     });
     told.collect()
 }

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::memory::Memory;
 use crate::engine::calls::{Batch, Beats, Engine, News, Opening, Place, Reading, Secret, Taken};
@@ -23,6 +24,8 @@ pub struct Network {
     /// Calls that are still under way, though nobody waits for their answers.
     late: Vec<Call>,
     pub dice: Rng,
+    /// How old messages may be, as all nodes say.
+    pub age: Duration,
 }
 
 type Call = Box<dyn FnOnce(&mut Memory)>;
@@ -40,8 +43,8 @@ pub struct Wire {
 impl Network {
     pub fn new(engine: Memory, seed: u64) -> Rc<RefCell<Network>> {
         let dice = Rng::new(seed);
-        let (late, faults) = (Vec::new(), 0);
-        Rc::new(RefCell::new(Network { engine, is_up: true, run: 1, faults, late, dice }))
+        let (late, faults, age) = (Vec::new(), 0, Duration::from_secs(3600));
+        Rc::new(RefCell::new(Network { engine, is_up: true, run: 1, faults, late, dice, age }))
     }
 
     /// Does a call that was under way, if there is one.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::machine::{Clock, Machine, ROOMS, link};
 use super::memory::{Memory, State};
@@ -64,6 +65,9 @@ impl World {
         let keeps_all = seed % 2 == 1;
         let most = if keeps_all { 1_000_000 } else { 40 };
         let network = Network::new(Memory::new(most), seed + 1);
+        if keeps_all {
+            network.borrow_mut().age = Duration::from_secs(1 << 30);
+        }
         let clock = Clock::new();
         let machines = (0..MACHINES).map(|_| (0, Machine::start(&network, &clock, &mut dice)));
         World {
@@ -145,10 +149,10 @@ impl World {
         let Some(conn) = &person.conn else {
             let at = self.dice.roll(MACHINES);
             let (life, machine) = &mut self.machines[at];
-            let away = std::time::Duration::from_secs(10);
+            let away = Duration::from_secs(10);
             let room = link(&machine.rooms[person.room]).clone();
             let is_stopped = machine.stopped_until > self.clock.millis();
-            if !is_stopped && room.wait_until_open(std::time::Duration::ZERO, away) {
+            if !is_stopped && room.wait_until_open(Duration::ZERO, away) {
                 person.joins(machine, at, *life);
             }
             return;
