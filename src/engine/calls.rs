@@ -137,7 +137,7 @@ pub struct Reading<'a> {
     pub rooms: Vec<(&'a str, (u64, u64))>,
     /// So many entries of each room at most.
     pub count: usize,
-    /// For how long, at most.
+    /// For how long, at most; zero: what is there already.
     pub block: Duration,
 }
 
@@ -268,7 +268,11 @@ impl Engine for Connection {
 
     fn read(&mut self, reading: &Reading<'_>) -> Result<News, Fault> {
         let mut cmd = redis::cmd("XREAD");
-        cmd.arg("COUNT").arg(reading.count).arg("BLOCK").arg(reading.block.as_millis() as u64);
+        cmd.arg("COUNT").arg(reading.count);
+        // By 0 it would wait for ever.
+        if !reading.block.is_zero() {
+            cmd.arg("BLOCK").arg(reading.block.as_millis() as u64);
+        }
         let keys: Vec<String> = reading.rooms.iter().map(|(room, _)| keys::log(room)).collect();
         cmd.arg("STREAMS").arg(keys::wake(reading.node)).arg(&keys).arg(reading.woken);
         for (_, (epoch, pos)) in &reading.rooms {

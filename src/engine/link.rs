@@ -1,7 +1,7 @@
 //! A room between its hub and the engine: what its clients do and the hub has not heard yet.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ pub struct Link {
     /// What this node is.
     pub node: Arc<Node>,
     queue: Mutex<Queue>,
+    /// The writer was not told of some commands yet.
+    is_new: AtomicBool,
     /// Bytes from the log that the hub has not taken yet.
     pub undelivered: AtomicU64,
 }
@@ -120,20 +122,26 @@ pub const MOST_WAITING: usize = 4096;
 impl Link {
     /// Of this room.
     pub fn new(room: &str, node: Arc<Node>) -> Arc<Link> {
-        let (queue, undelivered) = (Mutex::default(), AtomicU64::new(0));
-        Arc::new(Link { room: room.into(), node, queue, undelivered })
+        let (queue, is_new, undelivered) = Default::default();
+        Arc::new(Link { room: room.into(), node, queue, is_new, undelivered })
     }
 
-    /// Hands a command to the writer: its counter.
+    /// Adds a command: its counter. The writer is told of it by [`Link::hand_over`].
     pub fn push(&self, command: Command, credit: Option<Credit>) -> u64 {
         let _bytes = self.node.counts.waits(command.size());
         let mut queue = self.lock();
         // In the lock, so that they are in order.
         let (counter, since) = (self.node.next_counter(), self.node.now());
         queue.waiting.push_back(Waiting { counter, command, credit, since, _bytes });
-        drop(queue);
-        self.node.wake();
+        self.is_new.store(true, Ordering::Relaxed);
         counter
+    }
+
+    /// Has the writer look at the commands that were added: of one turn of the hub at once.
+    pub fn hand_over(&self) {
+        if self.is_new.swap(false, Ordering::Relaxed) {
+            self.node.wake();
+        }
     }
 
     /// The room is dropped.

@@ -8,7 +8,8 @@
 //!   [`sentinel`]: which server it is at the moment.
 //! - [`command`]: what clients do, for the scripts. [`entry`]: what the log has of it.
 //! - [`link`]: a room's commands that are not heard yet, between its hub and the writer.
-//! - [`node`]: what this node is to the others. [`writer`], [`reader`]: its two threads.
+//! - [`node`]: what this node is to the others. [`writer`], [`reader`]: its two threads; [`pace`]: when the
+//!   latter gathers.
 
 pub mod address;
 mod calls;
@@ -21,6 +22,7 @@ pub mod master;
 #[cfg(test)]
 mod model;
 pub mod node;
+mod pace;
 pub mod reader;
 pub mod sentinel;
 pub mod writer;

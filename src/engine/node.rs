@@ -25,6 +25,8 @@ pub struct Settings {
     pub age: Duration,
     /// Entries of the greatest length for which the reader has memory.
     pub entries: usize,
+    /// From so many entries a second on, the reader gathers some before it delivers them.
+    pub fast: usize,
     /// How often this node shows that it lives.
     pub beat: Duration,
     /// A node that has not shown that it lives for so long is dead.

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
 use crate::engine::calls::{Engine, Reading};
@@ -14,6 +15,7 @@ use crate::engine::connection::{Connection, Fault};
 use crate::engine::entry::{Raw, What};
 use crate::engine::link::News;
 use crate::engine::node::{Feed, Node, Settings};
+use crate::engine::pace::Pace;
 use crate::engine::writer::{end_of, opening};
 
 /// Reads the logs.
@@ -26,6 +28,10 @@ pub struct Reader {
     wake: (Arc<str>, String),
     /// The mean size of an entry.
     mean: usize,
+    /// How fast entries come.
+    pace: Pace,
+    /// What was read last waits for the next read, to be delivered with what that brings.
+    is_gathering: bool,
 }
 
 /// Entries of one room that are read at once: about so many bytes, if they are as long as those before.
@@ -38,6 +44,10 @@ const BLOCK: Duration = Duration::from_millis(400);
 /// How long it waits while a room's readers are behind.
 const HELD: Duration = Duration::from_millis(10);
 
+/// While entries come fast, what was read waits so long for more: each batch costs a hub a send to every client,
+/// however little there is in it.
+const GATHER: Duration = Duration::from_millis(1);
+
 /// The hub is given so many bytes at once, and may have so many to take.
 const PIECE: usize = 32 * 1024;
 const UNDELIVERED: u64 = 256 * 1024;
@@ -49,7 +59,8 @@ impl Reader {
     /// The reader of this node.
     pub fn new(node: Arc<Node>, settings: Settings) -> Reader {
         let wake = (node.name(), "0".into());
-        Reader { node, settings, held: HashMap::new(), wake, mean: READ_BYTES / COUNT.end() }
+        let (mean, pace) = (READ_BYTES / COUNT.end(), Pace::new(settings.fast, node.now()));
+        Reader { node, settings, held: HashMap::new(), wake, mean, pace, is_gathering: false }
     }
 
     /// Reads until the node stops.
@@ -62,6 +73,7 @@ impl Reader {
                     loop {
                         match self.read(&mut engine) {
                             Ok(()) if self.node.is_stopping() => return,
+                            Ok(()) if self.is_gathering => thread::sleep(GATHER),
                             Ok(()) => {}
                             Err(fault) => break fault,
                         }
@@ -69,6 +81,8 @@ impl Reader {
                 }
                 Err(fault) => fault,
             };
+            self.is_gathering = false;
+            self.deliver_all(&self.node.feeds());
             if let Fault::Lost(why) = fault {
                 log::debug!("reading from the engine: {why}");
             }
@@ -92,25 +106,42 @@ impl Reader {
             self.wake = (name.clone(), "0".into());
         }
         let feeds = self.node.feeds();
-        let (mut open, mut rooms) = (Vec::new(), Vec::new());
+        let (mut open, mut rooms): (Vec<Arc<Feed>>, _) = (Vec::new(), Vec::new());
+        let is_second = std::mem::take(&mut self.is_gathering);
         for feed in &feeds {
             let Some(at) = feed.position() else { continue };
-            if self.deliver(feed) {
-                open.push(feed);
+            if is_second && has_room(feed) || self.deliver(feed) {
+                open.push(feed.clone());
                 rooms.push((&*feed.link.room, at));
             }
         }
         self.held.retain(|_, held| !held.is_empty());
-        let block = if self.held.is_empty() { BLOCK } else { HELD };
-        let count = count(self.settings.entries, feeds.len(), self.mean);
+        let block = match (is_second, self.held.is_empty()) {
+            (true, _) => Duration::ZERO,
+            (false, true) => BLOCK,
+            (false, false) => HELD,
+        };
+        let mut count = count(self.settings.entries, feeds.len(), self.mean);
+        if is_second {
+            let first = self.held.values().map(VecDeque::len).max();
+            count = count.saturating_sub(first.unwrap_or(0)).max(1);
+        }
         let reading = Reading { node: &name, woken: &self.wake.1, rooms, count, block };
         let news = engine.read(&reading)?;
         if let Some(woken) = news.woken {
             self.wake.1 = woken;
         }
-        news.entries
-            .into_iter()
-            .try_for_each(|(index, entries)| self.take(engine, open[index], entries))
+        let counts = news.entries.iter().map(|(_, entries)| entries.len());
+        let (sum, most) = (counts.clone().sum(), counts.max().unwrap_or(0));
+        self.pace.took(sum, self.node.now());
+        self.is_gathering = self.pace.is_fast() && !is_second && (1..count).contains(&most);
+        for (index, entries) in news.entries {
+            self.take(engine, &open[index], entries)?;
+        }
+        if !self.is_gathering {
+            self.deliver_all(&open);
+        }
+        Ok(())
     }
 
     /// Takes entries of a room, which follow on those before, or else there is a gap.
@@ -134,7 +165,7 @@ impl Reader {
         }
         feed.set_position(at);
         // What was read before a gap goes first. If there is no room for that, what follows is read again.
-        if self.deliver(feed) && has_gap {
+        if has_gap && self.deliver(feed) {
             let name = self.node.name();
             let opening = opening(&self.settings, &self.node, &name, feed, at.0, true);
             let (snapshot, _) = engine.open(&opening)?;
@@ -144,12 +175,17 @@ impl Reader {
         Ok(())
     }
 
+    fn deliver_all(&mut self, feeds: &[Arc<Feed>]) {
+        for feed in feeds {
+            self.deliver(feed);
+        }
+    }
+
     /// Gives a hub what was read of a room. False: its readers are too far behind for all of it.
     fn deliver(&mut self, feed: &Feed) -> bool {
         let Some(held) = self.held.get_mut(&feed.link.room) else { return true };
         while !held.is_empty() {
-            let undelivered = feed.link.undelivered.load(Ordering::Relaxed);
-            if undelivered > UNDELIVERED || !feed.log.has_room(undelivered) {
+            if !has_room(feed) {
                 return false;
             }
             let mut bytes = 0;
@@ -166,6 +202,12 @@ impl Reader {
         }
         true
     }
+}
+
+/// Whether the readers of a room are not too far behind to be given more.
+fn has_room(feed: &Feed) -> bool {
+    let undelivered = feed.link.undelivered.load(Ordering::Relaxed);
+    undelivered <= UNDELIVERED && feed.log.has_room(undelivered)
 }
 
 /// How many entries of each room to read at once. All texts may suddenly be as long as they can be, and what

@@ -133,6 +133,7 @@ impl<T: Transport> Hub<T> {
     /// Sends the batches to everybody.
     pub fn flush(&mut self) {
         let now = Moment::now();
+        self.rooms.iter().for_each(Room::hand_over);
         for room in &mut self.rooms {
             // One huge message must not hold its memory for good.
             room.flush(2 * BATCH_BYTES, now, &mut self.tally);

@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 
 use crate::client::socket::Socket;
 use crate::config::budget::{Budget, longest_entry};
-use crate::config::{Config, ENGINE_MEMORY};
+use crate::config::{Config, ENGINE_FAST, ENGINE_MEMORY};
 use crate::engine::SharedLink;
 use crate::engine::address::{Address, Given};
 use crate::engine::link::Link;
@@ -46,6 +46,7 @@ impl Engine {
             history: limits.history,
             age: limits.history_age,
             entries: budget.read / longest_entry(limits.max_message),
+            fast: ENGINE_FAST,
             beat: limits.engine_beat,
             lease: limits.engine_lease,
         };

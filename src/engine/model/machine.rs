@@ -90,6 +90,8 @@ impl Machine {
             history: 1000,
             age: network.borrow().age,
             entries: 1 << 20,
+            // As often as not.
+            fast: 20,
             beat: Duration::from_millis(300),
             lease: Duration::from_secs(3),
         };

@@ -14,6 +14,9 @@ pub struct Shared<T>(Infallible, PhantomData<T>);
 
 impl<T: Transport> Room<T> {
     pub(super) fn share(&mut self) {}
+
+    /// Hands over what its members want to whom it is shared with: to nobody.
+    pub fn hand_over(&self) {}
 }
 
 impl<T> Shared<T> {

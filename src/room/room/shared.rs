@@ -101,6 +101,13 @@ impl<T: Transport> Room<T> {
         self.count();
     }
 
+    /// Has the engine be told what its members want.
+    pub fn hand_over(&self) {
+        if let Some(shared) = &self.shared {
+            shared.link.hand_over();
+        }
+    }
+
     /// Whether other machines share it.
     pub fn is_shared(&self) -> bool {
         self.shared.is_some()
@@ -154,6 +161,7 @@ impl<T> State<T> {
         self.mine.remove(&conn);
         if self.leaving.remove(&conn).is_none() {
             self.push_leave(conn, true);
+            self.link.hand_over();
         }
     }
 
