@@ -115,6 +115,10 @@ table! {
     Replaced: "replaced";
     /// It did not say hello.
     NoHello: "no_hello";
+    /// The other machines that share the room took its machine for dead.
+    Moved: "moved";
+    /// It wanted to say something, and the machines that share the room could not be reached for too long.
+    Unreachable: "unreachable";
     /// The server stopped.
     Stopping: "stopping";
     /// Its thread panicked, which is a fault of the server.
@@ -204,10 +208,10 @@ impl CloseReason {
             CloseReason::Moved => (
                 CloseCode::Restart,
                 "this server was cut off from the others: come again".into(),
-                LeaveReason::Lost,
+                LeaveReason::Moved,
             ),
             CloseReason::Unreachable => {
-                (CloseCode::Again, "the room cannot be reached".into(), LeaveReason::Lost)
+                (CloseCode::Again, "the room cannot be reached".into(), LeaveReason::Unreachable)
             }
         }
     }

@@ -37,12 +37,15 @@ impl<'a> Member<'a> {
     }
 
     /// Says something once the room's readers are far enough, with the client's own number for it, or 0.
-    /// False if the client is gone meanwhile: `is_there` is asked.
+    /// False if the client is gone meanwhile, as `is_there` is asked, or the room cannot be reached for too long.
     #[must_use]
     pub fn say(&mut self, text: Said, n: u64, is_there: &mut dyn FnMut() -> bool) -> bool {
         let received = Instant::now();
         let bytes = chunk::cost(self.name_len + text.len());
         let log = &self.room.info.log;
+        if self.room.info.is_unreachable() {
+            return false;
+        }
         let is_there = &mut || is_there() && !self.room.info.is_unreachable();
         let Some(credit) = log.credit(bytes, &mut self.turn, is_there) else { return false };
         let at = Moment { received, ..Moment::now() };

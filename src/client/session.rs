@@ -26,8 +26,7 @@ use crate::outbox::encoding::Encoding;
 use crate::outbox::flusher::Flusher;
 use crate::outbox::{Bounds, Outbox};
 use crate::rate::Pace;
-use crate::reasons::CloseReason;
-use crate::reasons::LeaveReason;
+use crate::reasons::{CloseReason, LeaveReason};
 use crate::room::event::{Farewell, Newcomer};
 use crate::room::handle::RoomHandle;
 use crate::room::identity::Secret;
@@ -142,6 +141,11 @@ impl Session {
             Endpoint::Echo => log::debug!("echo client {source} left: {end}"),
             _ if outbox.is_evicted() => {
                 log::warn!("client {endpoint} at {source} was closed (1013): it read too slowly");
+            }
+            _ if outbox.why() == Some(LeaveReason::Moved) => {
+                log::info!(
+                    "client {endpoint} at {source} was closed (1012): the other servers took this one for dead"
+                );
             }
             _ => log::info!("client {endpoint} at {source} left: {end}"),
         }

@@ -141,6 +141,9 @@ pub struct Limits {
     pub engine_beat: Duration,
     /// One that has not done so for this long is dead for the others.
     pub engine_lease: Duration,
+    /// How long a client that says something waits for an engine that is away; then it is closed with 1013. Others
+    /// who come wait for a third of that.
+    pub engine_patience: Duration,
     /// Bytes in one message from a client.
     pub max_message: usize,
     /// Bytes for one client alone (echoes, pongs) that it has not taken; see [`Limits::queue`].
@@ -219,6 +222,7 @@ impl Default for Limits {
             engine_memory: None,
             engine_beat: Duration::from_secs(1),
             engine_lease: Duration::from_secs(10),
+            engine_patience: Duration::from_secs(30),
             max_message: 64 * 1024,
             max_queue: 128 * 1024,
             rate: 100,
@@ -416,18 +420,12 @@ pub const ENGINE_MEMORY: usize = 64 * 1024 * 1024;
 /// costs a millisecond, and half of the sends. People do not talk that fast, so they do not wait for it.
 pub const ENGINE_FAST: usize = 2000;
 
-/// How long a client that says something waits for an engine that is away; then it is closed with 1013.
-pub const ENGINE_PATIENCE: Duration = Duration::from_secs(30);
-
 /// How long whoever comes waits for a room to be opened.
 pub const ENGINE_OPENS: Duration = Duration::from_secs(5);
 
 /// The members of a room are told of an engine that is away for longer, and whoever would be a member is
 /// refused, since clients of `roomd.1` come again by themselves.
 pub const ENGINE_NOTICE: Duration = Duration::from_secs(1);
-
-/// An engine that is away for longer is not waited for by others who come.
-pub const ENGINE_AWAY: Duration = Duration::from_secs(10);
 
 /// The variable with the password for the engine.
 pub const ENGINE_PASSWORD: &str = "ROOMD_ENGINE_PASSWORD";

@@ -116,7 +116,7 @@ pub enum News {
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// No more renames and the like wait for an engine that is away.
+/// No more renames, and numbers that are used up, wait for an engine that is away.
 pub const MOST_WAITING: usize = 4096;
 
 impl Link {

@@ -42,6 +42,8 @@ pub struct Node {
     stopping: AtomicBool,
     /// How often the writer has connected.
     connections: AtomicU64,
+    /// The engine cannot be reached: whoever only wants to know that need not wait for the lock.
+    is_away: AtomicBool,
     /// The reader has lost its connection, so the writer may have, too.
     suspicion: AtomicBool,
     secret: Box<dyn Fn([u8; 32]) + Send + Sync>,
@@ -96,6 +98,7 @@ impl Node {
             wake,
             stopping: AtomicBool::new(false),
             connections: AtomicU64::new(0),
+            is_away: AtomicBool::new(true),
             suspicion: AtomicBool::new(false),
             secret: Box::new(secret),
             counts,
@@ -165,6 +168,9 @@ impl Node {
 
     /// How long the engine could not be reached; none if it can.
     pub fn down_for(&self) -> Option<Duration> {
+        if !self.is_away.load(Ordering::Relaxed) {
+            return None;
+        }
         self.lock().down_since.map(|since| self.now() - since)
     }
 
@@ -260,6 +266,7 @@ impl Node {
     pub(super) fn is_up(&self) {
         let was_down = self.lock().down_since.take();
         if let Some(since) = was_down {
+            self.is_away.store(false, Ordering::Relaxed);
             self.counts.is_reached(true);
             log::info!("the engine is reached, after {:.1} s", (self.now() - since).as_secs_f32());
         }
@@ -279,6 +286,7 @@ impl Node {
             log::warn!("the engine cannot be reached, and is tried again: {why}");
         }
         state.down_since.get_or_insert_with(|| self.now());
+        self.is_away.store(true, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
@@ -153,7 +153,10 @@ impl PublishRequest {
         let bytes = chunk::cost(NAME_BYTES + text.len());
         let mut turn = log.flow.turn_of(address, bytes);
         let credit = log.credit(bytes, &mut turn, || received.elapsed() < limits.room_patience);
-        let credit = credit.ok_or_else(Refusal::room_waits)?;
+        let Some(credit) = credit else {
+            let is_away = room.info.is_away_for(Duration::ZERO);
+            return Err(if is_away { Refusal::unreachable() } else { Refusal::room_waits() });
+        };
         let (answer, outcome) = bounded(1);
         let said = self.wants_json.then(|| text.clone());
         let publication = Publication {
@@ -216,7 +219,6 @@ impl PublishRequest {
 #[cfg(test)]
 mod tests {
     use std::thread;
-    use std::time::Duration;
 
     use crossbeam_channel::Receiver;
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::client::Guest;
 use crate::client::session::{self, Context, Seat, Session};
 use crate::client::socket::Socket;
-use crate::config::{ENGINE_AWAY, ENGINE_NOTICE, ENGINE_OPENS, Limits, PUBLISH_PATIENCE};
+use crate::config::{ENGINE_NOTICE, ENGINE_OPENS, Limits, PUBLISH_PATIENCE};
 use crate::http::admin::Admin;
 use crate::http::follow::FollowRequest;
 use crate::http::forwarded::Proxies;
@@ -350,7 +350,7 @@ fn take_seat(chat: &Chat, conn: &Conn, room: &RoomName) -> Result<Seat, Refusal>
     let seat = chat.rooms.seat(room, conn.slot.address(), Moment::now());
     let seat = seat.map_err(|why| Refusal::no_seat(why, room))?;
     let link = seat.info.link.as_ref();
-    if link.is_some_and(|link| !link.wait_until_open(ENGINE_OPENS, ENGINE_AWAY)) {
+    if link.is_some_and(|link| !link.wait_until_open(ENGINE_OPENS, seat.info.patience / 3)) {
         return Err(Refusal::unreachable());
     }
     Ok(seat)

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::config::ENGINE_PATIENCE;
 use crate::engine::SharedLink;
 use crate::history::Log;
 use crate::room::name::RoomName;
@@ -30,6 +29,8 @@ pub struct RoomInfo {
     pub keys: usize,
     /// Up to so many members hear who comes and goes.
     pub presence: usize,
+    /// How long a client that says something waits for the other machines that share it, if they cannot be reached.
+    pub patience: Duration,
     /// Through which other machines share it.
     pub link: Option<SharedLink>,
     /// How many members it has, as its hub counts them.
@@ -39,7 +40,7 @@ pub struct RoomInfo {
 impl RoomInfo {
     /// Whether the other machines that share it cannot be reached for so long that nobody should wait.
     pub fn is_unreachable(&self) -> bool {
-        self.is_away_for(ENGINE_PATIENCE)
+        self.is_away_for(self.patience)
     }
 
     /// Whether they cannot be reached for longer than this.

@@ -204,7 +204,7 @@ impl<T: Transport> Room<T> {
     pub fn flush(&mut self, keep: usize, now: Moment, tally: &mut HubCounters) {
         self.now = now;
         self.say_count();
-        self.tell_reach();
+        self.tell_reach(tally);
         if self.batch.is_empty() {
             return self.batch.release();
         }

@@ -69,6 +69,7 @@ pub fn make(
     let mut always: BTreeSet<RoomName> = settings.declared.keys().cloned().collect();
     always.insert(RoomName::lobby());
     let (max_message, presence) = (config.limits.max_message, config.limits.presence);
+    let patience = config.limits.engine_patience;
     let keys = budget.keys;
     let flusher = flusher.clone();
     let wake = |flusher: &Flusher<Socket>| {
@@ -92,6 +93,7 @@ pub fn make(
             max_message,
             keys,
             presence,
+            patience,
             link: engine.link(name.as_str()),
             members: AtomicU64::new(0),
         };

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -104,7 +106,7 @@ fn messages_wait_for_an_engine_that_is_stopped() {
         ana.publish(n, &format!("text {n}"));
     }
     // Both threads find out, and try again.
-    std::thread::sleep(std::time::Duration::from_millis(2500));
+    std::thread::sleep(Duration::from_millis(2500));
     assert!(metric(&a, "roomd_engine_waiting_bytes") > 20.0 * 100.0);
     assert_eq!(metric(&a, "roomd_engine_up"), 0.0);
     let away = metric(&a, "roomd_engine_down_seconds_total");
@@ -123,6 +125,82 @@ fn messages_wait_for_an_engine_that_is_stopped() {
     assert!(metric(&a, "roomd_engine_publish_seconds_sum") > 0.0);
     let again = Member::named(b.address(), "lobby", 1, "Ana");
     assert_eq!(again.hello["n"], 20);
+}
+
+/// What waits is bounded, whoever says it; who waits for too long is closed, and comes again with what was not said.
+#[test]
+fn nobody_waits_for_ever_and_nothing_is_lost_or_doubled() {
+    const SENDERS: u64 = 20;
+    const MOST: f64 = 150_000.0;
+    let mut redis = Redis::with(KEEPS);
+    let node = TestServer::with(|config| {
+        config.engine = Some(redis.url());
+        config.limits.engine_patience = Duration::from_secs(3);
+        config.limits.room_patience = Duration::from_millis(200);
+        // They are looked at one after the other.
+        config.limits.close_timeout = Duration::from_secs(20);
+    });
+    let other = redis.node();
+    let mut bob = Member::named(other.address(), "lobby", 100, "Bob");
+    let name = |n| format!("sender {n}");
+    let text = |n| format!("{n} {}", "x".repeat(64 * 1024 - 3));
+    let join = |n| Member::named(node.address(), "lobby", n, &name(n));
+    let mut senders: Vec<Member> = (1..=SENDERS).map(join).collect();
+    // One who only writes is closed as others are.
+    let mut number = node.join(7);
+    bob.say("everybody is here");
+    bob.message("his own");
+    assert!(number.message("what he says").payload.ends_with(b"everybody is here"));
+    redis.kill();
+    for (n, sender) in (1..).zip(&mut senders) {
+        sender.publish(n, &text(n));
+    }
+    let post = "POST /lobby HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi";
+    eventually("a room that is full", || {
+        let answer = node.ask(post);
+        answer.refuses(503, "");
+        assert!(answer.field("Retry-After").is_some(), "{answer:?}");
+        answer.text().contains("nothing was published").then_some(())
+    });
+    let waits = metric(&node, "roomd_engine_waiting_bytes");
+    assert!(waits > 64.0 * 1024.0 && waits < MOST, "{waits} bytes wait");
+    eventually("an engine that is away for too long", || {
+        (metric(&node, "roomd_engine_down_seconds_total") > 4.0).then_some(())
+    });
+    // Those whose messages wait are closed when they say more.
+    for (n, sender) in (1..).zip(&mut senders) {
+        sender.publish(100 + n, "more");
+        sender.is_closed_at_last_with(1013);
+    }
+    number.say("hi");
+    number.is_closed_with(1013);
+    node.ask(post).refuses(503, "cannot be reached");
+    assert!(metric(&node, "roomd_engine_waiting_bytes") < MOST);
+    let leaves = "roomd_leaves_total{endpoint=\"room\",reason=\"unreachable\"}";
+    assert_eq!(metric(&node, leaves), (SENDERS + 1) as f64);
+    redis.start_again();
+    eventually("an open room", || {
+        (node.ask(get("/lobby/text?poll=1", "")).status == 200).then_some(())
+    });
+    for n in 1..=SENDERS {
+        let mut again = join(n);
+        if again.hello["n"] == 0 {
+            again.publish(n, &text(n));
+        }
+        again.leave();
+    }
+    // Each is heard once, by one who was here all the time.
+    bob.publish(1, "the end");
+    let mut heard = Vec::new();
+    loop {
+        let said = bob.message("what they say")["text"].as_str().expect("a text").to_owned();
+        if said == "the end" {
+            break;
+        }
+        heard.extend(said.split_once(' ').map(|(n, _)| n.parse::<u64>().expect("a number")));
+    }
+    heard.sort_unstable();
+    assert_eq!(heard, (1..=SENDERS).collect::<Vec<_>>());
 }
 
 #[test]
@@ -186,8 +264,15 @@ fn a_node_that_comes_back_from_the_dead_sends_its_clients_away() {
     bob.is_closed_with(1012);
     // Its hub may hear of it before its writer does, and then closes once more who has come meanwhile.
     program.line("took this one for dead");
-    let text = Peer::ask(program.address, get("/metrics", ""));
-    assert!(text.text().contains("\nroomd_engine_fenced_total 1\n"), "{}", text.text());
+    drop(bob);
+    let is_counted = |sample: &str| {
+        let text = Peer::ask(program.address, get("/metrics", ""));
+        text.text().contains(&format!("\n{sample}\n"))
+    };
+    eventually("a client that has moved", || {
+        is_counted("roomd_leaves_total{endpoint=\"room\",reason=\"moved\"} 1").then_some(())
+    });
+    assert!(is_counted("roomd_engine_fenced_total 1"));
     // It goes on as another node, and nothing was said in Bob's name.
     let mut again = Member::named(program.address, "lobby", 2, "Bob");
     assert_eq!(again.hello["n"], 0);

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fs::{self, DirEntry};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
@@ -79,6 +80,18 @@ impl Process {
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("it runs");
+        if signal == Signal::STOP {
+            let tasks = format!("/proc/{}/task", self.0.id());
+            let is_stopped = |task: DirEntry| {
+                let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                // Behind the name, which is in parentheses.
+                stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
+            };
+            eventually("a program that is stopped", || {
+                let mut tasks = fs::read_dir(&tasks).expect("it runs").filter_map(Result::ok);
+                tasks.all(is_stopped).then_some(())
+            });
+        }
     }
 
     /// The end of a process that was told to end.

@@ -211,6 +211,19 @@ impl Member {
         self.client.is_closed_with(code);
     }
 
+    /// The same, whatever else it is told before that.
+    #[track_caller]
+    pub fn is_closed_at_last_with(&mut self, code: u16) {
+        loop {
+            let frame = self.client.message("a close frame");
+            if frame.first != TEXT {
+                assert_eq!(frame.close_code(), code, "{frame:?}");
+                return self.client.peer.ends();
+            }
+            self.take(frame);
+        }
+    }
+
     /// Says goodbye, and is told all that was said before that.
     #[track_caller]
     pub fn leave(mut self) {

@@ -190,6 +190,7 @@ fn room(name: &str, id: u64, node: &Arc<Node>) -> Arc<RoomInfo> {
         max_message: 1000,
         keys: 1000,
         presence: 1000,
+        patience: Duration::from_secs(30),
         link: Some(Link::new(name, node.clone())),
         members: AtomicU64::new(0),
     })

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::*;
 #[cfg(test)]
@@ -130,6 +130,7 @@ fn room_like(id: RoomId, name: RoomName, title: Option<&str>, bounds: LogBounds)
         max_message: 1000,
         keys: 1000,
         presence: 4,
+        patience: Duration::ZERO,
         link: None,
         members: AtomicU64::new(0),
     })

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::marker::PhantomData;
 
 use crate::history::before::Past;
+use crate::metrics::HubCounters;
 use crate::net::slots::ConnId;
 use crate::outbox::Transport;
 use crate::room::room::Room;
@@ -17,10 +18,16 @@ impl<T: Transport> Room<T> {
 
     /// Hands over what its members want to whom it is shared with: to nobody.
     pub fn hand_over(&self) {}
+
+    pub(super) fn part_if_away(&mut self, _tally: &mut HubCounters) {}
 }
 
 impl<T> Shared<T> {
     pub(super) fn lost(&mut self, _conn: ConnId) {
+        match self.0 {}
+    }
+
+    pub(super) fn is_parting(&self) -> bool {
         match self.0 {}
     }
 

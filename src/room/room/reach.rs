@@ -1,9 +1,10 @@
 //! Whether the engine of a shared room can be reached: the members are told when it cannot, and when it can
-//! again.
+//! again, and those who leave do not wait for it.
 
 use std::time::{Duration, Instant};
 
 use crate::config::ENGINE_NOTICE;
+use crate::metrics::HubCounters;
 use crate::outbox::Transport;
 use crate::outbox::encoding::Encoding;
 use crate::room::room::{Room, Who};
@@ -28,19 +29,22 @@ impl Reach {
 }
 
 impl<T: Transport> Room<T> {
-    /// When to look again; none if nobody would be told.
+    /// When to look again; none if nobody waits for that.
     pub(super) fn reach_due(&self) -> Option<Instant> {
         let has_readers = self.hearers[Encoding::Roomd1 as usize] > 0;
-        (self.shared.is_some() && has_readers).then(|| self.reach.looked + PERIOD)
+        let shared = self.shared.as_ref();
+        let waits = shared.is_some_and(|shared| has_readers || shared.is_parting());
+        waits.then(|| self.reach.looked + PERIOD)
     }
 
     /// Tells the members of `roomd.1` if it has changed.
-    pub(super) fn tell_reach(&mut self) {
+    pub(super) fn tell_reach(&mut self, tally: &mut HubCounters) {
         let now = self.now.received;
         if self.reach_due().is_none_or(|due| now < due) {
             return;
         }
         self.reach.looked = now;
+        self.part_if_away(tally);
         let is_away = self.info.is_away_for(ENGINE_NOTICE);
         if std::mem::replace(&mut self.reach.is_away, is_away) == is_away {
             return;

@@ -165,6 +165,11 @@ impl<T> State<T> {
         }
     }
 
+    /// Whether somebody waits to be heard leaving.
+    pub(super) fn is_parting(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
     /// The epochs before.
     pub(super) fn past(&self) -> &[Past] {
         &self.past

@@ -1,6 +1,7 @@
 //! What clients of this node want, handed to the engine as commands.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hmac_sha256::Hash;
 
@@ -111,7 +112,8 @@ impl<T: Transport> Room<T> {
     /// A client used a number for what was no message.
     pub fn ask_to_use_up(&mut self, conn: ConnId, n: u64) {
         let Some(shared) = &mut self.shared else { return };
-        if self.places.contains_key(&conn) {
+        // With more of them, its client learns it again when it sends that again.
+        if self.places.contains_key(&conn) && shared.link.waiting() <= MOST_WAITING {
             shared.link.push(Command { n, ..Command::of(command::Kind::UseUp, conn) }, None);
         }
     }
@@ -135,7 +137,10 @@ impl<T: Transport> Room<T> {
         }
         shared.push_leave(conn, farewell.is_lost);
         match farewell.frames {
-            Some(_) => drop(shared.leaving.insert(conn, farewell)),
+            Some(_) => {
+                shared.leaving.insert(conn, farewell);
+                self.part_if_away(tally);
+            }
             None => {
                 shared.joining.remove(&conn);
                 // In a new epoch it is not said to be here any more.
@@ -144,6 +149,28 @@ impl<T: Transport> Room<T> {
                     member.outbox.cut();
                 }
             }
+        }
+    }
+
+    /// Nobody who leaves waits to be heard leaving while the engine is away. What they said last is published when
+    /// it is back.
+    pub fn part_if_away(&mut self, tally: &mut HubCounters) {
+        let leaving = self.shared.as_ref().filter(|_| self.info.is_away_for(Duration::ZERO));
+        let leaving: Vec<_> =
+            leaving.into_iter().flat_map(|it| it.leaving.keys().copied()).collect();
+        for conn in leaving {
+            let joining = self.shared.as_mut().and_then(|shared| shared.joining.remove(&conn));
+            match joining {
+                Some((_, outbox)) => self.part_before_hello(conn, &outbox),
+                None => self.part(conn, tally),
+            }
+        }
+    }
+
+    fn part_before_hello(&mut self, conn: ConnId, outbox: &Arc<Outbox<T>>) {
+        let farewell = self.shared.as_mut().and_then(|shared| shared.leaving.remove(&conn));
+        if let Some(frames) = farewell.and_then(|farewell| farewell.frames) {
+            outbox.close(&frames);
         }
     }
 }
