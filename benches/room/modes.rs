@@ -125,6 +125,12 @@ pub fn steps() -> Vec<Step> {
             nodes::flood,
         )),
         shared(step(
+            "engine-steady-1k",
+            "1,000 messages a second, 100 clients a server, all on two CPUs",
+            100,
+            nodes::steady_1k,
+        )),
+        shared(step(
             "engine-steady-5k",
             "5,000 messages a second, 100 clients a server, all on two CPUs",
             100,

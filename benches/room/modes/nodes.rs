@@ -17,6 +17,9 @@ use crate::table::Figure;
 const RATE: usize = 500;
 const TIME: Duration = Duration::from_secs(6);
 
+/// Clients of each server at first, where what a client more costs is measured.
+const FEW: usize = 10;
+
 /// Half of them on each of two servers.
 const SENDERS: usize = 8;
 /// Messages that each has under way: a batch on its way through the engine must not be all there is.
@@ -62,6 +65,11 @@ pub fn flood(server: &Server, clients: usize) -> Outcome {
 
 /// So many messages a second as all servers carry, to so many clients of each of them: what a delivery costs when
 /// the load is the same.
+pub fn steady_1k(server: &Server, clients: usize) -> Outcome {
+    steady(server, clients, 1_000)
+}
+
+/// The same, with more of them.
 pub fn steady_5k(server: &Server, clients: usize) -> Outcome {
     steady(server, clients, 5_000)
 }
@@ -71,24 +79,55 @@ pub fn steady_20k(server: &Server, clients: usize) -> Outcome {
     steady(server, clients, 20_000)
 }
 
+/// First to a few clients, then to all: what a message costs is the same for both, so the rest is what a client
+/// more costs.
 fn steady(server: &Server, clients: usize, rate: usize) -> Outcome {
     let nodes = server.addresses().len();
-    let clients = clients * nodes;
-    let mut load = join(server, clients)?;
+    let (few, clients) = (FEW * nodes, clients * nodes);
+    let mut load = join(server, few)?;
+    let with_few = measure_steady(server, &mut load, few, rate)?;
+    load.open(clients - few, room)?;
+    let with_all = measure_steady(server, &mut load, clients, rate)?;
+    let more = with_all.deliveries - with_few.deliveries;
+    let cpu = with_all.cpu.saturating_sub(with_few.cpu);
+    let mut figures = vec![
+        Figure::new("server's CPU a delivery, µs", micros_each(with_all.cpu, with_all.deliveries)),
+        Figure::new("of each client beyond the first ten", micros_each(cpu, more)),
+    ];
+    figures.extend(with_all.engine);
+    figures.push(Figure::new("messages a batch", with_all.each_batch));
+    Ok(figures)
+}
+
+/// What it has cost to deliver messages at a fixed rate.
+struct Steady {
+    cpu: Duration,
+    deliveries: usize,
+    engine: Option<Figure>,
+    each_batch: f64,
+}
+
+fn measure_steady(
+    server: &Server,
+    load: &mut Load,
+    clients: usize,
+    rate: usize,
+) -> Result<Steady, String> {
     let mut flood = Flood::new(clients, SENDERS, 0, LENGTH);
-    flood.keep_pace(&mut load, rate, 2 * WARM_UP)?;
-    flood.finish(&mut load)?;
+    flood.keep_pace(load, rate, 2 * WARM_UP)?;
+    flood.finish(load)?;
 
     let (warm, batches) = (flood.deliveries(), server.batches()?);
     let costs = Costs::start(server)?;
-    flood.keep_pace(&mut load, rate, 2 * MEASURED)?;
-    flood.finish(&mut load)?;
+    flood.keep_pace(load, rate, 2 * MEASURED)?;
+    flood.finish(load)?;
     let deliveries = flood.deliveries() - warm;
     let messages = deliveries / clients;
-    let mut figures = costs.read(messages, deliveries)?;
-    let each = (messages * nodes) as f64 / (server.batches()? - batches) as f64;
-    figures.push(Figure::new("messages a batch", each));
-    Ok(figures)
+    let (_, cpu) = costs.meter.read()?;
+    let engine = costs.of_engine(messages)?;
+    let each_batch =
+        (messages * server.addresses().len()) as f64 / (server.batches()? - batches) as f64;
+    Ok(Steady { cpu, deliveries, engine, each_batch })
 }
 
 fn join(server: &Server, clients: usize) -> Result<Load, String> {
@@ -111,12 +150,15 @@ impl<'a> Costs<'a> {
 
     fn read(&self, messages: usize, deliveries: usize) -> Outcome {
         let (_, cpu) = self.meter.read()?;
-        let server = micros_each(cpu, deliveries);
-        let mut figures = vec![Figure::new("server's CPU a delivery, µs", server)];
-        if let (Some(now), Some(then)) = (self.meter.server.engine_cpu()?, self.engine) {
-            figures
-                .push(Figure::new("engine's CPU a message, µs", micros_each(now - then, messages)));
-        }
+        let mut figures =
+            vec![Figure::new("server's CPU a delivery, µs", micros_each(cpu, deliveries))];
+        figures.extend(self.of_engine(messages)?);
         Ok(figures)
+    }
+
+    fn of_engine(&self, messages: usize) -> Result<Option<Figure>, String> {
+        let Some(then) = self.engine else { return Ok(None) };
+        let cpu = self.meter.server.engine_cpu()?.unwrap_or_default().saturating_sub(then);
+        Ok(Some(Figure::new("engine's CPU a message, µs", micros_each(cpu, messages))))
     }
 }
