@@ -108,8 +108,8 @@ pub enum News {
     Gap(Box<Snapshot>),
     /// Commands may be through, though no entry tells of them.
     Settled,
-    /// This node was declared dead: its clients have left.
-    Fenced,
+    /// This node was declared dead under this name: its clients have left.
+    Fenced(Arc<str>),
 }
 
 /// Commands of one call: so many, and so many bytes.
@@ -216,6 +216,11 @@ impl Link {
         let mut queue = self.lock();
         queue.is_fenced = false;
         queue.waiting.drain(..).collect()
+    }
+
+    /// The hub knows that this node was declared dead, and what waits is from later on.
+    pub fn goes_on(&self) {
+        self.lock().is_fenced = false;
     }
 
     /// The writer has opened the room, in this epoch; the engine has taken everything up to `taken`.

@@ -20,6 +20,14 @@ fn seeds() -> std::ops::Range<u64> {
     seed.map_or(0..200, |seed| seed..seed + 1)
 }
 
+/// The log tells a node that it was declared dead, and so does the engine when it writes, whichever comes first.
+#[test]
+fn who_comes_back_to_a_node_that_was_dead_is_not_sent_away_again() {
+    for writer_is_first in [false, true] {
+        world::come_back(writer_is_first);
+    }
+}
+
 #[test]
 fn whatever_happens_there_is_one_order_and_nothing_is_lost_or_doubled() {
     let mut sum = world::Tally::default();

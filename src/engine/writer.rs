@@ -274,12 +274,13 @@ impl Writer {
     fn start_anew(&mut self, why: &str) {
         self.node.counts.fenced.add(1);
         log::warn!("{why}: its clients have to come again");
+        let was = self.node.name();
         self.node.rename();
         for feed in self.node.feeds() {
             feed.opened_on.store(0, Ordering::Relaxed);
             if feed.position().is_some() {
                 feed.link.fence();
-                feed.deliver(News::Fenced);
+                feed.deliver(News::Fenced(was.clone()));
             }
         }
         self.next_beat = self.node.now();

@@ -52,6 +52,8 @@ pub struct State<T> {
     past: Vec<Past>,
     /// The last entry that was heard.
     at: (u64, u64),
+    /// The name under which this node was declared dead, once its clients were sent away for that.
+    died_as: Option<Arc<str>>,
 }
 
 /// Somebody who is here on this node.
@@ -96,6 +98,7 @@ impl<T: Transport> Room<T> {
             unanswered: VecDeque::new(),
             past: past(&snapshot),
             at: (snapshot.epoch, snapshot.pos),
+            died_as: None,
         };
         self.shared = Some(Box::new(shared));
         self.count();

@@ -29,6 +29,8 @@ impl<T: Transport> Room<T> {
         // What was heard before is of the old epoch.
         self.flush(2 * BATCH_BYTES, self.now, tally);
         let Some(shared) = &mut self.shared else { return };
+        // The engine may have forgotten that, and this node lives on.
+        shared.died_as = None;
         let before = entry.text.split_once(' ');
         let before = before.and_then(|(epoch, pos)| Some((epoch.parse().ok()?, pos.parse().ok()?)));
         let before: (u64, u64) = before.unwrap_or((0, 0));
@@ -81,6 +83,7 @@ impl<T: Transport> Room<T> {
         let (link, mut now) = (shared.link.clone(), Roster::of(snapshot));
         let present = (snapshot.epoch != shared.at.0).then(|| shared.present());
         if present.is_some() {
+            shared.died_as = None;
             // The engine may have forgotten them, and is told of them anew.
             for (place, guest) in shared.roster.of_node(&link.node.name()) {
                 now.insert(place.clone(), Guest { is_known: false, ..guest.clone() });

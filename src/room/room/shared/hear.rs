@@ -61,7 +61,7 @@ impl<T: Transport> Room<T> {
             }
             News::Gap(snapshot) => self.skip(&snapshot, tally),
             News::Settled => self.settle(tally),
-            News::Fenced => self.move_away(tally),
+            News::Fenced(name) => self.die(name, tally),
         }
         bytes
     }
@@ -117,7 +117,7 @@ impl<T: Transport> Room<T> {
             What::Node => {
                 if is_mine && entry.text != "sync" {
                     // This node was declared dead, and its writer is about to find out.
-                    self.move_away(tally);
+                    self.die(entry.node.into(), tally);
                 }
                 let Some(shared) = &mut self.shared else { return };
                 let is_gone = |guest: &Guest| entry.text != "sync" || !guest.is_known;

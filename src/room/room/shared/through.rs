@@ -1,5 +1,7 @@
 //! Commands of which no entry tells.
 
+use std::sync::Arc;
+
 use crate::config::BATCH_BYTES;
 use crate::engine::command::{self, Command};
 use crate::engine::link::{Known, Through, Waiting};
@@ -74,10 +76,15 @@ impl<T: Transport> Room<T> {
         }
     }
 
-    /// This node was declared dead: everybody was told that its clients have left, and they come again.
-    pub(super) fn move_away(&mut self, tally: &mut HubCounters) {
+    /// This node was declared dead under this name: everybody was told that its clients have left, and they come
+    /// again. The log and the writer tell of it, one after the other; who comes in between has not left.
+    pub(super) fn die(&mut self, name: Arc<str>, tally: &mut HubCounters) {
         self.flush(2 * BATCH_BYTES, self.now, tally);
         let Some(shared) = &mut self.shared else { return };
+        if shared.died_as.as_ref() == Some(&name) {
+            return shared.link.goes_on();
+        }
+        shared.died_as = Some(name);
         shared.link.clear();
         let answers: Vec<_> = shared.answers.drain().map(|(_, answer)| answer).collect();
         answers.into_iter().for_each(|answer| shared.keep_unanswered(answer));
