@@ -63,10 +63,27 @@ struct Person {
     asked: u64,
 }
 
+/// What an engine does not do that the others rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// It takes what nodes say that were declared dead.
+    Fence,
+    /// It takes what somebody says under the same number again.
+    Deduplication,
+    /// It takes what a node hands over again, because it does not know whether it arrived.
+    Counter,
+    /// It takes what was meant for another epoch.
+    Epoch,
+    /// Some of those who were on a dead node leave, and the rest is forgotten.
+    Reaping,
+}
+
 /// An engine.
 #[derive(Debug)]
 pub struct Memory {
     pub state: State,
+    /// It is not what it should be.
+    pub lack: Option<Lack>,
     /// Names this run of it.
     pub server: String,
     /// Its clock, in milliseconds, which people set.
@@ -86,6 +103,7 @@ struct Turn {
     now: u64,
     /// Entries of the log that are kept, unless they are trimmed by now.
     keep: Option<usize>,
+    has_deduplication: bool,
 }
 
 /// An entry to append.
@@ -114,15 +132,16 @@ impl Memory {
     pub fn new(most: usize) -> Memory {
         let (state, server) = (State::default(), "server 1".to_owned());
         let (secrets, truth) = (BTreeSet::new(), BTreeMap::new());
-        Memory { state, server, now: 1_000_000_000, most, wakes: 0, secrets, truth }
+        Memory { state, lack: None, server, now: 1_000_000_000, most, wakes: 0, secrets, truth }
     }
 
     fn turn(&self, keep: usize) -> Turn {
-        Turn { now: self.now, keep: Some(keep.min(self.most)) }
+        let has_deduplication = self.lack != Some(Lack::Deduplication);
+        Turn { now: self.now, keep: Some(keep.min(self.most)), has_deduplication }
     }
 
     fn is_gone(&self, node: &str) -> bool {
-        self.state.gone.contains_key(node)
+        self.lack != Some(Lack::Fence) && self.state.gone.contains_key(node)
     }
 
     /// The last entries of the log of a room.
@@ -213,14 +232,15 @@ impl Memory {
         }
         let mut turn = self.turn(keep);
         let room = self.state.rooms.get_mut(name).ok_or(Fault::Epoch)?;
-        let is_current = room.meta.as_ref().is_some_and(|meta| meta.epoch == epoch);
+        let is_any = self.lack == Some(Lack::Epoch);
+        let is_current = room.meta.as_ref().is_some_and(|meta| meta.epoch == epoch || is_any);
         let Some(mut last) = room.nodes.get(node).copied().filter(|_| is_current) else {
             return Err(Fault::Epoch);
         };
-        let first = room.meta.as_ref().map_or(0, |meta| meta.seq) + 1;
+        let (epoch, first) = room.meta.as_ref().map_or((0, 1), |it| (it.epoch, it.seq + 1));
         let mut known = Vec::new();
         for (counter, command) in commands {
-            if *counter <= last {
+            if *counter <= last && self.lack != Some(Lack::Counter) {
                 continue;
             }
             last = *counter;
@@ -240,7 +260,8 @@ impl Memory {
         }
         let mut turn = self.turn(keep);
         let room = self.state.rooms.get_mut(name).ok_or(Fault::Epoch)?;
-        if room.meta.as_ref().is_none_or(|meta| meta.epoch != epoch) {
+        let is_any = self.lack == Some(Lack::Epoch);
+        if room.meta.as_ref().is_none_or(|meta| meta.epoch != epoch && !is_any) {
             return Err(Fault::Epoch);
         }
         if room.nodes.get(node) == Some(&sent) {
@@ -284,7 +305,12 @@ impl Memory {
     pub fn reap(&mut self, name: &str, node: &str, keep: usize) {
         let mut turn = self.turn(keep);
         let room = self.state.rooms.entry(name.to_owned()).or_default();
-        for (conn, Record { who, .. }) in room.on.remove(node).unwrap_or_default() {
+        let mut on = room.on.remove(node).unwrap_or_default();
+        if self.lack == Some(Lack::Reaping) {
+            let rest = on.split_off(&on.keys().nth(on.len() / 2).copied().unwrap_or(0));
+            room.on.insert(node.to_owned(), rest);
+        }
+        for (conn, Record { who, .. }) in on {
             room.go_from(turn.now, &who.mac, node, conn);
         }
         room.nodes.remove(node);
@@ -521,7 +547,7 @@ impl Room {
             Kind::Say => {
                 if command.n > 0 && !mac.is_empty() {
                     let last = self.last.entry(mac.clone()).or_default();
-                    if *last >= command.n {
+                    if *last >= command.n && turn.has_deduplication {
                         return;
                     }
                     *last = command.n;

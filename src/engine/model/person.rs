@@ -33,6 +33,8 @@ pub struct Person {
     pub view: BTreeMap<u64, String>,
     /// Its own messages that have to be there, since it was told of no loss.
     pub kept: BTreeSet<String>,
+    /// All of which it was told that they are there.
+    pub accepted: BTreeSet<String>,
     pub conn: Option<Conn>,
     /// What it was told that it missed, but for numbers.
     pub losses: u64,
@@ -73,6 +75,7 @@ impl Person {
             cursor: None,
             view: BTreeMap::new(),
             kept: BTreeSet::new(),
+            accepted: BTreeSet::new(),
             conn: None,
             losses: 0,
             missed: 0,
@@ -226,7 +229,7 @@ impl Person {
                 self.count(number("count"), &whose);
                 let accepted = number("n");
                 match accepted {
-                    Some(n) => self.waiting.retain(|waiting| *waiting > n),
+                    Some(n) => self.prove(n),
                     // What was on its way may have arrived.
                     None if self.cursor.is_some() => self.waiting.clear(),
                     None => {}
@@ -244,8 +247,8 @@ impl Person {
                 let mine = text("text");
                 if let Some(n) = mine.strip_prefix(&format!("{} says ", self.index)) {
                     let n: u64 = n.parse().expect("a number");
-                    self.prove(n);
                     self.kept.insert(mine);
+                    self.prove(n);
                 }
             }
             "ack" => self.prove(number("n").expect("a number")),
@@ -282,8 +285,9 @@ impl Person {
 
     /// Its message `n` was accepted, and with it all before.
     fn prove(&mut self, n: u64) {
-        while self.waiting.front().is_some_and(|first| *first <= n) {
+        while let Some(first) = self.waiting.front().copied().filter(|first| *first <= n) {
             self.waiting.pop_front();
+            self.accepted.insert(self.text(first));
             if let Some(conn) = &mut self.conn {
                 conn.sent = conn.sent.saturating_sub(1);
             }

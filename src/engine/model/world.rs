@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::machine::{Clock, Machine, ROOMS, link};
-use super::memory::{Memory, State};
+use super::memory::{Lack, Memory, State};
 use super::person::{Gone, Person};
 use super::wire::Network;
 use crate::testing::Rng;
@@ -31,6 +31,10 @@ pub struct World {
     away_until: u64,
     /// It forgets nothing because there is too much.
     keeps_all: bool,
+    /// It never forgets what it was told.
+    is_loyal: bool,
+    /// One call in so many goes wrong.
+    faults: usize,
     tally: Tally,
 }
 
@@ -122,12 +126,21 @@ impl World {
             backup: State::default(),
             away_until: 0,
             keeps_all,
+            is_loyal: seed % 4 > 1,
+            faults: 30,
             tally: Tally::default(),
         }
     }
 
+    /// Where much goes wrong, with an engine that lacks this.
+    pub fn lacking(mut self, lack: Option<Lack>) -> World {
+        self.network.borrow_mut().engine.lack = lack;
+        (self.faults, self.is_loyal) = (4, false);
+        self
+    }
+
     pub fn run(mut self) -> Tally {
-        self.network.borrow_mut().faults = 30;
+        self.network.borrow_mut().faults = self.faults;
         for _ in 0..STEPS {
             self.step();
             if self.dice.roll(60) == 0 {
@@ -233,13 +246,14 @@ impl World {
                 let network = &mut *self.network.borrow_mut();
                 network.kill();
                 match self.dice.roll(4) {
+                    _ if self.is_loyal => {}
                     0 => network.engine.state = State::default(),
                     1 => network.engine.state = self.backup.clone(),
                     _ => {}
                 }
             }
             2 => self.backup = self.network.borrow().engine.state.clone(),
-            3 if self.dice.roll(2) == 0 => {
+            3 if !self.is_loyal && self.dice.roll(2) == 0 => {
                 self.network.borrow_mut().engine.state = State::default();
             }
             4 => {
@@ -344,11 +358,22 @@ impl World {
             });
         }
         assert_eq!(person.view, said, "{}", person.tell());
-        person
-            .goes(machine.rooms[room].id, true)
-            .into_iter()
-            .for_each(|gone| drop(machine.events.send(gone.event)));
-        for _ in 0..4 {
+        // It is of use there from now on.
+        for _ in 0..20 {
+            self.clock.pass(50);
+            self.network.borrow_mut().engine.now += 50;
+            self.turn();
+        }
+        assert!(person.hears(&self.network.borrow().engine), "sent away: {}", person.tell());
+        let (_, machine) = &self.machines[at];
+        let gone = person.goes(machine.rooms[room].id, true);
+        gone.into_iter().for_each(|gone| drop(machine.events.send(gone.event)));
+        (0..4).for_each(|_| self.turn());
+    }
+
+    /// Each machine does what there is to do.
+    fn turn(&mut self) {
+        for (_, machine) in &mut self.machines {
             machine.serve(100);
             machine.write();
             machine.read();
@@ -408,6 +433,12 @@ impl World {
             for person in people {
                 for text in &person.kept {
                     assert!(times.contains_key(&**text), "{room}: {text} is lost");
+                }
+                for text in person.accepted.iter().filter(|_| self.is_loyal) {
+                    assert!(
+                        times.contains_key(&**text),
+                        "{room}: {text} was accepted, and is lost"
+                    );
                 }
                 let Some(conn) = person.conn.as_ref().filter(|_| !person.is_number) else {
                     continue;
