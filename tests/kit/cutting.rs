@@ -219,7 +219,8 @@ impl Proxy {
                 let is_early = dice.roll(2) == 0;
                 let (now, later) = if is_early { (late, Vec::new()) } else { (Vec::new(), late) };
                 old.extend(deliver(now));
-                let Ok(server) = TcpStream::connect(server) else { return };
+                // It may have been killed, and come back.
+                let Ok(server) = TcpStream::connect(server) else { continue };
                 let cut = [Cut::Ends, Cut::Resets, Cut::Ghost][dice.roll(3) as usize];
                 Pair::forward(client, server, &mut dice, cut, cuts, &ghosts);
                 old.extend(deliver(later));
