@@ -129,7 +129,8 @@ impl Bench {
         cpu::pin(self.cpus.load);
         let before = self.floor(step);
         let program = &self.programs[program];
-        let server = Server::start(program, step.clients + SPARE, self.cpus, step.on_both_cpus)?;
+        let clients = step.clients + SPARE;
+        let server = Server::start(program, clients, self.cpus, step.on_both_cpus, step.servers)?;
         let (begin, cpu) = (Instant::now(), cpu::of_this_thread());
         let figures = (step.run)(&server, step.clients)?;
         let had = (cpu::of_this_thread() - cpu).div_duration_f64(begin.elapsed());

@@ -51,26 +51,6 @@ impl Flood {
         Ok(())
     }
 
-    /// Says so many messages a second for some time, whatever comes back: a share of each sender every
-    /// [`TICK`].
-    pub fn keep_pace(
-        &mut self,
-        load: &mut Load,
-        rate: usize,
-        time: Duration,
-    ) -> Result<(), String> {
-        let share = (rate as f64 * TICK.as_secs_f64()) as usize / self.said.len();
-        let begin = Instant::now();
-        for tick in 1..=time.div_duration_f64(TICK) as u32 {
-            self.due.fill(share);
-            self.proceed(load)?;
-            while begin.elapsed() < TICK * tick {
-                self.turn(load)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Says what may be said, and hears what has come.
     pub fn proceed(&mut self, load: &mut Load) -> Result<(), String> {
         for sender in 0..self.said.len() {
@@ -113,4 +93,25 @@ impl Flood {
             Ok(())
         })
     }
+}
+
+/// Says so many messages a second in each room for some time, whatever comes back: a share of each sender every
+/// [`TICK`].
+pub fn keep_pace(
+    rooms: &mut [(Flood, &mut Load)],
+    rate: usize,
+    time: Duration,
+) -> Result<(), String> {
+    let begin = Instant::now();
+    for tick in 1..=time.div_duration_f64(TICK) as u32 {
+        for (flood, load) in &mut *rooms {
+            let share = (rate as f64 * TICK.as_secs_f64()) as usize / flood.said.len();
+            flood.due.fill(share);
+            flood.proceed(load)?;
+        }
+        while begin.elapsed() < TICK * tick {
+            rooms.iter_mut().try_for_each(|(flood, load)| flood.turn(load))?;
+        }
+    }
+    Ok(())
 }

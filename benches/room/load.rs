@@ -101,6 +101,11 @@ impl Load {
         }
     }
 
+    /// How many clients were let in.
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
     /// How long reading and looking at what was read has taken so far.
     pub fn busy(&self) -> Duration {
         self.busy

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::load::Load;
+use crate::options::NODES;
 use crate::protocol::Protocol;
 use crate::server::Server;
 use crate::table::Figure;
@@ -39,6 +40,8 @@ pub struct Step {
     pub on_both_cpus: bool,
     /// Two servers that share the room through an engine are measured, too.
     pub is_shared: bool,
+    /// So many servers without an engine are measured together, each with as many clients and a room of its own.
+    pub servers: usize,
     pub run: fn(&Server, usize) -> Outcome,
 }
 
@@ -59,9 +62,11 @@ pub fn steps() -> Vec<Step> {
         clients,
         on_both_cpus: false,
         is_shared: false,
+        servers: 1,
         run,
     };
     let shared = |step| Step { on_both_cpus: true, is_shared: true, ..step };
+    let steady = |step| Step { servers: NODES, ..shared(step) };
     vec![
         step("memory", "1,000 idle clients", 1000, memory::run),
         step("lockstep-100", "one message at a time, 100 clients", 100, lockstep::run),
@@ -124,21 +129,21 @@ pub fn steps() -> Vec<Step> {
             200,
             nodes::flood,
         )),
-        shared(step(
+        steady(step(
             "engine-steady-1k",
-            "1,000 messages a second, 100 clients a server, all on two CPUs",
+            "1,000 messages a second, 100 clients on each of two servers",
             100,
             nodes::steady_1k,
         )),
-        shared(step(
+        steady(step(
             "engine-steady-5k",
-            "5,000 messages a second, 100 clients a server, all on two CPUs",
+            "5,000 messages a second, 100 clients on each of two servers",
             100,
             nodes::steady_5k,
         )),
-        shared(step(
+        steady(step(
             "engine-steady-20k",
-            "20,000 messages a second, 100 clients a server, all on two CPUs",
+            "20,000 messages a second, 100 clients on each of two servers",
             100,
             nodes::steady_20k,
         )),

@@ -23,7 +23,7 @@ Measures roomd beside what plain sends cost, and prints one Markdown table.
 
 const ROUNDS: usize = 3;
 /// How many servers share a room.
-const NODES: usize = 2;
+pub const NODES: usize = 2;
 /// Whoever floods must not be slowed down here.
 const ROOMD: &str = "--listen 127.0.0.1:{port} --rate 0 --max-clients {clients} --log-level warn";
 

@@ -49,38 +49,49 @@ pub struct Server {
     pub address: SocketAddr,
     pub cpus: Cpus,
     process: Process,
-    /// More nodes of the same rooms, each with its address.
+    /// More nodes of the same rooms, or more servers, each with its address.
     others: Vec<(SocketAddr, Process)>,
     engine: Option<Engine>,
 }
 
 impl Server {
-    /// Starts the program on the server's CPU, or on both, and waits until it accepts connections.
+    /// Starts the program on the server's CPU, or on both, as often as it has nodes or `servers` says, and waits until it accepts connections.
     pub fn start(
         program: &Program,
         clients: usize,
         cpus: Cpus,
         on_both: bool,
+        servers: usize,
     ) -> Result<Server, String> {
         // A process starts with the CPUs of the thread that starts it.
         match on_both {
             true => cpu::allow(&[cpus.server, cpus.load]),
             false => cpu::pin(cpus.server),
         }
-        let started = Server::start_all(program, clients, cpus);
+        let started = Server::start_all(program, clients, cpus, servers);
         cpu::pin(cpus.load);
         let server = started?;
         thread::sleep(SETTLE);
         Ok(server)
     }
 
-    fn start_all(program: &Program, clients: usize, cpus: Cpus) -> Result<Server, String> {
+    fn start_all(
+        program: &Program,
+        clients: usize,
+        cpus: Cpus,
+        servers: usize,
+    ) -> Result<Server, String> {
         let engine = if program.nodes > 0 { Some(Engine::start()?) } else { None };
         let (address, process) = start_one(program, clients, engine.as_ref(), 1)?;
-        let others = (2..=program.nodes)
+        let others = (2..=program.nodes.max(servers))
             .map(|node| start_one(program, clients, engine.as_ref(), node))
             .collect::<Result<Vec<_>, String>>()?;
         Ok(Server { address, cpus, process, others, engine })
+    }
+
+    /// Whether its nodes share their rooms.
+    pub fn is_shared(&self) -> bool {
+        self.engine.is_some()
     }
 
     /// Where its nodes listen.
