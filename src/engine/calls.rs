@@ -169,8 +169,9 @@ impl Engine for Connection {
 
     fn open(&mut self, opening: &Opening<'_>) -> Result<(Snapshot, u64), Fault> {
         let Opening { room, node, epoch, salt, is_all, history, age } = *opening;
+        let server = self.server()?;
         let mut cmd = self.script(Script::Open, &keys::of_room(room, node));
-        cmd.arg(node).arg(&self.server).arg(room).arg(epoch).arg(u8::from(is_all)).arg(history);
+        cmd.arg(node).arg(server).arg(room).arg(epoch).arg(u8::from(is_all)).arg(history);
         cmd.arg(HISTORY_BYTES)
             .arg((age + IDLE).as_millis() as u64)
             .arg(age.as_millis() as u64)

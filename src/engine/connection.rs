@@ -16,8 +16,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Connection {
     inner: redis::Connection,
     hashes: Vec<String>,
-    /// Names this run of this engine: another one after a restart or a promotion.
-    pub server: String,
+    /// Names this run of the engine.
+    run: String,
+    /// What it and what it has are called, for tests.
+    #[cfg(test)]
+    pub(super) named: Option<String>,
     master: Arc<Master>,
     /// What is asked counts as long as the master has this version.
     version: u64,
@@ -67,21 +70,26 @@ impl Connection {
         inner.set_read_timeout(Some(PATIENCE))?;
         inner.set_write_timeout(Some(PATIENCE))?;
         authenticate(&mut inner, &login)?;
-        let (hashes, server, master) = (Vec::new(), String::new(), to.clone());
-        let mut connection = Connection { inner, hashes, server, master, version };
+        let (hashes, run, master) = (Vec::new(), String::new(), to.clone());
+        let mut connection = Connection {
+            inner,
+            hashes,
+            run,
+            #[cfg(test)]
+            named: None,
+            master,
+            version,
+        };
         // All at once, since each way there may take long.
         let scripts = SCRIPTS.iter().map(|parts| load(parts.concat()));
         let calls: Vec<Cmd> = [redis::cmd("INFO")].into_iter().chain(scripts).collect();
         let mut answers = connection.call_all(&calls)?.into_iter();
         let info = text(answers.next().ok_or_else(odd)??)?;
-        let of = |key: &str| {
-            let value = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-            value.unwrap_or_default().trim()
-        };
-        if of("role") != "master" || of("loading") != "0" {
-            return Err(Fault::Lost(format!("it takes no writes (role {})", of("role"))));
+        if of(&info, "loading") != "0" {
+            return Err(Fault::Lost("it takes no writes yet: it is loading".into()));
         }
-        connection.server = format!("{}.{}", of("run_id"), of("master_replid"));
+        takes_writes(&info)?;
+        connection.run = of(&info, "run_id").to_owned();
         connection.hashes =
             answers.map(|hash| text(hash?)).collect::<Result<Vec<String>, Fault>>()?;
         Ok(connection)
@@ -97,6 +105,20 @@ impl Connection {
         let hashes = self.call_all(&scripts)?.into_iter().map(|hash| text(hash?));
         self.hashes = hashes.collect::<Result<_, Fault>>()?;
         Ok(())
+    }
+
+    /// Names this run of the engine with what it has: another name after a restart, or a promotion.
+    ///
+    /// It is asked anew each time, since it changes while this connection lasts, with a first replica for
+    /// instance: nodes that gave one run two names would begin an epoch in turns, and never come to an end.
+    pub(super) fn server(&mut self) -> Result<String, Fault> {
+        let info = text(self.call(redis::cmd("INFO").arg("replication"))?)?;
+        takes_writes(&info)?;
+        #[cfg(test)]
+        if let Some(named) = &self.named {
+            return Ok(named.clone());
+        }
+        Ok(format!("{}.{}", self.run, of(&info, "master_replid")))
     }
 
     /// A call of a script.
@@ -138,6 +160,19 @@ fn load(script: String) -> Cmd {
     let mut load = redis::cmd("SCRIPT");
     load.arg("LOAD").arg(script);
     load
+}
+
+/// A value of INFO; empty if there is none.
+fn of<'a>(info: &'a str, key: &str) -> &'a str {
+    let value = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    value.unwrap_or_default().trim()
+}
+
+fn takes_writes(info: &str) -> Result<(), Fault> {
+    match of(info, "role") {
+        "master" => Ok(()),
+        role => Err(Fault::Lost(format!("it takes no writes (role {role})"))),
+    }
 }
 
 /// Says who is there, and which database is meant.

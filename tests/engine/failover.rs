@@ -146,3 +146,38 @@ fn nobody_goes_on_writing_to_a_master_that_was_replaced() {
     let late = Member::join(c.address(), "lobby", json!({"me": me(1)}));
     assert_eq!(late.hello["n"], said.len());
 }
+
+/// With its first replica a server takes another name for what it has, while nodes are connected to it.
+#[test]
+fn a_first_replica_begins_one_epoch_at_most() {
+    const MORE: u64 = 50;
+    let master = Redis::start();
+    let (a, b) = (master.node(), master.node());
+    let mut ana = Member::named(a.address(), "lobby", 1, "Ana");
+    let mut bob = Member::named(b.address(), "lobby", 2, "Bob");
+    let _replica = master.replica(&[]);
+    // A node that comes later hears the other name.
+    let c = master.node();
+    let mut cleo = Member::named(c.address(), "lobby", 3, "Cleo");
+    let mut epochs = 0;
+    for n in 1..=MORE {
+        ana.publish(n, &n.to_string());
+        loop {
+            let next = cleo.next("what she says");
+            match next["t"].as_str() {
+                Some("msg") => break assert_eq!(next["text"], n.to_string()),
+                Some("epoch") => epochs += 1,
+                _ => {}
+            }
+        }
+    }
+    let mut heard = 0;
+    while heard < MORE {
+        let next = bob.next("what she says");
+        heard += u64::from(next["t"] == "msg");
+        if next["t"] == "epoch" {
+            assert_eq!(next["missed"], 0, "{next}");
+        }
+    }
+    assert!(epochs <= 1, "{epochs} epochs began");
+}

@@ -108,7 +108,7 @@ impl Pair {
         let keep = if seed % 2 == 0 { 30 } else { 1_000_000 };
         let network = Network::new(Memory::new(1_000_000), 0);
         let memory = Wire::open(&network).expect("it is there");
-        real.server = "server 1".into();
+        real.named = Some("server 1".into());
         let node = |name: &str| Node {
             name: format!("{name}.1"),
             lives: 1,
@@ -497,7 +497,7 @@ impl Pair {
                 self.servers += 1;
                 let server = format!("server {}", self.servers);
                 self.network.borrow_mut().engine.server.clone_from(&server);
-                self.real.server = server;
+                self.real.named = Some(server);
             }
             _ if self.is_crowded => {}
             2 => {
