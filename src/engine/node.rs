@@ -59,6 +59,8 @@ struct State {
     feeds: Vec<Arc<Feed>>,
     /// Since when the engine cannot be reached; none if it can.
     down_since: Option<Instant>,
+    /// With which of its words it has refused this node, as the log says; empty if it has not.
+    refused_with: String,
 }
 
 /// A room of this node, as the reader sees it.
@@ -89,8 +91,13 @@ impl Node {
     ) -> (Arc<Node>, Receiver<()>) {
         counts.is_reached(false);
         let (wake, woken) = bounded(1);
-        let state =
-            State { name: name(random, 1), lives: 1, feeds: Vec::new(), down_since: Some(clock()) };
+        let state = State {
+            name: name(random, 1),
+            lives: 1,
+            feeds: Vec::new(),
+            down_since: Some(clock()),
+            refused_with: String::new(),
+        };
         let node = Node {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -278,12 +285,17 @@ impl Node {
         self.changed.notify_all();
     }
 
-    /// The engine is not reached. One line, whatever follows.
+    /// The engine is not reached. One line, and one for whatever else it says itself.
     pub(super) fn is_down(&self, why: &str, is_first: bool) {
         let mut state = self.lock();
-        if state.down_since.is_none() || is_first {
+        let is_new = state.down_since.is_none() || is_first;
+        if is_new {
             self.counts.is_reached(false);
+        }
+        let code = code(why);
+        if is_new || code.is_some_and(|code| code != state.refused_with) {
             log::warn!("the engine cannot be reached, and is tried again: {why}");
+            state.refused_with = code.unwrap_or_default().to_owned();
         }
         state.down_since.get_or_insert_with(|| self.now());
         self.is_away.store(true, Ordering::Relaxed);
@@ -308,6 +320,11 @@ impl Feed {
     pub(super) fn set_position(&self, at: (u64, u64)) {
         *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
     }
+}
+
+/// The word that an error of the engine begins with, such as WRONGPASS; none if it is not one of the engine.
+fn code(why: &str) -> Option<&str> {
+    why.split(' ').next().filter(|word| word.bytes().all(|byte| byte.is_ascii_uppercase()))
 }
 
 fn name(random: [u8; 8], lives: u64) -> Arc<str> {

@@ -46,11 +46,10 @@ impl Production {
         let users: Vec<_> = block("# users.acl")
             .into_iter()
             .map(|user| match user {
-                // For redis-cli of the tests.
-                "user default off" => format!("user default on >{PASSWORD} ~* &* +@all"),
                 "user roomd …as above…" => line("user roomd on").to_owned(),
                 user => user.to_owned(),
             })
+            .chain([format!("user tests on >{PASSWORD} ~* &* +@all")])
             .collect();
         let path = folder.path().join("users");
         std::fs::write(&path, users.join("\n") + "\n").expect("a file");
@@ -61,20 +60,21 @@ impl Production {
         });
         let settings: Vec<String> = settings.collect();
         let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
-        let master = match &certificates {
-            Some(certificates) => {
-                let tls = certificates.tls("no");
-                let set = tls.server.iter().filter_map(|word| word.strip_prefix("--"));
-                for name in set.chain(["port 0", "tls-port"]) {
-                    assert!(
-                        block("# TLS").iter().any(|line| line.starts_with(name)),
-                        "the manual lacks {name}"
-                    );
-                }
-                Redis::with_tls(tls, &settings)
+        let mut master = Redis::absent();
+        master.knows_redis_cli_as("tests");
+        master.add(&settings);
+        if let Some(certificates) = &certificates {
+            let tls = certificates.tls("no");
+            let set = tls.server.iter().filter_map(|word| word.strip_prefix("--"));
+            for name in set.chain(["port 0", "tls-port"]) {
+                assert!(
+                    block("# TLS").iter().any(|line| line.starts_with(name)),
+                    "the manual lacks {name}"
+                );
             }
-            None => Redis::with(&settings),
-        };
+            master.encrypts(tls);
+        }
+        master.start_again();
         let replica = master.replica(&settings);
         let here = format!("127.0.0.1 {}", master.port());
         let lines = block("# sentinel.conf").join("\n").replace("10.0.0.1 6379", &here);
@@ -132,6 +132,8 @@ impl Production {
             (length(&self.master) == length(&self.replica)).then_some(())
         });
         self.sentinels.signal(0, Signal::CONT);
+        // It keeps what it has, by itself.
+        let kept = self.master.cli(&["xlen", "roomd:{lobby}:log"]);
         self.master.kill();
         ana.publish(2, "two");
         for member in [&mut ana, &mut bob] {
@@ -140,6 +142,8 @@ impl Production {
             assert_eq!(member.message("two")["text"], "two");
         }
         assert_eq!(self.sentinels.master(), self.replica.port());
+        self.master.start_again();
+        assert_eq!(self.master.cli(&["xlen", "roomd:{lobby}:log"]), kept);
         eventually("three Sentinels that answer", || {
             let metrics = a.ask(get("/metrics", ""));
             metrics.text().contains("\nroomd_engine_sentinels{answers=\"yes\"} 3\n").then_some(())

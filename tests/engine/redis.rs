@@ -1,6 +1,7 @@
 //! A Redis or Valkey of the test's own, on a free port.
 
 use std::env;
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -41,6 +42,8 @@ pub struct Redis {
     folder: Folder,
     more: Vec<String>,
     tls: Option<Tls>,
+    /// Whom it knows redis-cli as, if not as its default user.
+    user: Option<String>,
     process: Option<Process>,
 }
 
@@ -71,7 +74,7 @@ impl Redis {
     #[track_caller]
     pub fn with_tls(tls: Tls, more: &[&str]) -> Self {
         let mut redis = Self::absent();
-        redis.tls = Some(tls);
+        redis.encrypts(tls);
         redis.add(more);
         redis.start_again();
         redis
@@ -95,22 +98,27 @@ impl Redis {
     pub fn of(server: &Path) -> Self {
         let (port, folder) = (free_address().port(), Folder::new());
         let (server, more) = (server.to_owned(), Vec::new());
-        Redis { server, port, folder, more, tls: None, process: None }
+        Redis { server, port, folder, more, tls: None, user: None, process: None }
     }
 
     /// A replica of it, which has all of it.
     #[track_caller]
     pub fn replica(&self, more: &[&str]) -> Self {
-        let of = format!("127.0.0.1 {}", self.port);
         let mut replica = Self::of(&self.server);
         replica.tls.clone_from(&self.tls);
-        replica.add(&["--replicaof", &of, "--repl-diskless-sync-delay", "0"]);
+        replica.user.clone_from(&self.user);
         replica.add(more);
         replica.start_again();
-        eventually("a replica", || {
-            replica.cli(&["info", "replication"]).contains("master_link_status:up").then_some(())
-        });
+        // As Sentinels change it, so that it is what they made of it when it is started again.
+        replica.cli(&["replicaof", "127.0.0.1", &self.port.to_string()]);
+        assert!(replica.cli(&["config", "rewrite"]).contains("OK"));
+        eventually("a replica", || replica.is_good_replica().then_some(()));
         replica
+    }
+
+    /// Whether it has what its master has.
+    pub fn is_good_replica(&self) -> bool {
+        self.cli(&["info", "replication"]).contains("master_link_status:up")
     }
 
     /// The program that it is.
@@ -146,6 +154,16 @@ impl Redis {
         self.more.extend(more.iter().map(|arg| (*arg).to_owned()));
     }
 
+    /// From its next start on it takes TLS and nothing else.
+    pub fn encrypts(&mut self, tls: Tls) {
+        self.tls = Some(tls);
+    }
+
+    /// From its next start on redis-cli is this user.
+    pub fn knows_redis_cli_as(&mut self, user: &str) {
+        self.user = Some(user.to_owned());
+    }
+
     /// Starts it, after [`Redis::kill`] with what is on its disk.
     #[track_caller]
     pub fn start_again(&mut self) {
@@ -159,6 +177,10 @@ impl Redis {
     #[track_caller]
     pub fn start_loading(&mut self) {
         let mut command = Command::new(&self.server);
+        // Where it writes whose replica it is.
+        let settings = self.folder.path().join("settings");
+        OpenOptions::new().append(true).create(true).open(&settings).expect("a file");
+        command.arg(settings);
         let port = self.port.to_string();
         match &self.tls {
             Some(tls) => command.args(["--port", "0", "--tls-port", &port]).args(&tls.server),
@@ -166,6 +188,7 @@ impl Redis {
         };
         command.args(["--bind", "127.0.0.1", "--save", ""]);
         command.args(["--dir", self.folder.arg(), "--maxmemory-policy", "noeviction"]);
+        command.args(["--repl-diskless-sync-delay", "0"]);
         command.args(&self.more).stdout(Stdio::null());
         let mut process = Process(command.spawn().expect("it starts"));
         process.listens(([127, 0, 0, 1], self.port).into(), PATIENCE).expect("it listens");
@@ -182,7 +205,9 @@ impl Redis {
 
     /// What redis-cli says to these words.
     pub fn cli(&self, words: &[&str]) -> String {
-        cli(self.port, self.tls(), PASSWORD, words)
+        let user = self.user.iter().flat_map(|user| ["--user", user]);
+        let words: Vec<&str> = user.chain(words.iter().copied()).collect();
+        cli(self.port, self.tls(), PASSWORD, &words)
     }
 
     /// A server that shares its rooms through this.

@@ -15,9 +15,8 @@ use crate::redis::{Redis, Tls, cli};
 /// How many there are. Two have to agree.
 const COUNT: usize = 3;
 
-/// Has them take over soon.
-const HASTE: &str =
-    "sentinel down-after-milliseconds room 700\nsentinel failover-timeout room 3000";
+/// A server that does not answer for so long is away, in milliseconds.
+const AWAY: u64 = 700;
 
 /// Sentinels. Dropping them ends them.
 #[derive(Debug)]
@@ -33,8 +32,18 @@ impl Sentinels {
     /// Has three watch a master with one replica, and waits until they know that and each other.
     #[track_caller]
     pub fn watching(master: &Redis) -> Self {
-        let monitor = format!("sentinel monitor room 127.0.0.1 {} 2", master.port());
-        Self::with(master, &format!("{monitor}\n{HASTE}"), "")
+        Self::at(master, "127.0.0.1", "", AWAY)
+    }
+
+    /// The same, at this host, with these lines of their configuration before, and another time of patience.
+    #[track_caller]
+    pub fn at(master: &Redis, host: &str, lines: &str, away: u64) -> Self {
+        let port = master.port();
+        let lines = format!(
+            "{lines}\nsentinel monitor room {host} {port} 2\n\
+             sentinel down-after-milliseconds room {away}\nsentinel failover-timeout room 3000"
+        );
+        Self::with(master, &lines, "")
     }
 
     /// With these lines of their configuration, and this password; with TLS if the master has it.
@@ -99,10 +108,13 @@ impl Sentinels {
     /// Has the replica take over, though the master works.
     #[track_caller]
     pub fn fail_over(&self) {
-        eventually("a failover", || {
-            let last = self.ports[COUNT - 1];
-            self.cli(last, &["sentinel", "failover", "room"]).contains("OK").then_some(())
-        });
+        eventually("a failover", || self.may_fail_over().then_some(()));
+    }
+
+    /// The same, unless there is no replica that could.
+    pub fn may_fail_over(&self) -> bool {
+        let last = self.ports[COUNT - 1];
+        self.cli(last, &["sentinel", "failover", "room"]).contains("OK")
     }
 
     pub fn signal(&self, n: usize, signal: Signal) {

@@ -40,6 +40,16 @@ impl Link {
         ["--bind", "127.0.0.1", &self.here, "--protected-mode", "no"]
     }
 
+    /// Where whatever listens on this machine is reached, over it.
+    pub fn there(&self) -> &str {
+        &self.there
+    }
+
+    /// Where it has to listen for that, beside loopback.
+    pub fn here(&self) -> &str {
+        &self.here
+    }
+
     /// Where a node finds the engine, over it.
     pub fn url(&self, engine: &Redis) -> String {
         format!("redis://{}:{}/0", self.there, engine.port())

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::kit::peer::{Peer, get};
 use crate::kit::proc::{self, Holding};
-use crate::kit::program::{Program, free_address, roomd};
+use crate::kit::program::{Program, ROOMD, free_address, started_by};
 use crate::matrix::account::{Account, CURTAIN, Heard, Kind, text};
 use crate::matrix::checker::{self, Seen};
 use crate::matrix::client::{Client, post};
@@ -25,12 +25,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Node {
     pub address: SocketAddr,
+    /// What starts it, before its own name.
+    by: Vec<String>,
     flags: Vec<String>,
     program: Option<Program>,
 }
 
 impl Node {
     fn start(engine: &str, flags: &[&str]) -> Self {
+        Self::started_by(&[], engine, flags)
+    }
+
+    /// One that these words start.
+    pub fn started_by(words: &[&str], engine: &str, flags: &[&str]) -> Self {
         // Whoever comes back is given all that the log has.
         let common = ["--log-level=warn", "--presence=1000", "--history=100000", "--rate=0"];
         let flags = common
@@ -39,15 +46,17 @@ impl Node {
             .chain(flags)
             .map(|flag| (*flag).to_owned())
             .collect();
-        let mut node = Node { address: free_address(), flags, program: None };
+        let by = words.iter().map(|word| (*word).to_owned()).collect();
+        let mut node = Node { address: free_address(), by, flags, program: None };
         node.start_again();
         node
     }
 
     pub fn start_again(&mut self) {
-        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
-        let listen = format!("--listen={}", self.address);
-        self.program = Some(Program::of(roomd(&flags).arg(listen)));
+        let by: Vec<&str> = self.by.iter().map(String::as_str).collect();
+        let mut command = started_by(&by, ROOMD);
+        command.env_clear().args(&self.flags).arg(format!("--listen={}", self.address));
+        self.program = Some(Program::of(&mut command));
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -135,7 +144,11 @@ impl Scene {
 
     /// A node for each of these addresses of the engine.
     pub fn with(engine: Redis, urls: &[String], flags: &[&str], crowd: Crowd) -> Self {
-        let nodes: Vec<Node> = urls.iter().map(|url| Node::start(url, flags)).collect();
+        Self::on(engine, urls.iter().map(|url| Node::start(url, flags)).collect(), crowd)
+    }
+
+    /// Everybody talks on these nodes.
+    pub fn on(engine: Redis, nodes: Vec<Node>, crowd: Crowd) -> Self {
         let addresses = Arc::new(nodes.iter().map(|node| node.address).collect::<Vec<_>>());
         let stage = Arc::new(Stage::new(crowd.pace));
         let kinds = [
