@@ -27,6 +27,9 @@ mod production;
 /// Behind nginx and HAProxy, as the manual sets them up.
 mod proxies;
 
+/// The alarms of the manual, in a real Prometheus.
+mod alarms;
+
 /// What clients see of each fault: `make test-engine`.
 mod matrix;
 
