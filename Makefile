@@ -38,7 +38,7 @@ ROWS ?=
 ENGINE_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help run build check test model soak test-kills test-power test-engine fuzz autobahn test-arm test-arm-vm test-memory test-systemd test-openrc test-avahi test-readme try-readme test-clients attacks audit test-needs test-browsers lint-page screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
+.PHONY: help run build check test model soak test-kills test-power test-engine fuzz autobahn test-arm test-arm-vm test-memory test-systemd try-systemd try-engine test-openrc test-avahi test-readme try-readme test-clients attacks audit test-needs test-browsers lint-page screenshots bench bench-peers bench-10k footprint footprint-check lint fmt doc manual dist dist-check msrv install uninstall clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,14 +113,17 @@ autobahn: ## run Autobahn's cases against the session's code (AUTOBAHN=COMMAND, 
 		sleep 1; $(AUTOBAHN) ws://127.0.0.1:9001/ws
 
 # Not a part of `make test`: they fetch a Debian, and need what not every container may do.
-test-systemd: build ## try what is installed under a real systemd; needs root
+test-systemd: build ## try what is installed under a real systemd, also with an engine; needs root
+	$(MAKE) try-systemd
+	$(MAKE) build FEATURES=engine
+	$(MAKE) try-engine
 test-openrc: build ## try what is installed under a real OpenRC; needs root
 test-avahi: build ## try what is installed with two real avahi-daemons; needs root
 test-readme: ## do what the README says for a small host, on a new Debian; needs root
 	$(MAKE) dist PROCESSORS=$(shell uname -m)
 	$(MAKE) try-readme
 try-readme: BINARY = target/dist/roomd-*-$(shell uname -m)-linux.tar.gz
-test-systemd test-openrc test-avahi try-readme:
+try-systemd try-engine test-openrc test-avahi try-readme:
 	@PATH="$$PATH:/usr/sbin:/sbin"; install=; \
 	command -v debootstrap >/dev/null || install="$$install debootstrap"; \
 	command -v systemd-nspawn >/dev/null || install="$$install systemd-container"; \
