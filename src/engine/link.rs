@@ -190,11 +190,11 @@ impl Link {
                 false => queue.passed_over(waiting),
             });
         }
-        queue.settle(&mut through);
         through
     }
 
-    /// What is through though no entry tells of it.
+    /// What is through though no entry tells of it, once what was heard is done: whoever was replaced by the last
+    /// entry is not there any more.
     pub fn settled(&self) -> Vec<Through> {
         let mut through = Vec::new();
         self.lock().settle(&mut through);

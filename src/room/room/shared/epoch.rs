@@ -3,7 +3,7 @@
 use crate::config::BATCH_BYTES;
 use crate::engine::command::{self, Present};
 use crate::engine::entry;
-use crate::engine::link::{Snapshot, Through};
+use crate::engine::link::Snapshot;
 use crate::history::before::Past;
 use crate::history::chunk::{self, Author, Kind};
 use crate::metrics::HubCounters;
@@ -119,11 +119,8 @@ impl<T: Transport> Room<T> {
         if let Some(present) = present {
             link.begin_epoch(id, present, Vec::new());
         }
-        for through in link.hear(id, 0) {
-            if let Through::PassedOver(waiting, known) = through {
-                self.pass_over(waiting, known, tally);
-            }
-        }
+        link.hear(id, 0);
+        self.settle(tally);
     }
 
     /// A client of this node has left, or has come again elsewhere: this was in the gap.

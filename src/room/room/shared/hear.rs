@@ -58,6 +58,7 @@ impl<T: Transport> Room<T> {
                         shared.at = raw.id;
                     }
                 }
+                self.settle(tally);
             }
             News::Gap(snapshot) => self.skip(&snapshot, tally),
             News::Settled => self.settle(tally),
