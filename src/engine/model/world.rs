@@ -126,8 +126,8 @@ impl World {
             backup: State::default(),
             away_until: 0,
             keeps_all,
-            is_loyal: seed % 4 > 1,
-            faults: 30,
+            is_loyal: seed % 4 < 2,
+            faults: if seed % 3 == 0 { 8 } else { 30 },
             tally: Tally::default(),
         }
     }

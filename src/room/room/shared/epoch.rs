@@ -81,8 +81,8 @@ impl<T: Transport> Room<T> {
         let survived = survived(&kept, was_at);
         shared.past = past;
         let (link, mut now) = (shared.link.clone(), Roster::of(snapshot));
-        let present = (snapshot.epoch != shared.at.0).then(|| shared.present());
-        if present.is_some() {
+        let is_new_epoch = snapshot.epoch != shared.at.0;
+        if is_new_epoch {
             shared.died_as = None;
             // The engine may have forgotten them, and is told of them anew.
             for (place, guest) in shared.roster.of_node(&link.node.name()) {
@@ -116,8 +116,9 @@ impl<T: Transport> Room<T> {
         }
         // What of one's own was in the gap is through.
         let id = (snapshot.epoch, snapshot.pos);
-        if let Some(present) = present {
-            link.begin_epoch(id, present, Vec::new());
+        if let Some(shared) = self.shared.as_ref().filter(|_| is_new_epoch) {
+            // Those included of whose coming nobody here has heard.
+            link.begin_epoch(id, shared.present(), Vec::new());
         }
         link.hear(id, 0);
         self.settle(tally);
