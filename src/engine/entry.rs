@@ -42,6 +42,15 @@ pub struct Entry<'a> {
     pub text: &'a str,
 }
 
+/// What a new epoch goes on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// The end of the epoch before; the epoch is 0 if the log was not known.
+    pub end: (u64, u64),
+    /// The log was removed: there is nothing in it from before.
+    pub is_removed: bool,
+}
+
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
@@ -111,6 +120,15 @@ impl Raw {
     }
 }
 
+impl Entry<'_> {
+    /// What it goes on with, if it is a new epoch.
+    pub fn before(&self) -> Option<Before> {
+        let mut words = self.text.split(' ').filter(|_| self.what == What::Epoch);
+        let end = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some(Before { end, is_removed: words.next().is_some() })
+    }
+}
+
 /// The tag that this is.
 pub fn tag(text: &str) -> Option<Tag> {
     text.as_bytes().try_into().ok().map(Tag)
@@ -137,6 +155,19 @@ mod tests {
         let raw_entry = raw("j 0 -1 1 node 1 1 -7 - ");
         let entry = raw_entry.entry().expect("an entry");
         assert_eq!((entry.tag, entry.name, entry.num, entry.n), (None, "", -7, -1));
+    }
+
+    #[test]
+    fn what_a_new_epoch_goes_on_with() {
+        let before = |head: &str, text: &str| {
+            let raw = Raw { text: text.into(), ..raw(head) };
+            raw.entry().expect("an entry").before()
+        };
+        let of = |end, is_removed| Some(Before { end, is_removed });
+        assert_eq!(before("e 7 0 1700 node 0 0 0 - ", "1699 12"), of((1699, 12), false));
+        assert_eq!(before("e 7 0 1700 node 0 0 0 - ", "1699 12 removed"), of((1699, 12), true));
+        assert_eq!(before("e 7 0 1700 node 0 0 0 - ", "1699"), None);
+        assert_eq!(before("s 7 0 1700 node 0 0 0 - ", "1699 12"), None);
     }
 
     #[test]

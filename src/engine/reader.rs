@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::engine::calls::{Engine, Reading};
 use crate::engine::connection::{Connection, Fault};
-use crate::engine::entry::{Raw, What};
+use crate::engine::entry::{Before, Raw};
 use crate::engine::link::News;
 use crate::engine::node::{Feed, Node, Settings};
 use crate::engine::pace::Pace;
@@ -224,13 +224,9 @@ fn follows((epoch, pos): (u64, u64), raw: &Raw) -> bool {
     }
     // A new epoch says where the one before ended. Behind that, the engine has lost what it had. If that one is
     // not the last that was heard, there may be more between them.
-    let Some(entry) = raw.entry().filter(|entry| entry.what == What::Epoch) else { return false };
-    let before = entry
-        .text
-        .split_once(' ')
-        .and_then(|(epoch, pos)| Some((epoch.parse().ok()?, pos.parse().ok()?)));
+    let before = raw.entry().and_then(|entry| entry.before());
     // Behind nothing there is nothing to miss.
-    before.is_some_and(|before: (u64, u64)| before.0 == 0 || before.0 == epoch && before.1 <= pos)
+    before.is_some_and(|Before { end, .. }| end.0 == 0 || end.0 == epoch && end.1 <= pos)
 }
 
 #[cfg(test)]

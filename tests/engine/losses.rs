@@ -98,6 +98,39 @@ fn what_survived_is_there_on_every_node_and_what_was_lost_on_none() {
     }
 }
 
+/// Somebody removes what was said in a room, and not the rest of it. Nobody is given that any more, and whoever had
+/// not heard it is told how much.
+#[test]
+fn a_log_that_somebody_removes_is_gone_for_all_and_told() {
+    let mut pair = Pair::in_room(Redis::start(), "lab");
+    for (n, text) in [(1, "one"), (2, "two"), (3, "three")] {
+        pair.ana.publish(n, text);
+        pair.ana.message("her own");
+        pair.bob.message(text);
+    }
+    let (old, last) = (pair.bob.epoch().to_owned(), pair.bob.cursor());
+    assert_eq!(pair.redis.cli(&["del", "roomd:{lab}:log"]).trim(), "1");
+    pair.ana.publish(4, "four");
+    for member in [&mut pair.ana, &mut pair.bob] {
+        let epoch = member.skip_to("epoch", "a new epoch");
+        assert_eq!((&epoch["missed"], member.seq()), (&json!(0), 3), "{epoch}");
+        let four = member.message("four");
+        assert_eq!((&four["text"], &four["seq"]), (&json!("four"), &json!(4)));
+    }
+    let c = pair.redis.node();
+    for (n, node) in [&pair.a, &pair.b, &c].into_iter().enumerate() {
+        let join = |fields: Value| {
+            let mut fields = fields;
+            fields["me"] = json!(me(10 + n as u64));
+            let mut member = Member::join(node.address(), "lab", fields);
+            (member.hello["missed"].clone(), member.replay().join(" "))
+        };
+        assert_eq!(join(json!({"history": 50})), (json!(0), "four".into()));
+        assert_eq!(join(json!({"since": last})), (json!(0), "four".into()));
+        assert_eq!(join(json!({"since": format!("{old}.1")})), (json!(2), "four".into()));
+    }
+}
+
 /// Whoever is behind hears what was lost as well, by the ids that it had, and is not taken for one who has heard
 /// what came in its place.
 #[test]

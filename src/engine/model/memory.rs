@@ -35,6 +35,8 @@ struct Room {
     on: BTreeMap<String, BTreeMap<u64, Record>>,
     /// All that was ever said in this history, by number: what the log has forgotten, too.
     said: BTreeMap<u64, String>,
+    /// The last number that somebody removed from the log.
+    removed: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -144,6 +146,19 @@ impl Memory {
         self.lack != Some(Lack::Fence) && self.state.gone.contains_key(node)
     }
 
+    /// Somebody removes the log of a room.
+    pub fn remove_log(&mut self, room: &str) {
+        if let Some(room) = self.state.rooms.get_mut(room) {
+            room.log.clear();
+            room.removed = room.meta.as_ref().map_or(0, |meta| meta.seq);
+        }
+    }
+
+    /// The last number that was removed from a room.
+    pub fn removed(&self, room: &str) -> u64 {
+        self.state.rooms.get(room).map_or(0, |room| room.removed)
+    }
+
     /// The last entries of the log of a room.
     pub fn log(&self, room: &str, last: usize) -> Vec<Raw> {
         let room = self.state.rooms.get(room);
@@ -185,7 +200,8 @@ impl Memory {
         let mut turn = self.turn(1_000_000);
         let room = self.state.rooms.entry(name.to_owned()).or_default();
         let is_new = |meta: &Meta| meta.server != server || meta.epoch < epoch;
-        if room.meta.as_ref().is_none_or(is_new) || room.log.is_empty() {
+        let is_whole = !room.log.is_empty();
+        if room.meta.as_ref().is_none_or(is_new) || !is_whole {
             let before = room.meta.clone();
             let (old, pos, seq) =
                 before.as_ref().map_or((0, 0, 0), |meta| (meta.epoch, meta.pos, meta.seq));
@@ -197,7 +213,8 @@ impl Memory {
             let last = old.max(epoch);
             let next = if now > last { now } else { last + 1 + salt };
             room.meta = Some(Meta { server, epoch: next, pos: u64::MAX, seq });
-            let text = format!("{old} {pos}");
+            let is_removed = before.is_some() && !is_whole;
+            let text = format!("{old} {pos}{}", if is_removed { " removed" } else { "" });
             room.append(&mut turn, New { kind: "e", ..New::of_node(node, &text) });
             self.truth.insert((name.to_owned(), next), room.said.clone());
         }
@@ -234,6 +251,7 @@ impl Memory {
         let room = self.state.rooms.get_mut(name).ok_or(Fault::Epoch)?;
         let is_any = self.lack == Some(Lack::Epoch);
         let is_current = room.meta.as_ref().is_some_and(|meta| meta.epoch == epoch || is_any);
+        let is_current = is_current && !room.log.is_empty();
         let Some(mut last) = room.nodes.get(node).copied().filter(|_| is_current) else {
             return Err(Fault::Epoch);
         };
@@ -261,7 +279,8 @@ impl Memory {
         let mut turn = self.turn(keep);
         let room = self.state.rooms.get_mut(name).ok_or(Fault::Epoch)?;
         let is_any = self.lack == Some(Lack::Epoch);
-        if room.meta.as_ref().is_none_or(|meta| meta.epoch != epoch && !is_any) {
+        let is_another = |meta: &Meta| meta.epoch != epoch && !is_any;
+        if room.meta.as_ref().is_none_or(is_another) || room.log.is_empty() {
             return Err(Fault::Epoch);
         }
         if room.nodes.get(node) == Some(&sent) {
@@ -314,7 +333,7 @@ impl Memory {
             room.go_from(turn.now, &who.mac, node, conn);
         }
         room.nodes.remove(node);
-        if room.meta.is_some() {
+        if room.meta.is_some() && !room.log.is_empty() {
             room.append(&mut turn, New::of_node(node, ""));
         }
         if let Some(rooms) = self.state.rooms_of.get_mut(node) {

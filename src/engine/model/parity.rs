@@ -491,7 +491,7 @@ impl Pair {
     }
 
     fn harm(&mut self) {
-        match self.dice.roll(6) {
+        match self.dice.roll(7) {
             // Another run, or another server.
             0 | 1 => {
                 self.servers += 1;
@@ -505,6 +505,11 @@ impl Pair {
                 say(&mut self.real, &["FLUSHALL"]);
             }
             3 => {
+                let room = ROOMS[self.dice.roll(ROOMS.len())];
+                self.network.borrow_mut().engine.remove_log(room);
+                say(&mut self.real, &["DEL", &keys::log(room)]);
+            }
+            4 => {
                 self.backup = Some(self.network.borrow().engine.state.clone());
                 say(&mut self.real, &["SAVE"]);
             }

@@ -256,6 +256,10 @@ impl World {
             3 if !self.is_loyal && self.dice.roll(2) == 0 => {
                 self.network.borrow_mut().engine.state = State::default();
             }
+            3 => {
+                let room = ROOMS[self.dice.roll(ROOMS.len())];
+                self.network.borrow_mut().engine.remove_log(room);
+            }
             4 => {
                 let jump = self.dice.roll(7_200_000) as u64;
                 let engine = &mut self.network.borrow_mut().engine;
@@ -352,6 +356,8 @@ impl World {
         let (epoch, mut said) = self.network.borrow().engine.said(ROOMS[room]);
         let head = said.last_key_value().map_or(0, |(seq, _)| *seq);
         assert_eq!(person.at(), Some((epoch, head)), "{}", person.tell());
+        let removed = self.network.borrow().engine.removed(ROOMS[room]);
+        said.retain(|seq, _| *seq > removed);
         if !self.keeps_all {
             said.retain(|seq, _| {
                 person.view.first_key_value().is_some_and(|(first, _)| first <= seq)

@@ -14,6 +14,8 @@ local function digits(number) return string.format('%.0f', number) end
 local was = call('HMGET', KEYS[2], 'server', 'epoch', 'pos', 'seq', node)
 local epoch, pos, seq = was[2], tonumber(was[3] or 0), tonumber(was[4] or 0)
 local pos_digits, seq_digits = was[3] or '0', was[4] or '0'
+-- The log of a room that was opened has an entry at least; else somebody has removed it.
+local is_whole = call('EXISTS', KEYS[1]) == 1
 local when, is_trimmed = ' ' .. digits(now) .. ' ', false
 
 -- An entry of one field: its name says what happened, and its value is the text. author: num, tag, name.

@@ -5,7 +5,7 @@
 -- and the end of the log.
 if call('HEXISTS', KEYS[11], node) == 1 then return redis.error_reply('FENCED this node was declared dead') end
 -- An epoch that is older than one that a node knows is of an engine whose clock went back when it was emptied.
-if was[1] ~= ARGV[2] or not epoch or tonumber(epoch) < tonumber(ARGV[4]) or call('EXISTS', KEYS[1]) == 0 then
+if was[1] ~= ARGV[2] or not epoch or tonumber(epoch) < tonumber(ARGV[4]) or not is_whole then
   -- A clock that went back gives no epoch twice, nor do two nodes that know of nothing later.
   local last = math.max(tonumber(epoch or 0), tonumber(ARGV[4]))
   local next = now > last and now or last + 1 + ARGV[10]
@@ -14,6 +14,9 @@ if was[1] ~= ARGV[2] or not epoch or tonumber(epoch) < tonumber(ARGV[4]) or call
     call('LTRIM', KEYS[9], -16, -1)
   end
   local prev = (epoch or '0') .. ' ' .. pos_digits
+  if epoch and not is_whole then prev = prev .. ' removed' end
+  -- What is left of a log that nobody knows has numbers that are given anew.
+  if not epoch then call('DEL', KEYS[1], KEYS[7], KEYS[8], KEYS[9]) end
   epoch, pos = digits(next), -1
   append('1000000', 'e', '0', node, '0', '0', '0 - ', prev)
   call('HSET', KEYS[2], 'server', ARGV[2], 'epoch', epoch)

@@ -4,7 +4,7 @@
 -- they had published.
 if call('HEXISTS', KEYS[11], node) == 1 then return redis.error_reply('FENCED this node was declared dead') end
 local taken = was[5]
-if epoch ~= ARGV[2] or not taken then return redis.error_reply('EPOCH the log has another one') end
+if epoch ~= ARGV[2] or not taken or not is_whole then return redis.error_reply('EPOCH the log has another one') end
 local last, keep, known = tonumber(taken), ARGV[3], {}
 
 -- Records of on:NODE, false for one that is not there, and the greatest n of each mac: what messages have looked

@@ -10,7 +10,8 @@ for i = 1, #on, 2 do
 end
 call('DEL', KEYS[10])
 call('SREM', KEYS[12], ARGV[3])
-if epoch then
+-- Without its log, whoever opens the room finds out by itself who is here.
+if epoch and is_whole then
   append(ARGV[2], 'd', '0', node, '0', '0', '0 - ', '')
   store('0')
 end

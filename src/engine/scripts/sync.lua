@@ -2,7 +2,7 @@
 -- how many entries to keep, the counter of the last command that was taken; then for each member its
 -- connection, mac, tag, num, last n, name, fold, and when it came.
 if call('HEXISTS', KEYS[11], node) == 1 then return redis.error_reply('FENCED this node was declared dead') end
-if epoch ~= ARGV[2] then return redis.error_reply('EPOCH the log has another one') end
+if epoch ~= ARGV[2] or not is_whole then return redis.error_reply('EPOCH the log has another one') end
 -- Late, and said again meanwhile: the node has gone on.
 if was[5] ~= ARGV[4] then return pos_digits end
 local people, keep, here = people(), ARGV[3], {}

@@ -31,12 +31,12 @@ impl<T: Transport> Room<T> {
         let Some(shared) = &mut self.shared else { return };
         // The engine may have forgotten that, and this node lives on.
         shared.died_as = None;
-        let before = entry.text.split_once(' ');
-        let before = before.and_then(|(epoch, pos)| Some((epoch.parse().ok()?, pos.parse().ok()?)));
-        let before: (u64, u64) = before.unwrap_or((0, 0));
+        let before = entry.before();
+        let is_known = before.is_some_and(|before| before.end.0 > 0);
+        let is_removed = before.is_none_or(|before| before.is_removed);
         // What was heard in the same epoch begins with what survived.
         let is_lost = entry.seq < self.seq;
-        if before.0 == 0 {
+        if !is_known {
             shared.past.clear();
         } else {
             for past in &mut shared.past {
@@ -48,12 +48,19 @@ impl<T: Transport> Room<T> {
         log::warn!(
             "{}: the engine goes on in another epoch{}",
             shared.link.room,
-            if is_lost { ", and has lost what was said last" } else { "" }
+            match (is_lost, is_removed) {
+                (true, _) => ", and has lost what was said last",
+                (false, true) => ", and somebody has removed what was said before",
+                (false, false) => "",
+            }
         );
         let counts = &shared.link.node.counts;
         counts.epochs.add(1);
         counts.lost.add(self.seq.saturating_sub(entry.seq));
-        self.info.log.ring.lose_behind(entry.seq);
+        match is_removed {
+            true => self.info.log.ring.begin_anew(entry.seq),
+            false => self.info.log.ring.lose_behind(entry.seq),
+        }
         self.move_log(id.0, entry.seq, (!is_lost).then_some(0));
         if let Some(shared) = &mut self.shared {
             shared.roster.doubt();
@@ -90,7 +97,8 @@ impl<T: Transport> Room<T> {
             }
         }
         shared.at = (snapshot.epoch, snapshot.pos);
-        match survived == Some(start) {
+        // And it is in the engine still.
+        match survived == Some(start) && first <= start {
             true => self.info.log.ring.lose_behind(start),
             false => self.info.log.ring.begin_anew(start),
         }
