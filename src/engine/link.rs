@@ -321,6 +321,12 @@ impl Link {
         queue.is_settled() && queue.waiting.front().is_some_and(|front| front.counter <= taken)
     }
 
+    /// Bytes of the texts that wait.
+    #[cfg(test)]
+    pub(super) fn text_bytes(&self) -> usize {
+        self.lock().waiting.iter().map(|waiting| waiting.command.text.len()).sum()
+    }
+
     /// How it is, for tests.
     #[cfg(test)]
     pub(super) fn tell(&self) -> String {

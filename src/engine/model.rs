@@ -6,6 +6,7 @@
 //! somebody hears is a piece of that, but for gaps of which it is told how large they are, or that nobody knows;
 //! everybody leaves once; and when all is well again, everything goes on and nothing is left over.
 
+mod flood;
 mod machine;
 mod memory;
 mod parity;

@@ -49,8 +49,8 @@ const HELD: Duration = Duration::from_millis(10);
 const GATHER: Duration = Duration::from_millis(1);
 
 /// The hub is given so many bytes at once, and may have so many to take.
-const PIECE: usize = 32 * 1024;
-const UNDELIVERED: u64 = 256 * 1024;
+pub(super) const PIECE: usize = 32 * 1024;
+pub(super) const UNDELIVERED: u64 = 256 * 1024;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
@@ -97,6 +97,12 @@ impl Reader {
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         self.held.values().map(VecDeque::len).sum()
+    }
+
+    /// How many bytes they are.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held.values().flatten().map(Raw::size).sum()
     }
 
     /// Waits for entries once, and delivers what there is.

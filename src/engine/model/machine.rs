@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::wire::{Network, Wire};
-use crate::config::budget::LogBounds;
+use crate::config::budget::{LogBounds, longest_entry};
 use crate::engine::SharedLink;
 use crate::engine::address::{Address, Given};
 use crate::engine::link::Link;
 use crate::engine::master::Master;
 use crate::engine::node::{Node, Settings};
-use crate::engine::reader::Reader;
+use crate::engine::reader::{PIECE, Reader, UNDELIVERED};
 use crate::engine::writer::Writer;
 use crate::history::Log;
 use crate::net::slots::ConnId;
@@ -30,6 +30,15 @@ use crate::wire::cursor::Epoch;
 
 /// The rooms, of which each server has all.
 pub const ROOMS: [&str; 2] = ["lobby", "tea"];
+
+/// Entries of the greatest length for which a reader has memory.
+const ENTRIES: usize = 128;
+
+/// Bytes of a message, at most.
+pub const MAX_MESSAGE: usize = 1000;
+
+/// The last chunk of a log may be a little more than is kept.
+const CHUNK: usize = 16 * 1024;
 
 /// A time that passes when it is told.
 #[derive(Clone, Debug)]
@@ -89,7 +98,7 @@ impl Machine {
             memory: 1 << 20,
             history: 1000,
             age: network.borrow().age,
-            entries: 1 << 20,
+            entries: ENTRIES,
             // As often as not.
             fast: 20,
             beat: Duration::from_millis(300),
@@ -173,6 +182,27 @@ impl Machine {
     pub fn held(&self) -> usize {
         self.reader.held()
     }
+
+    /// What it keeps in memory is bounded in bytes: of each room what its clients have said and the hub has not
+    /// heard, what was read and the hub has not taken, and the log. The most of each, in parts of what it may be.
+    pub fn is_bounded(&self) -> [f64; 4] {
+        let longest = longest_entry(MAX_MESSAGE);
+        let mut most = [0.0; 4];
+        let mut check = |which: usize, bytes: usize, bound: usize| {
+            assert!(bytes <= bound, "{bytes} bytes of {which}, where there may be {bound}");
+            most[which] = f64::max(most[which], bytes as f64 / bound as f64);
+        };
+        check(0, self.reader.held_bytes(), ENTRIES * longest);
+        for room in &self.rooms {
+            let bounds = room.log.ring.bounds();
+            check(1, link(room).text_bytes(), bounds.in_flight);
+            let undelivered = link(room).undelivered.load(Ordering::Relaxed) as usize;
+            check(2, undelivered, UNDELIVERED as usize + PIECE + longest);
+            let chunks = room.log.ring.chunks();
+            check(3, chunks.iter().map(|chunk| chunk.memory()).sum(), bounds.size + CHUNK);
+        }
+        most
+    }
 }
 
 pub fn link(room: &RoomInfo) -> &SharedLink {
@@ -180,14 +210,14 @@ pub fn link(room: &RoomInfo) -> &SharedLink {
 }
 
 fn room(name: &str, id: u64, node: &Arc<Node>) -> Arc<RoomInfo> {
-    let mut bounds = LogBounds::new(1 << 18, 1000);
+    let mut bounds = LogBounds::new(1 << 18, MAX_MESSAGE);
     bounds.history.messages = 1000;
     Arc::new(RoomInfo {
         id,
         name: RoomName::parse(name).expect("a name"),
         title: None,
         log: Log::alone(Epoch::from_random(1), bounds, || {}),
-        max_message: 1000,
+        max_message: MAX_MESSAGE,
         keys: 1000,
         presence: 1000,
         patience: Duration::from_secs(30),

@@ -23,6 +23,8 @@ pub struct Person {
     pub room: usize,
     /// One of the tutorial's protocol, who hears nothing that it could check.
     pub is_number: bool,
+    /// What it says is long.
+    is_wordy: bool,
     /// Its name on the page changes.
     name: String,
     said: u64,
@@ -64,11 +66,12 @@ pub struct Gone {
 }
 
 impl Person {
-    pub fn new(index: usize) -> Person {
+    pub fn new(index: usize, is_wordy: bool) -> Person {
         Person {
             index,
             room: index % ROOMS.len(),
             is_number: index % 5 == 4,
+            is_wordy,
             name: format!("Person {index}"),
             said: 0,
             waiting: VecDeque::new(),
@@ -87,7 +90,8 @@ impl Person {
     }
 
     fn text(&self, n: u64) -> String {
-        format!("{} says {n}", self.index)
+        let padding = if self.is_wordy { n as usize * 37 % 900 } else { 0 };
+        format!("{} says {n}{:padding$}", self.index, "")
     }
 
     pub fn joins(&mut self, machine: &mut Machine, index: usize, life: u64) {
@@ -161,12 +165,14 @@ impl Person {
         }
         let Some(conn) = self.conn.as_mut().filter(|conn| conn.is_greeted) else { return };
         let Some(n) = self.waiting.get(conn.sent).copied() else { return };
-        conn.sent += 1;
-        let (id, text) = (conn.id, self.text(n));
+        let id = conn.id;
+        let text = self.text(n);
         let room = &machine.rooms[self.room];
         let bytes = chunk::cost(64 + text.len());
         let credit = room.log.credit(bytes, &mut Default::default(), || false);
+        // It waits.
         let Some(credit) = credit else { return };
+        self.conn.iter_mut().for_each(|conn| conn.sent += 1);
         let (n, at) = (if self.is_number { 0 } else { n }, Moment::now());
         let event = Event::Broadcast { room: room.id, conn: id, text: text.into(), n, at, credit };
         let _ = machine.events.send(event);
@@ -246,7 +252,7 @@ impl Person {
                 self.cursor = Some((epoch, seq));
                 let mine = text("text");
                 if let Some(n) = mine.strip_prefix(&format!("{} says ", self.index)) {
-                    let n: u64 = n.parse().expect("a number");
+                    let n: u64 = n.trim_end().parse().expect("a number");
                     self.kept.insert(mine);
                     self.prove(n);
                 }

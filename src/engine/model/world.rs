@@ -46,6 +46,8 @@ pub struct Tally {
     missed: u64,
     losses: u64,
     moved: u64,
+    /// How full a reader's memory, a queue of commands, what a hub has to take, and a log were, at most.
+    full: [f64; 4],
 }
 
 impl Tally {
@@ -55,10 +57,15 @@ impl Tally {
         self.missed += other.missed;
         self.losses += other.losses;
         self.moved += other.moved;
+        self.fills(other.full);
+    }
+
+    fn fills(&mut self, full: [f64; 4]) {
+        self.full.iter_mut().zip(full).for_each(|(most, full)| *most = most.max(full));
     }
 
     pub fn check(&self) {
-        let Tally { epochs, heard, missed, losses, moved } = *self;
+        let Tally { epochs, heard, missed, losses, moved, .. } = *self;
         assert!([epochs, heard, missed, losses, moved].iter().all(|it| *it > 100), "{self:?}");
     }
 }
@@ -75,7 +82,7 @@ pub fn come_back(writer_is_first: bool) {
         }
     };
     goes_on(&mut machine);
-    let mut person = Person::new(0);
+    let mut person = Person::new(0, false);
     person.joins(&mut machine, 0, 0);
     goes_on(&mut machine);
     assert!(person.hears(&network.borrow().engine) && person.at().is_some());
@@ -121,7 +128,7 @@ impl World {
             network,
             clock,
             dice,
-            people: (0..PEOPLE).map(Person::new).collect(),
+            people: (0..PEOPLE).map(|index| Person::new(index, seed % 5 == 0)).collect(),
             gone: Vec::new(),
             backup: State::default(),
             away_until: 0,
@@ -141,8 +148,12 @@ impl World {
 
     pub fn run(mut self) -> Tally {
         self.network.borrow_mut().faults = self.faults;
-        for _ in 0..STEPS {
+        for step in 0..STEPS {
             self.step();
+            if step % 8 == 0 {
+                let (_, machine) = &self.machines[step / 8 % MACHINES];
+                self.tally.fills(machine.is_bounded());
+            }
             if self.dice.roll(60) == 0 {
                 self.harm();
             }
@@ -344,7 +355,7 @@ impl World {
     fn welcome(&mut self, room: usize, at: usize) {
         // One of the protocol in which it hears what was said before.
         let index = (PEOPLE..).find(|n| n % ROOMS.len() == room && n % 5 != 4);
-        let mut person = Person::new(index.expect("there is one"));
+        let mut person = Person::new(index.expect("there is one"), false);
         let (life, machine) = &mut self.machines[at];
         person.joins(machine, at, *life);
         for _ in 0..4 {
