@@ -121,7 +121,7 @@ pub const ROWS: &[Row] = &[
         play: the_clock_is_behind,
         promise: KEEPS,
     },
-    Row { id: "F10b", fault: "log of the room deleted", play: the_log_is_deleted, promise: CALM },
+    Row { id: "F10b", fault: "log of the room deleted", play: the_log_is_deleted, promise: KEEPS },
     Row {
         id: "F10c",
         fault: "everything deleted (FLUSHALL)",
