@@ -7,6 +7,7 @@
 //! everybody leaves once; and when all is well again, everything goes on and nothing is left over.
 
 mod flood;
+mod http;
 mod machine;
 mod memory;
 mod parity;

@@ -173,6 +173,11 @@ impl Machine {
         self.secret.identify(room, Some(me)).expect("no random bytes are needed")
     }
 
+    /// As whom somebody publishes in a room.
+    pub fn identify_address(&self, room: &str) -> Identity {
+        self.secret.identify_address(room, [192, 0, 2, 1].into())
+    }
+
     pub fn next_conn(&mut self) -> ConnId {
         self.last_conn += 1;
         self.last_conn
