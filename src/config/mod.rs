@@ -418,7 +418,7 @@ pub const ENGINE_MEMORY: usize = 64 * 1024 * 1024;
 
 /// From so many entries a second on, a node that reads the engine gathers some before its hubs send them: that
 /// costs a millisecond, and half of the sends. People do not talk that fast, so they do not wait for it.
-pub const ENGINE_FAST: usize = 1000;
+pub const ENGINE_FAST: usize = 800;
 
 /// How long whoever comes waits for a room to be opened.
 pub const ENGINE_OPENS: Duration = Duration::from_secs(5);

@@ -45,12 +45,12 @@ mod tests {
     fn what_is_fast() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        let mut pace = Pace::new(2000, start);
+        let mut pace = Pace::new(800, start);
         (1..100).for_each(|n| pace.took(1, at(2 * n)));
         assert!(!pace.is_fast(), "500 a second");
         (1..100).for_each(|n| pace.took(5, at(200 + n)));
         assert!(pace.is_fast(), "5,000 a second");
-        pace.took(40, at(400));
+        pace.took(40, at(1000));
         assert!(!pace.is_fast(), "they came after a silence");
     }
 }
