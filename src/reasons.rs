@@ -117,7 +117,7 @@ table! {
     NoHello: "no_hello";
     /// The other machines that share the room took its machine for dead.
     Moved: "moved";
-    /// It wanted to say something, and the machines that share the room could not be reached for too long.
+    /// It wanted to join or to say something, and the machines that share the room could not be reached for too long.
     Unreachable: "unreachable";
     /// The server stopped.
     Stopping: "stopping";

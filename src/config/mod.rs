@@ -424,7 +424,7 @@ pub const ENGINE_FAST: usize = 800;
 pub const ENGINE_OPENS: Duration = Duration::from_secs(5);
 
 /// The members of a room are told of an engine that is away for longer, and whoever would be a member is
-/// refused, since clients of `roomd.1` come again by themselves.
+/// refused, or closed with 1013, since clients of `roomd.1` come again by themselves.
 pub const ENGINE_NOTICE: Duration = Duration::from_secs(1);
 
 /// The variable with the password for the engine.

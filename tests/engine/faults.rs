@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::kit::eventually;
 use crate::kit::folder::Folder;
 use crate::kit::peer::{Peer, get};
-use crate::kit::roomd1::{Member, me};
+use crate::kit::roomd1::{Member, knock, me};
 use crate::kit::server::TestServer;
 use crate::pair::{Pair, and_on};
 use crate::redis::{KEEPS, PASSWORD, Redis};
@@ -201,6 +201,25 @@ fn nobody_waits_for_ever_and_nothing_is_lost_or_doubled() {
     }
     heard.sort_unstable();
     assert_eq!(heard, (1..=SENDERS).collect::<Vec<_>>());
+}
+
+/// Once its handshake is done, nobody waits for an answer to its hello that only an engine can give.
+#[test]
+fn whoever_is_about_to_join_when_the_engine_goes_is_told() {
+    let mut redis = Redis::with(KEEPS);
+    let node = redis.node();
+    let mut ana = Member::named(node.address(), "lobby", 1, "Ana");
+    let mut client = knock(node.address(), "lobby");
+    redis.kill();
+    client.say(&json!({"t": "hello", "me": me(2), "name": "Bob"}).to_string());
+    client.is_closed_with(1013);
+    ana.skip_to("away", "an engine that is away");
+    redis.start_again();
+    ana.skip_to("back", "an engine that is back");
+    let bob = Member::named(node.address(), "lobby", 2, "Bob");
+    assert_eq!((&bob.hello["count"], &bob.hello["n"]), (&json!(2), &json!(0)));
+    ana.say("together");
+    assert_eq!(ana.message("her own")["text"], "together");
 }
 
 #[test]

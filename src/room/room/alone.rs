@@ -27,7 +27,7 @@ impl<T> Shared<T> {
         match self.0 {}
     }
 
-    pub(super) fn is_parting(&self) -> bool {
+    pub(super) fn is_moving(&self) -> bool {
         match self.0 {}
     }
 

@@ -1,5 +1,5 @@
 //! Whether the engine of a shared room can be reached: the members are told when it cannot, and when it can
-//! again, and those who leave do not wait for it.
+//! again, and those who leave or join do not wait for it.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ impl<T: Transport> Room<T> {
     pub(super) fn reach_due(&self) -> Option<Instant> {
         let has_readers = self.hearers[Encoding::Roomd1 as usize] > 0;
         let shared = self.shared.as_ref();
-        let waits = shared.is_some_and(|shared| has_readers || shared.is_parting());
+        let waits = shared.is_some_and(|shared| has_readers || shared.is_moving());
         waits.then(|| self.reach.looked + PERIOD)
     }
 

@@ -168,9 +168,9 @@ impl<T> State<T> {
         }
     }
 
-    /// Whether somebody waits to be heard leaving.
-    pub(super) fn is_parting(&self) -> bool {
-        !self.leaving.is_empty()
+    /// Whether somebody waits to be heard joining or leaving.
+    pub(super) fn is_moving(&self) -> bool {
+        !self.leaving.is_empty() || !self.joining.is_empty()
     }
 
     /// The epochs before.

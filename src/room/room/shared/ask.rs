@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use hmac_sha256::Hash;
 
+use crate::config::ENGINE_NOTICE;
 use crate::engine::command::{self, Command, Request};
 use crate::engine::link::MOST_WAITING;
 use crate::history::flow::Credit;
 use crate::metrics::HubCounters;
 use crate::net::slots::ConnId;
 use crate::outbox::{Outbox, Transport};
+use crate::reasons::CloseReason;
 use crate::room::event::{Farewell, Moment, Newcomer, Said};
 use crate::room::identity::Identity;
 use crate::room::names;
@@ -153,7 +155,7 @@ impl<T: Transport> Room<T> {
     }
 
     /// Nobody who leaves waits to be heard leaving while the engine is away. What they said last is published when
-    /// it is back.
+    /// it is back. Nor does anybody wait for long to be let in.
     pub fn part_if_away(&mut self, tally: &mut HubCounters) {
         let leaving = self.shared.as_ref().filter(|_| self.info.is_away_for(Duration::ZERO));
         let leaving: Vec<_> =
@@ -164,6 +166,19 @@ impl<T: Transport> Room<T> {
                 Some((_, outbox)) => self.part_before_hello(conn, &outbox),
                 None => self.part(conn, tally),
             }
+        }
+        self.refuse_who_joins();
+    }
+
+    fn refuse_who_joins(&mut self) {
+        let Some(shared) = self.shared.as_mut().filter(|_| self.info.is_away_for(ENGINE_NOTICE))
+        else {
+            return;
+        };
+        for (conn, (_, outbox)) in std::mem::take(&mut shared.joining) {
+            shared.mine.remove(&conn);
+            shared.push_leave(conn, true);
+            outbox.close_for(CloseReason::Unreachable);
         }
     }
 

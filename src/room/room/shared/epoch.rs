@@ -139,6 +139,8 @@ impl<T: Transport> Room<T> {
         if shared.leaving.contains_key(&conn) {
             return self.part(conn, tally);
         }
+        // The engine may have been told since that it is here.
+        shared.push_leave(conn, true);
         if let Some(member) = self.remove(conn) {
             self.hear_out(&member, tally);
             member.outbox.close_for(CloseReason::Moved);

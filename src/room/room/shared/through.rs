@@ -60,10 +60,10 @@ impl<T: Transport> Room<T> {
                 }
             }
             command::Kind::Leave => {
+                shared.mine.remove(&command.conn);
                 let place = (shared.link.node.name().to_string(), command.conn);
                 if shared.roster.at(&place).is_some() {
                     // It was in a gap, and the engine may have forgotten it since. It is told once more.
-                    shared.mine.remove(&command.conn);
                     if command.n == 0 {
                         shared.link.push(Command { n: 1, ..command }, None);
                     } else {
