@@ -362,7 +362,7 @@ impl Flow {
 
 impl Log {
     /// Waits until `bytes` may be said. They are counted as those of this `turn`'s sender. Every now and
-    /// then `is_there` is asked whether waiting is of use; if it is not, there is no credit.
+    /// then `is_there` is asked, without a lock, whether waiting is of use; if it is not, there is no credit.
     pub fn credit(
         self: &Arc<Self>,
         bytes: usize,
@@ -408,8 +408,14 @@ impl Log {
                 Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,
             };
-            if !waiter.has_credit.load(Ordering::Relaxed) && !is_there() {
-                state.waiting.remove(&key);
+            if waiter.has_credit.load(Ordering::Relaxed) {
+                break;
+            }
+            // Without the lock: whoever is asked may need a client's outbox, whose holder may need the lock.
+            drop(state);
+            let is_there = is_there();
+            state = flow.lock();
+            if !is_there && state.waiting.remove(&key).is_some() {
                 flow.admit(&mut state);
                 return None;
             }

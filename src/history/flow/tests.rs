@@ -210,6 +210,24 @@ fn a_sender_whose_client_is_gone_gives_up_its_turn() {
     assert!(room.log.credit(1000, &mut Turn::default(), || false).is_some());
 }
 
+/// A session that waits sends to its client, for which it needs the outbox; and whoever has that says here how far
+/// the client is.
+#[test]
+fn readers_go_on_while_a_sender_is_asked_whether_it_is_there() {
+    let room = Room::new(2);
+    let _lag = room.falls_behind();
+    let flow = &room.log.flow;
+    let full = Position { entry: 0, bytes: flow.lock().bound };
+    flow.appended(full, None, Instant::now());
+    let mut is_locked = None;
+    let credit = room.log.credit(1000, &mut Turn::default(), || {
+        is_locked = Some(flow.state.try_lock().is_err());
+        false
+    });
+    assert!(credit.is_none());
+    assert_eq!(is_locked, Some(false));
+}
+
 /// One that takes something just when the room begins to wait, and then nothing, has no more time than
 /// one that never took anything: what is usual cannot be told from a room that waits.
 #[test]
