@@ -9,7 +9,6 @@ const isEcho = location.pathname.endsWith('/echo');
 const root = document.documentElement;
 root.lang = language;
 root.dataset.page = isEcho ? 'echo' : 'room';
-find('messages').dataset.empty = say('empty');
 for (const element of document.querySelectorAll('[data-text], [data-label]')) {
 	const { text, label } = element.dataset;
 	if (text) element.textContent = say(text);

@@ -122,6 +122,7 @@ export function roomPage(connection, extras) {
 			document.documentElement.dataset.maxMessage = said.max;
 			showTitle(said);
 			showName(said.name);
+			find('messages').dataset.empty = say('empty');
 			if (!isResumed) {
 				const { epoch, seq } = parse(said.cursor);
 				hasEarlier = seq > 0;

@@ -12,6 +12,7 @@ const CONNECTED: &str = "document.querySelector('[data-state=connected]')";
 const AWAY: &str = "document.querySelector('[data-state=away]')";
 const SAID: &str = "document.querySelector('#status').textContent";
 const WORDS: &str = "The room cannot be reached. Messages wait.";
+const EMPTY: &str = "getComputedStyle(document.querySelector('#messages'), '::before').content";
 const OWN: &str = "said('.mine').map((row) => row.querySelector('.text').textContent)";
 
 /// Takes the engine away.
@@ -123,8 +124,10 @@ fn who_was_connected_and_is_not_in_the_room_yet() {
     page.wait("it is told", AWAY);
     assert_eq!(page.eval(SAID), WORDS);
     assert_eq!(page.eval("codes[0]"), 1013);
+    assert_eq!(page.eval(EMPTY), "\"\"", "it does not know whether anything has been said");
     redis.start_again();
     page.wait("another hello", "held.length > 1");
     page.eval("held.slice(1).forEach((say) => say())");
     page.wait("let in", CONNECTED);
+    page.wait("what was said before", "document.querySelectorAll('.message').length > 0");
 }
