@@ -9,7 +9,7 @@ ARGS ?=
 FEATURES ?=
 
 FUZZ_SECONDS ?= 900
-FUZZ_TARGETS ?= head json session hub outbox
+FUZZ_TARGETS ?= head json session hub outbox disk
 SOAK_SECONDS ?= 300
 SEED ?= 1
 ARM_SECONDS ?= 60

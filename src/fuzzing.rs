@@ -2,6 +2,7 @@
 //! and here, for a moment, with the seeds and what comes of changing them.
 
 pub use crate::client::session::fuzz_target::run as session;
+pub use crate::history::disk::fuzz_target::run as disk;
 pub use crate::http::fuzz_target::run as head;
 pub use crate::wire::fuzz_target::run as json;
 
@@ -74,6 +75,11 @@ mod tests {
                 panic!("{name}: number {number} fails: {}", bytes.escape_ascii());
             }
         }
+    }
+
+    #[test]
+    fn disks() {
+        try_out("disk", disk);
     }
 
     #[test]

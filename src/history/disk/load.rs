@@ -57,11 +57,22 @@ pub fn load(path: &Path, bounds: LogBounds, most: u64, now: u64) -> Loaded {
         log::warn!("cannot read {}: {error}; the room begins anew", path.display());
         Vec::new()
     });
+    load_files(path, listed, |file| read(file, most), bounds, now)
+}
+
+/// The same for these files, the oldest first, each of which is asked for once, in this order.
+pub fn load_files(
+    path: &Path,
+    listed: Vec<Segment>,
+    mut read: impl FnMut(&Path) -> io::Result<Vec<u8>>,
+    bounds: LogBounds,
+    now: u64,
+) -> Loaded {
     let mut reading = Reading::new(bounds, now);
     let (mut segments, mut unusable) = (Vec::new(), Vec::new());
     for segment in listed {
         let file = path.join(segment.name());
-        let read = read(&file, most);
+        let read = read(&file);
         let usable = match &read {
             Ok(bytes) if !segment.is_bad => reading.file(segment.number, bytes),
             _ => None,
@@ -148,10 +159,14 @@ impl Reading {
         self.reach(number);
         let (mut usable, mut unread) = (None, 0);
         for (n, (line, end)) in lines.iter().enumerate() {
-            if line.as_ref().is_some_and(|line| self.take(line, unread, &lines[n + 1..])) {
-                (usable, unread) = (Some(*end), 0);
-            } else {
-                unread += 1;
+            match line {
+                // It has no place, so it neither fills one nor makes a file of use.
+                Some(Line::Other) if unread == 0 => usable = usable.and(Some(*end)),
+                Some(Line::Other) => {}
+                Some(line) if self.take(line, unread, &lines[n + 1..]) => {
+                    (usable, unread) = (Some(*end), 0);
+                }
+                _ => unread += 1,
             }
         }
         usable
@@ -159,6 +174,7 @@ impl Reading {
 
     /// A file with this number cannot be used, which may have so many messages.
     fn skip(&mut self, number: u64, lines: u64) {
+        self.reach(number);
         self.reach(number + lines);
         self.go_on();
     }
@@ -176,7 +192,7 @@ impl Reading {
     /// Takes a line, behind so many that could not be read and before the `later` ones. False if it
     /// cannot be used.
     fn take(&mut self, line: &Line<'_>, unread: u64, later: &[(Option<Line<'_>>, u64)]) -> bool {
-        let Some((start, after)) = line.span() else { return true };
+        let Some((start, after)) = line.span() else { return false };
         let Some(gap) = start.checked_sub(self.next) else { return false };
         let is_followed = is_followed(after, later);
         // A hole says itself how far it goes.

@@ -17,6 +17,8 @@ pub mod segment;
 pub mod state;
 pub mod writer;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_target;
 #[cfg(test)]
 mod tests;
 
