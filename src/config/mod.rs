@@ -416,7 +416,7 @@ pub const HAS_ENGINE: bool = cfg!(feature = "engine");
 /// Bytes of a room's log in the engine when nobody says otherwise.
 pub const ENGINE_MEMORY: usize = 64 * 1024 * 1024;
 
-/// From so many entries a second on, a node that reads the engine gathers some before its hubs send them: that
+/// From so many messages a second on, a node that reads the engine gathers some before its hubs send them: that
 /// costs a millisecond, and half of the sends. People do not talk that fast, so they do not wait for it.
 pub const ENGINE_FAST: usize = 800;
 

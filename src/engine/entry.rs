@@ -1,21 +1,33 @@
-//! What the log of a room has one entry for.
+//! The entries of a room's log, and what they tell of.
 
 use redis::Value;
 
 use crate::engine::connection::{Fault, list, odd, text};
 use crate::wire::tag::Tag;
 
-/// An entry as it is in the log.
+/// An entry as it is in the log: something that happened, or several messages, each with a position of its own.
+///
+/// Messages that are handed over together share an entry, because whoever reads it pays for each list and each
+/// string of the engine's answer.
 #[derive(Clone, Debug)]
 pub struct Raw {
-    /// Its epoch and position.
+    /// The epoch, and the position of the last.
     pub id: (u64, u64),
-    pub(super) head: String,
-    /// What was said; of a join whom it replaced, of a leave how.
-    pub text: String,
+    /// How many things happened.
+    pub count: usize,
+    /// A line for each.
+    pub(super) heads: String,
+    /// Their texts, with [`BETWEEN`] between them.
+    pub(super) texts: Vec<u8>,
 }
 
-/// An entry.
+/// No text has this byte, since none is UTF-8 that has it (RFC 3629, section 1).
+pub(super) const BETWEEN: u8 = 0xff;
+
+/// Messages share an entry of so many bytes at most, as in `log.lua`.
+pub(super) const SHARED: usize = 2048;
+
+/// Something that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
     /// What happened.
@@ -38,7 +50,7 @@ pub struct Entry<'a> {
     pub tag: Option<Tag>,
     /// Its name.
     pub name: &'a str,
-    /// What was said; see [`Raw::text`].
+    /// What was said; of a join whom it replaced, of a leave how.
     pub text: &'a str,
 }
 
@@ -81,18 +93,42 @@ impl Raw {
         let (epoch, pos) = id.split_once('-').ok_or_else(odd)?;
         let id = (epoch.parse().map_err(|_| odd())?, pos.parse().map_err(|_| odd())?);
         let mut fields = list(fields)?.into_iter();
-        let (Some(head), Some(said)) = (fields.next(), fields.next()) else { return Err(odd()) };
-        Ok(Raw { id, head: text(head)?, text: text(said)? })
+        let (Some(heads), Some(Value::BulkString(texts))) = (fields.next(), fields.next()) else {
+            return Err(odd());
+        };
+        let heads = text(heads)?;
+        let count = 1 + heads.matches('\n').count();
+        Ok(Raw { id, count, heads, texts })
     }
 
     /// Bytes of it.
     pub fn size(&self) -> usize {
-        self.head.len() + self.text.len()
+        self.heads.len() + self.texts.len()
     }
 
-    /// What it says. None: it is damaged.
+    /// The position of the first.
+    pub fn first(&self) -> u64 {
+        (self.id.1 + 1).saturating_sub(self.count as u64)
+    }
+
+    /// What happened, with the position of each. None: it is damaged.
+    pub fn entries(&self) -> impl Iterator<Item = (u64, Option<Entry<'_>>)> {
+        let mut texts = self.texts.split(|byte| *byte == BETWEEN);
+        (self.first()..).zip(self.heads.split('\n')).map(move |(pos, head)| {
+            let text = texts.next().and_then(|text| std::str::from_utf8(text).ok());
+            (pos, text.and_then(|text| Entry::of(head, text)))
+        })
+    }
+
+    /// The first of them.
     pub fn entry(&self) -> Option<Entry<'_>> {
-        let mut words = self.head.splitn(10, ' ');
+        self.entries().next()?.1
+    }
+}
+
+impl<'a> Entry<'a> {
+    fn of(head: &'a str, text: &'a str) -> Option<Entry<'a>> {
+        let mut words = head.splitn(10, ' ');
         let what = match words.next()? {
             "j" => What::Joined,
             "s" => What::Said,
@@ -115,12 +151,10 @@ impl Raw {
             num: words.next()?.parse().ok()?,
             tag: tag(words.next()?),
             name: words.next()?,
-            text: &self.text,
+            text,
         })
     }
-}
 
-impl Entry<'_> {
     /// What it goes on with, if it is a new epoch.
     pub fn before(&self) -> Option<Before> {
         let mut words = self.text.split(' ').filter(|_| self.what == What::Epoch);
@@ -139,7 +173,7 @@ mod tests {
     use super::*;
 
     fn raw(head: &str) -> Raw {
-        Raw { id: (1, 2), head: head.into(), text: "hello".into() }
+        Raw { id: (1, 2), count: 1, heads: head.into(), texts: "hello".into() }
     }
 
     #[test]
@@ -160,7 +194,7 @@ mod tests {
     #[test]
     fn what_a_new_epoch_goes_on_with() {
         let before = |head: &str, text: &str| {
-            let raw = Raw { text: text.into(), ..raw(head) };
+            let raw = Raw { texts: text.into(), ..raw(head) };
             raw.entry().expect("an entry").before()
         };
         let of = |end, is_removed| Some(Before { end, is_removed });
@@ -168,6 +202,28 @@ mod tests {
         assert_eq!(before("e 7 0 1700 node 0 0 0 - ", "1699 12 removed"), of((1699, 12), true));
         assert_eq!(before("e 7 0 1700 node 0 0 0 - ", "1699"), None);
         assert_eq!(before("s 7 0 1700 node 0 0 0 - ", "1699 12"), None);
+    }
+
+    #[test]
+    fn messages_that_share_an_entry() {
+        let heads = "s 7 3 1700 node 5 9 42 abcdefgh Ana B.\ns 8 0 1700 node 6 10 -7 - ".to_owned();
+        let raw = |texts: &[u8]| {
+            let entry = vec![heads.clone().into_bytes(), texts.into()];
+            let fields = Value::Array(entry.into_iter().map(Value::BulkString).collect());
+            Raw::of(Value::Array(vec![Value::SimpleString("1-12".into()), fields]))
+                .expect("an entry")
+        };
+        let raw_entry = raw(b"hello\nthere\xff");
+        let entries: Vec<_> = raw_entry.entries().collect();
+        let [(11, Some(one)), (12, Some(other))] = entries[..] else { panic!("{entries:?}") };
+        assert_eq!((one.seq, one.name, one.text), (7, "Ana B.", "hello\nthere"));
+        assert_eq!((other.seq, other.num, other.name, other.text), (8, -7, "", ""));
+        assert_eq!((raw_entry.first(), raw_entry.count, raw_entry.entry()), (11, 2, Some(one)));
+        for texts in [&b"hello"[..], b"hello\xff\xc3"] {
+            let raw_entry = raw(texts);
+            let last = raw_entry.entries().last();
+            assert_eq!(last, Some((12, None)), "there is no text for it");
+        }
     }
 
     #[test]

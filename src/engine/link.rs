@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::engine::command::{Command, Kind, Present};
-use crate::engine::entry::Raw;
+use crate::engine::entry::{Entry, Raw};
 use crate::engine::node::Node;
 use crate::history::flow::Credit;
 use crate::metrics::engine::WaitingBytes;
@@ -99,6 +99,13 @@ pub struct Snapshot {
     pub history: Vec<Raw>,
 }
 
+impl Snapshot {
+    /// The last messages.
+    pub fn messages(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.history.iter().flat_map(Raw::entries).filter_map(|(_, entry)| entry)
+    }
+}
+
 /// What the hub of a room hears.
 #[derive(Debug)]
 pub enum News {
@@ -175,8 +182,8 @@ impl Link {
         self.lock().snapshot.take()
     }
 
-    /// The hub has heard the entry with this `id`, which this node's `counter` is for, if it is not 0.
-    pub fn hear(&self, id: (u64, u64), counter: u64) -> Vec<Through> {
+    /// The hub has heard the entry with this `id` by `now`, which this node's `counter` is for, if it is not 0.
+    pub fn hear(&self, id: (u64, u64), counter: u64, now: Instant) -> Vec<Through> {
         let mut queue = self.lock();
         queue.heard = id;
         let mut through = Vec::new();
@@ -184,7 +191,7 @@ impl Link {
             let Some(waiting) = queue.waiting.pop_front() else { break };
             through.push(match waiting.counter == counter {
                 true => {
-                    self.node.counts.heard.took(self.node.now() - waiting.since);
+                    self.node.counts.heard.took(now.saturating_duration_since(waiting.since));
                     Through::Heard(waiting)
                 }
                 false => queue.passed_over(waiting),

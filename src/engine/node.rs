@@ -25,7 +25,7 @@ pub struct Settings {
     pub age: Duration,
     /// Entries of the greatest length for which the reader has memory.
     pub entries: usize,
-    /// From so many entries a second on, the reader gathers some before it delivers them.
+    /// From so many messages a second on, the reader gathers some before it delivers them.
     pub fast: usize,
     /// How often this node shows that it lives.
     pub beat: Duration,

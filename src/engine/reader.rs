@@ -137,9 +137,9 @@ impl Reader {
         if let Some(woken) = news.woken {
             self.wake.1 = woken;
         }
-        let counts = news.entries.iter().map(|(_, entries)| entries.len());
-        let (sum, most) = (counts.clone().sum(), counts.max().unwrap_or(0));
-        self.pace.took(sum, self.node.now());
+        let most = news.entries.iter().map(|(_, entries)| entries.len()).max().unwrap_or(0);
+        let entries = news.entries.iter().flat_map(|(_, entries)| entries);
+        self.pace.took(entries.map(|raw| raw.count).sum(), self.node.now());
         self.is_gathering = self.pace.is_fast() && !is_second && (1..count).contains(&most);
         for (index, entries) in news.entries {
             self.take(engine, &open[index], entries)?;
@@ -226,7 +226,7 @@ fn count(entries: usize, rooms: usize, mean: usize) -> usize {
 /// Whether an entry comes right behind this position.
 fn follows((epoch, pos): (u64, u64), raw: &Raw) -> bool {
     if raw.id.0 == epoch {
-        return raw.id.1 == pos + 1;
+        return raw.first() == pos + 1;
     }
     // A new epoch says where the one before ended. Behind that, the engine has lost what it had. If that one is
     // not the last that was heard, there may be more between them.

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::Receiver;
 
 use crate::engine::calls::{Batch, Beats, Engine, Opening, Place, Secret, Taken};
+use crate::engine::command::{Command, Kind};
 use crate::engine::connection::{Connection, Fault};
+use crate::engine::entry::SHARED;
 use crate::engine::link::{News, Snapshot};
 use crate::engine::node::{Feed, Node, Settings};
 
@@ -29,8 +31,8 @@ pub struct Writer {
     next_beat: Instant,
     /// When the rooms were last marked as used.
     touched: Instant,
-    /// The mean size of what is said.
-    mean: usize,
+    /// The mean sizes of what is said, and of the entries that follow from that.
+    means: (usize, usize),
 }
 
 /// The pause after the first failure, which doubles up to the last.
@@ -40,11 +42,12 @@ const LAST_PAUSE: Duration = Duration::from_secs(2);
 /// How often a room that is open is marked as used, and its old messages dropped.
 const TOUCH: Duration = Duration::from_secs(10);
 
-/// Entries of a log that are kept in any case: more than all nodes can have under way.
+/// Messages of a log that are kept in any case: more than all nodes can have under way.
 const LEAST_KEPT: usize = 2000;
 
-/// What an entry takes in the engine beside its text.
-const ENTRY: usize = 96;
+/// What an entry takes in the engine beside its heads and texts, and a head.
+const ENTRY: usize = 32;
+const HEAD: usize = 64;
 
 impl Writer {
     /// The writer of this node.
@@ -64,7 +67,7 @@ impl Writer {
             beats: BTreeMap::new(),
             next_beat: now,
             touched: now,
-            mean: 2 * ENTRY,
+            means: (2 * (ENTRY + HEAD), 2 * (ENTRY + HEAD)),
         }
     }
 
@@ -170,8 +173,9 @@ impl Writer {
             let commands = feed.link.batch();
             let Some((last, _)) = commands.last() else { continue };
             for (_, command) in &commands {
-                self.mean = (self.mean * 31 + ENTRY + command.text.len()).div_ceil(32);
+                follow(&mut self.means.0, ENTRY + HEAD + command.text.len());
             }
+            sizes(&commands).into_iter().for_each(|size| follow(&mut self.means.1, size));
             sent.push((feed, *last));
             let (room, epoch) = (&*feed.link.room, feed.link.epoch());
             batches.push(Batch { place: Place { room, node: &name, epoch, keep }, commands });
@@ -267,7 +271,8 @@ impl Writer {
 
     /// How many entries of a log are kept.
     fn keep(&self) -> usize {
-        (self.settings.memory / self.mean).max(LEAST_KEPT)
+        let (said, entry) = self.means;
+        self.settings.memory.max(LEAST_KEPT * said) / entry
     }
 
     /// The clients of this node have left. It goes on as another one.
@@ -314,6 +319,29 @@ fn took(feed: &Feed, last: u64, Taken { counter, pos, known }: Taken) {
     if feed.link.taken(counter.max(last), (feed.link.epoch(), pos), known) {
         feed.deliver(News::Settled);
     }
+}
+
+/// A mean follows what comes.
+fn follow(mean: &mut usize, size: usize) {
+    *mean = (*mean * 31 + size).div_ceil(32);
+}
+
+/// The sizes of the entries that follow from commands, about.
+fn sizes(commands: &[(u64, Command)]) -> Vec<usize> {
+    let (mut sizes, mut shared): (Vec<usize>, _) = (Vec::new(), 0);
+    for (_, command) in commands {
+        let is_said = matches!(command.kind, Kind::Say | Kind::Publish);
+        let size = HEAD + command.text.len();
+        match sizes.last_mut().filter(|_| is_said && shared > 0 && shared + size <= SHARED) {
+            Some(last) => *last += size,
+            None => sizes.push(ENTRY + size),
+        }
+        shared = match (is_said, sizes.last()) {
+            (true, Some(last)) => last - ENTRY,
+            _ => 0,
+        };
+    }
+    sizes
 }
 
 /// How a node opens a room. With `is_all`, it wants to know who is in it and its history, too.

@@ -305,6 +305,7 @@ fn a_node_that_comes_back_from_the_dead_sends_its_clients_away() {
 #[test]
 fn a_node_that_is_too_slow_tells_what_it_missed() {
     const ALL: u64 = 15_000;
+    let text = "text ".repeat(50);
     let redis = Redis::start();
     let node = TestServer::with(|config| {
         config.engine = Some(redis.url());
@@ -314,7 +315,7 @@ fn a_node_that_is_too_slow_tells_what_it_missed() {
     let (mut ana, mut bob) = and_on(&node, &program);
     program.signal(Signal::STOP);
     for n in 1..=ALL {
-        ana.publish(n, "text");
+        ana.publish(n, &text);
         if n % 50 == 0 {
             while ana.seq() < n {
                 ana.next("her own");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::engine::calls::{Beats, HISTORY_BYTES, News, Opening, Place, Reading, Secret, Taken};
 use crate::engine::command::{Command, Kind, Present, Who};
 use crate::engine::connection::Fault;
-use crate::engine::entry::Raw;
+use crate::engine::entry::{BETWEEN, Raw, SHARED};
 use crate::engine::link::Snapshot;
 
 /// What an engine has. A copy of it is what one has that was restored from a backup.
@@ -105,6 +105,8 @@ struct Turn {
     now: u64,
     /// Entries of the log that are kept, unless they are trimmed by now.
     keep: Option<usize>,
+    /// The last entry is of messages that this call has appended.
+    is_said: bool,
     has_deduplication: bool,
 }
 
@@ -139,7 +141,8 @@ impl Memory {
 
     fn turn(&self, keep: usize) -> Turn {
         let has_deduplication = self.lack != Some(Lack::Deduplication);
-        Turn { now: self.now, keep: Some(keep.min(self.most)), has_deduplication }
+        let keep = Some(keep.min(self.most));
+        Turn { now: self.now, keep, is_said: false, has_deduplication }
     }
 
     fn is_gone(&self, node: &str) -> bool {
@@ -387,7 +390,18 @@ impl Room {
         if kind == "s" {
             self.said.insert(seq, text.to_owned());
         }
-        self.log.push_back(Raw { id: (meta.epoch, meta.pos), head, text: text.to_owned() });
+        let id = (meta.epoch, meta.pos);
+        let more = head.len() + text.len() + 2;
+        let is_next = std::mem::replace(&mut turn.is_said, kind == "s") && turn.is_said;
+        let last = self.log.back_mut().filter(|last| is_next && last.size() + more <= SHARED);
+        if let Some(last) = last {
+            (last.id, last.count) = (id, last.count + 1);
+            last.heads += &format!("\n{head}");
+            last.texts.push(BETWEEN);
+            last.texts.extend(text.as_bytes());
+            return;
+        }
+        self.log.push_back(Raw { id, count: 1, heads: head, texts: text.into() });
         // The first entry of a call drops old ones, so those behind it are more than are kept.
         if let Some(keep) = turn.keep.take() {
             self.drop_first(self.log.len().saturating_sub(keep));
@@ -408,13 +422,14 @@ impl Room {
 
     /// So many messages at most, and so many bytes, with the entries between them.
     fn last_messages(&self, messages: usize, bytes: usize) -> Vec<Raw> {
-        let (mut last, mut size) = (Vec::new(), 0);
+        let (mut last, mut count, mut size) = (Vec::new(), 0, 0);
         for raw in self.log.iter().rev() {
             size += raw.size();
-            if last.len() == messages || size > bytes {
+            if count >= messages || size > bytes {
                 break;
             }
-            if raw.head.starts_with("s ") {
+            if raw.heads.starts_with("s ") {
+                count += raw.count;
                 last.push(raw.clone());
             }
         }

@@ -541,7 +541,7 @@ impl Pair {
                 let seen = self.seen.entry(room).or_default();
                 if raw.id > *seen {
                     *seen = raw.id;
-                    self.count(&raw.head[..1]);
+                    self.count(&raw.heads[..1]);
                 }
             }
         }
@@ -549,10 +549,10 @@ impl Pair {
 }
 
 /// What a log says. In which order those are lost of whom a node does not say that they are here, nobody knows.
-fn told(log: &[Raw]) -> Vec<(u64, u64, &str, &str)> {
+fn told(log: &[Raw]) -> Vec<(u64, u64, &str, &[u8])> {
     let runs = log.chunk_by(|one, other| is_lost(one) && is_lost(other));
     let told = runs.flat_map(|run| {
-        let mut said: Vec<_> = run.iter().map(|raw| (&*raw.head, &*raw.text)).collect();
+        let mut said: Vec<_> = run.iter().map(|raw| (&*raw.heads, &*raw.texts)).collect();
         said.sort();
         run.iter().zip(said).map(|(raw, (head, text))| (raw.id.0, raw.id.1, head, text))
     });
@@ -560,5 +560,5 @@ fn told(log: &[Raw]) -> Vec<(u64, u64, &str, &str)> {
 }
 
 fn is_lost(raw: &Raw) -> bool {
-    raw.head.starts_with("l ") && raw.text == "lost"
+    raw.heads.starts_with("l ") && raw.texts == b"lost"
 }

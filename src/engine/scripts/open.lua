@@ -59,10 +59,12 @@ if ARGV[5] == '1' then
       if not (i == 1 and from ~= '+') then
         local head, text = entry[2][1], entry[2][2]
         local is_message = head:sub(1, 1) == 's'
-        if is_message then messages = messages + 1 end
         bytes = bytes + #head + #text
-        if messages > tonumber(ARGV[6]) or bytes > tonumber(ARGV[7]) then break end
-        if is_message then answer[7][#answer[7] + 1] = entry end
+        if messages >= tonumber(ARGV[6]) or bytes > tonumber(ARGV[7]) then break end
+        if is_message then
+          messages = messages + 1 + select(2, head:gsub('\n', ''))
+          answer[7][#answer[7] + 1] = entry
+        end
       end
     end
     if #some < 50 then break end

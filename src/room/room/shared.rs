@@ -76,10 +76,10 @@ impl<T: Transport> Room<T> {
         let snapshot = link.take_snapshot().unwrap_or_default();
         let log = self.info.log.clone();
         log.set_epoch(snapshot.epoch);
-        let first = snapshot.history.iter().filter_map(|raw| raw.entry()).next();
+        let first = snapshot.messages().next();
         log.ring.begin(log.ring.end(), first.map_or(snapshot.seq, |first| first.seq - 1));
         let mut chunk = Chunk::new(log.ring.end());
-        for entry in snapshot.history.iter().filter_map(|raw| raw.entry()) {
+        for entry in snapshot.messages() {
             chunk.push(message(&entry));
             self.now.at = self.now.at.max(entry.at);
         }

@@ -72,7 +72,7 @@ impl<T: Transport> Room<T> {
     pub(super) fn skip(&mut self, snapshot: &Snapshot, tally: &mut HubCounters) {
         self.flush(2 * BATCH_BYTES, self.now, tally);
         let Some(shared) = &mut self.shared else { return };
-        let history: Vec<_> = snapshot.history.iter().filter_map(|raw| raw.entry()).collect();
+        let history: Vec<_> = snapshot.messages().collect();
         let (past, epoch) = (past(snapshot), Epoch::from_number(snapshot.epoch));
         let first = history.first().map_or(snapshot.seq + 1, |first| first.seq);
         let kept = Kept { epoch, head: snapshot.seq, first, past: &past, hole: 0 };
@@ -128,7 +128,7 @@ impl<T: Transport> Room<T> {
             // Those included of whose coming nobody here has heard.
             link.begin_epoch(id, shared.present(), Vec::new());
         }
-        link.hear(id, 0);
+        link.hear(id, 0, self.now.received);
         self.settle(tally);
     }
 

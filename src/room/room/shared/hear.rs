@@ -28,34 +28,12 @@ impl<T: Transport> Room<T> {
         match news {
             News::Entries(entries) => {
                 let name = self.shared.as_ref().map(|shared| shared.link.node.name());
-                for raw in entries {
-                    let Some(shared) = &mut self.shared else { break };
-                    shared.link.delivered(raw.size());
-                    let Some(entry) = raw.entry() else {
-                        log::warn!("{}: an entry of the engine is damaged", shared.link.room);
-                        shared.at = raw.id;
-                        continue;
-                    };
-                    let is_mine = name.as_deref() == Some(entry.node);
-                    let counter = if is_mine { entry.counter } else { 0 };
-                    let mut heard = None;
-                    // An epoch is heard once it is known who is here: else the writer could send what they say
-                    // before it has told the engine of them.
-                    let is_epoch = entry.what == What::Epoch;
-                    let through = (!is_epoch).then(|| shared.link.hear(raw.id, counter));
-                    for through in through.into_iter().flatten() {
-                        match through {
-                            Through::Heard(waiting) => heard = Some(waiting),
-                            Through::PassedOver(waiting, known) => {
-                                self.pass_over(waiting, known, tally);
-                            }
-                        }
+                for raw in &entries {
+                    if let Some(shared) = &self.shared {
+                        shared.link.delivered(raw.size());
                     }
-                    self.now.at = self.now.at.max(entry.at);
-                    self.apply(&entry, raw.id, is_mine, heard, tally);
-                    bytes += chunk::cost(entry.text.len());
-                    if let Some(shared) = &mut self.shared {
-                        shared.at = raw.id;
+                    for (pos, entry) in raw.entries() {
+                        bytes += self.hear_entry((raw.id.0, pos), entry, name.as_deref(), tally);
                     }
                 }
                 self.settle(tally);
@@ -65,6 +43,42 @@ impl<T: Transport> Room<T> {
             News::Fenced(name) => self.die(name, tally),
         }
         bytes
+    }
+
+    /// Hears something that has happened, of which this is the id; this node has that `name`. How many bytes
+    /// wait to be sent by that.
+    fn hear_entry(
+        &mut self,
+        id: (u64, u64),
+        entry: Option<entry::Entry<'_>>,
+        name: Option<&str>,
+        tally: &mut HubCounters,
+    ) -> usize {
+        let Some(shared) = &mut self.shared else { return 0 };
+        let Some(entry) = entry else {
+            log::warn!("{}: an entry of the engine is damaged", shared.link.room);
+            shared.at = id;
+            return 0;
+        };
+        let is_mine = name == Some(entry.node);
+        let counter = if is_mine { entry.counter } else { 0 };
+        let mut heard = None;
+        // An epoch is heard once it is known who is here: else the writer could send what they say
+        // before it has told the engine of them.
+        let is_epoch = entry.what == What::Epoch;
+        let through = (!is_epoch).then(|| shared.link.hear(id, counter, self.now.received));
+        for through in through.into_iter().flatten() {
+            match through {
+                Through::Heard(waiting) => heard = Some(waiting),
+                Through::PassedOver(waiting, known) => self.pass_over(waiting, known, tally),
+            }
+        }
+        self.now.at = self.now.at.max(entry.at);
+        self.apply(&entry, id, is_mine, heard, tally);
+        if let Some(shared) = &mut self.shared {
+            shared.at = id;
+        }
+        chunk::cost(entry.text.len())
     }
 
     /// Does what an entry tells of.
@@ -159,7 +173,11 @@ impl<T: Transport> Room<T> {
         let credit = heard.map(|waiting| {
             tally.messages += 1;
             tally.heard.push(waiting.since);
-            if let Some(answer) = shared.answers.remove(&waiting.counter) {
+            let answer = match shared.answers.is_empty() {
+                true => None,
+                false => shared.answers.remove(&waiting.counter),
+            };
+            if let Some(answer) = answer {
                 let message = Published { seq: entry.seq, at: entry.at };
                 // Whoever asked may have given up.
                 let _ = answer.try_send(Outcome::Published {
