@@ -7,27 +7,29 @@ local taken = was[5]
 if epoch ~= ARGV[2] or not taken or not is_whole then return redis.error_reply('EPOCH the log has another one') end
 local last, keep, known = tonumber(taken), ARGV[3], {}
 
--- Records of on:NODE, false for one that is not there, and the greatest n of each mac: what messages have looked
--- up, and the latter are not stored yet.
-local records, accepted = {}, {}
+-- Of connections, false for one that is not there, and the greatest n of each mac: what messages have looked up, and
+-- the latter are not stored yet.
+local authors, macs, accepted = {}, {}, {}
 
 -- A member says x. Nothing is said twice, and nothing by one that was replaced.
 local function say(counter, conn, n, x)
-  local record = records[conn]
-  if record == nil then
-    record = call('HGET', KEYS[10], conn)
-    records[conn] = record
+  local author = authors[conn]
+  if author == nil then
+    local record = call('HGET', KEYS[10], conn)
+    local space = record and record:find(' ', 1, true)
+    author = record and record:sub(space + 1)
+    authors[conn], macs[conn] = author, record and record:sub(1, space - 1)
   end
-  if not record then return end
-  local space = record:find(' ', 1, true)
-  if n ~= '0' and record:sub(1, 2) ~= '- ' then
-    local mac, number = record:sub(1, space - 1), tonumber(n)
+  if not author then return end
+  local mac = macs[conn]
+  if n ~= '0' and mac ~= '-' then
+    local number = tonumber(n)
     if (accepted[mac] or tonumber(call('HGET', KEYS[4], mac) or 0)) >= number then return end
     accepted[mac] = number
   end
   seq = seq + 1
   seq_digits = digits(seq)
-  append(keep, 's', n, node, conn, counter, record:sub(space + 1), x)
+  append(keep, 's', n, node, conn, counter, author, x)
 end
 
 local function store_accepted()
@@ -152,7 +154,7 @@ while i < #ARGV do
       say(counter, ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
     else
       store_accepted()
-      records, accepted = {}, {}
+      authors, accepted = {}, {}
       kinds = kinds or others()
       kinds[kind](counter, unpack(ARGV, i + 2, i + 8))
     end
