@@ -316,9 +316,20 @@ impl State {
         crowd >= 2.max(self.members.div_ceil(4))
     }
 
+    /// Whether all members are behind and none took anything lately, so that nobody is to blame whose last bytes
+    /// went a moment sooner than the others'.
+    fn is_link_down(&self, now: Duration) -> bool {
+        let mut readers = self.readers.iter().flatten();
+        let is_silent = |at: Option<Duration>| at.is_none_or(|at| now.saturating_sub(at) > ALIVE);
+        self.behind >= self.members && readers.all(|reader| is_silent(reader.taken_at))
+    }
+
     /// All readers that lack more than `lag` and took too little since they fell behind.
     fn too_slow(&self, now: Duration, lag: u64, is_held: bool) -> Vec<usize> {
         let is_crowd = self.behind > 1 && 4 * self.behind > self.members;
+        if is_crowd && self.is_link_down(now) {
+            return Vec::new();
+        }
         let patience = if is_crowd { PATIENCE_WITH_CROWD } else { PATIENCE };
         // The present step comes on top.
         let steps = (patience.as_millis() / STEP.as_millis()) as usize - 1;

@@ -159,9 +159,23 @@ fn readers_in_a_crowd_are_compared_with_each_other() {
         room.takes(&lags[9], 790_000, 100);
     }
     assert_eq!(room.look().too_slow, [lags[9].id()]);
-    // A link that is dead for a while is nobody's fault.
-    room.now += Duration::from_secs(60);
-    assert_eq!(room.look().too_slow, [0; 0]);
+}
+
+/// Neither of those whose last bytes came first, nor of those who took the last of all.
+#[test]
+fn a_link_that_dies_is_nobodys_fault() {
+    let mut room = Room::new(10);
+    let lags: Vec<Lag> = (0..10).map(|_| room.falls_behind()).collect();
+    room.says(800_000);
+    for taking in (0..20).map(|_| 10).chain([7, 3]) {
+        room.now += STEP;
+        lags[..taking].iter().for_each(|lag| room.takes(lag, 700_000, 6_000));
+    }
+    let until = room.now + 2 * PATIENCE_WITH_CROWD;
+    while room.now < until {
+        room.now += LOOK;
+        assert_eq!(room.look().too_slow, [0; 0], "after {:?}", room.now);
+    }
 }
 
 #[test]
