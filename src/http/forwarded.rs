@@ -27,27 +27,27 @@ impl Proxies {
         Proxies { trusted, warned: Once::new() }
     }
 
-    /// For whom the proxy `peer` sends this request. None if it does not say so, or malformed, or in two
-    /// ways.
-    pub fn client(&self, head: &RequestHead<'_>, peer: IpAddr) -> Option<IpAddr> {
+    /// For whom a proxy sends this request. None if it does not say so, or malformed, or in two ways.
+    pub fn client(&self, head: &RequestHead<'_>) -> Option<IpAddr> {
         let (forwarded, forwarded_for) = (head.forwarded.as_str(), head.forwarded_for.as_str());
         let is_trusted = |ip| self.trusted.iter().any(|network| network.contains(ip));
-        let client = match (forwarded, forwarded_for) {
+        match (forwarded, forwarded_for) {
             ("", "") => None,
             ("", list) => last_untrusted(list, node, is_trusted),
             (list, "") => last_untrusted(list, element, is_trusted),
             (list, other) => last_untrusted(list, element, is_trusted)
                 .filter(|client| last_untrusted(other, node, is_trusted) == Some(*client)),
-        };
-        if client.is_none() {
-            self.warned.call_once(|| {
-                log::warn!(
-                    "the trusted proxy {peer} does not say for whom it asks: X-Forwarded-For or Forwarded \
-                     is missing or malformed, or they differ; such requests count for the proxy itself"
-                );
-            });
         }
-        client
+    }
+
+    /// Says once in the log that a request of the proxy `peer` counts for itself.
+    pub fn warn(&self, peer: IpAddr) {
+        self.warned.call_once(|| {
+            log::warn!(
+                "the trusted proxy {peer} does not say for whom it asks: X-Forwarded-For or Forwarded is \
+                 missing or malformed, or they differ; such requests count for the proxy itself"
+            );
+        });
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
             head.add_forwarding(name, value.as_bytes());
         }
         let trusted = ["127.0.0.1", "10.0.0.0/8", "fd00::/8"].map(Network::parse);
-        Proxies::new(trusted.into_iter().flatten().collect()).client(&head, [127, 0, 0, 1].into())
+        Proxies::new(trusted.into_iter().flatten().collect()).client(&head)
     }
 
     fn x(list: &str) -> Option<IpAddr> {
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(client(&[]), None);
         let mut head = RequestHead::default();
         head.add_forwarding("x-forwarded-for", b"192.0.2.9,\xff192.0.2.7");
-        assert_eq!(Proxies::new(Vec::new()).client(&head, [127, 0, 0, 1].into()), None);
+        assert_eq!(Proxies::new(Vec::new()).client(&head), None);
     }
 
     #[test]

@@ -81,9 +81,17 @@ impl Router {
         let found = request::receive(&mut received, read, |head| {
             let policy = self.chat.as_ref().map(|chat| &chat.policy);
             let reader = policy.and_then(|policy| reader(policy, head)).map(String::from);
+            let route = route(self.routes(), head);
             let proxies = self.chat.as_ref().map(|chat| &chat.proxies).filter(|_| conn.is_proxied);
-            let client = proxies.and_then(|proxies| proxies.client(head, conn.peer.ip()));
-            (route(self.routes(), head), reader, client)
+            let client = proxies.and_then(|proxies| {
+                let client = proxies.client(head);
+                // A proxy asks for itself how the server is.
+                if client.is_none() && !matches!(route, Route::Admin { .. }) {
+                    proxies.warn(conn.peer.ip());
+                }
+                client
+            });
+            (route, reader, client)
         });
         let ((route, reader, client), len) = match found {
             Ok(Ok(found)) => found,
