@@ -8,8 +8,8 @@
 use std::fmt::{self, Write};
 
 use crate::config::{
-    ANSWER_BUFFER, CLIENTS_PER_IP, ENTRY, FRONT, FRONT_PER_IP, KEY, KEYS, LOG, LONG_MESSAGE,
-    Limits, MAX_CLIENTS, NAME_BYTES, READ_AHEAD, RECEIVE_BUFFER, SEND_BUFFER, SLOTS,
+    ANSWER_BUFFER, CLIENTS_PER_IP, ENGINE_ENTRY, ENTRY, FRONT, FRONT_PER_IP, KEY, KEYS, LOG,
+    LONG_MESSAGE, Limits, MAX_CLIENTS, NAME_BYTES, READ_AHEAD, RECEIVE_BUFFER, SEND_BUFFER, SLOTS,
 };
 
 const KIB: usize = 1024;
@@ -287,7 +287,8 @@ impl Budget {
             max_message,
         };
         if limits.is_shared {
-            budget.read = (rest / 8).max(rooms * longest_entry(max_message));
+            let longest = longest_entry(max_message.max(ENGINE_ENTRY));
+            budget.read = (rest / 8).max(rooms * longest);
         }
         let slots = |escaped: usize| rest / 16 / ((escaped + 1) * max_message);
         let escaped = ESCAPED.into_iter().find(|escaped| slots(*escaped) >= MANY_SLOTS);

@@ -416,6 +416,10 @@ pub const HAS_ENGINE: bool = cfg!(feature = "engine");
 /// Bytes of a room's log in the engine when nobody says otherwise.
 pub const ENGINE_MEMORY: usize = 64 * 1024 * 1024;
 
+/// Messages of one call share an entry of the engine's log of so many bytes at most, as in `log.lua`: of 16 short
+/// ones, what an entry costs a node is little beside what it costs to send them.
+pub const ENGINE_ENTRY: usize = 2048;
+
 /// From so many messages a second on, a node that reads the engine gathers some before its hubs send them: that
 /// costs a millisecond, and half of the sends. People do not talk that fast, so they do not wait for it.
 pub const ENGINE_FAST: usize = 800;

@@ -64,14 +64,9 @@ pub struct Waiting {
     _bytes: WaitingBytes,
 }
 
-/// A command that is through.
+/// A command that the engine has taken, and there is no entry for it; of a request, what was published before.
 #[derive(Debug)]
-pub enum Through {
-    /// It is the entry that is heard now.
-    Heard(Waiting),
-    /// The engine has taken it, and there is no entry for it; of a request, what was published before.
-    PassedOver(Waiting, Option<Known>),
-}
+pub struct PassedOver(pub Waiting, pub Option<Known>);
 
 /// What was published before, of a request that came again.
 #[derive(Debug)]
@@ -182,27 +177,36 @@ impl Link {
         self.lock().snapshot.take()
     }
 
-    /// The hub has heard the entry with this `id` by `now`, which this node's `counter` is for, if it is not 0.
-    pub fn hear(&self, id: (u64, u64), counter: u64, now: Instant) -> Vec<Through> {
+    /// The hub has heard the log up to the entry with this `id`.
+    pub fn has_heard(&self, id: (u64, u64)) {
+        self.lock().heard = id;
+    }
+
+    /// The hub has heard the entry with this `id` by `now`, which this node's `counter` is for. What it is for,
+    /// and what there is no entry for before that.
+    pub fn hear(
+        &self,
+        id: (u64, u64),
+        counter: u64,
+        now: Instant,
+    ) -> (Vec<PassedOver>, Option<Waiting>) {
         let mut queue = self.lock();
         queue.heard = id;
-        let mut through = Vec::new();
-        while counter > 0 && queue.waiting.front().is_some_and(|front| front.counter <= counter) {
+        let mut passed_over = Vec::new();
+        while queue.waiting.front().is_some_and(|front| front.counter <= counter) {
             let Some(waiting) = queue.waiting.pop_front() else { break };
-            through.push(match waiting.counter == counter {
-                true => {
-                    self.node.counts.heard.took(now.saturating_duration_since(waiting.since));
-                    Through::Heard(waiting)
-                }
-                false => queue.passed_over(waiting),
-            });
+            if waiting.counter == counter {
+                self.node.counts.heard.took(now.saturating_duration_since(waiting.since));
+                return (passed_over, Some(waiting));
+            }
+            passed_over.push(queue.passed_over(waiting));
         }
-        through
+        (passed_over, None)
     }
 
     /// What is through though no entry tells of it, once what was heard is done: whoever was replaced by the last
     /// entry is not there any more.
-    pub fn settled(&self) -> Vec<Through> {
+    pub fn settled(&self) -> Vec<PassedOver> {
         let mut through = Vec::new();
         self.lock().settle(&mut through);
         through
@@ -364,7 +368,7 @@ impl Queue {
         epoch == self.heard.0 && pos <= self.heard.1
     }
 
-    fn settle(&mut self, through: &mut Vec<Through>) {
+    fn settle(&mut self, through: &mut Vec<PassedOver>) {
         if !self.is_settled() {
             return;
         }
@@ -374,7 +378,7 @@ impl Queue {
         }
     }
 
-    fn passed_over(&mut self, waiting: Waiting) -> Through {
+    fn passed_over(&mut self, waiting: Waiting) -> PassedOver {
         let known = match waiting.command.kind {
             Kind::Publish => {
                 let at = self.known.iter().position(|(counter, _)| *counter == waiting.counter);
@@ -382,7 +386,7 @@ impl Queue {
             }
             _ => None,
         };
-        Through::PassedOver(waiting, known)
+        PassedOver(waiting, known)
     }
 }
 

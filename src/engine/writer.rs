@@ -10,10 +10,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Receiver;
 
+use crate::config::ENGINE_ENTRY;
 use crate::engine::calls::{Batch, Beats, Engine, Opening, Place, Secret, Taken};
 use crate::engine::command::{Command, Kind};
 use crate::engine::connection::{Connection, Fault};
-use crate::engine::entry::SHARED;
 use crate::engine::link::{News, Snapshot};
 use crate::engine::node::{Feed, Node, Settings};
 
@@ -332,7 +332,7 @@ fn sizes(commands: &[(u64, Command)]) -> Vec<usize> {
     for (_, command) in commands {
         let is_said = matches!(command.kind, Kind::Say | Kind::Publish);
         let size = HEAD + command.text.len();
-        match sizes.last_mut().filter(|_| is_said && shared > 0 && shared + size <= SHARED) {
+        match sizes.last_mut().filter(|_| is_said && shared > 0 && shared + size <= ENGINE_ENTRY) {
             Some(last) => *last += size,
             None => sizes.push(ENTRY + size),
         }

@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 
 use crate::client::socket::Socket;
 use crate::config::budget::{Budget, longest_entry};
-use crate::config::{Config, ENGINE_FAST, ENGINE_MEMORY};
+use crate::config::{Config, ENGINE_ENTRY, ENGINE_FAST, ENGINE_MEMORY};
 use crate::engine::SharedLink;
 use crate::engine::address::{Address, Given};
 use crate::engine::link::Link;
@@ -45,7 +45,7 @@ impl Engine {
             memory: limits.engine_memory.unwrap_or(ENGINE_MEMORY),
             history: limits.history,
             age: limits.history_age,
-            entries: budget.read / longest_entry(limits.max_message),
+            entries: budget.read / longest_entry(limits.max_message.max(ENGINE_ENTRY)),
             fast: ENGINE_FAST,
             beat: limits.engine_beat,
             lease: limits.engine_lease,

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::config::ENGINE_ENTRY;
 use crate::engine::calls::{Beats, HISTORY_BYTES, News, Opening, Place, Reading, Secret, Taken};
 use crate::engine::command::{Command, Kind, Present, Who};
 use crate::engine::connection::Fault;
-use crate::engine::entry::{BETWEEN, Raw, SHARED};
+use crate::engine::entry::{BETWEEN, Raw};
 use crate::engine::link::Snapshot;
 
 /// What an engine has. A copy of it is what one has that was restored from a backup.
@@ -393,7 +394,7 @@ impl Room {
         let id = (meta.epoch, meta.pos);
         let more = head.len() + text.len() + 2;
         let is_next = std::mem::replace(&mut turn.is_said, kind == "s") && turn.is_said;
-        let last = self.log.back_mut().filter(|last| is_next && last.size() + more <= SHARED);
+        let last = self.log.back_mut().filter(|last| is_next && last.size() + more <= ENGINE_ENTRY);
         if let Some(last) = last {
             (last.id, last.count) = (id, last.count + 1);
             last.heads += &format!("\n{head}");

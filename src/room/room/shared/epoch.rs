@@ -128,7 +128,7 @@ impl<T: Transport> Room<T> {
             // Those included of whose coming nobody here has heard.
             link.begin_epoch(id, shared.present(), Vec::new());
         }
-        link.hear(id, 0, self.now.received);
+        link.has_heard(id);
         self.settle(tally);
     }
 

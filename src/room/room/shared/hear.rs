@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::entry::{self, What};
-use crate::engine::link::{News, Through, Waiting};
+use crate::engine::link::{News, Waiting};
 use crate::history::chunk::{self, Author};
 use crate::metrics::HubCounters;
 use crate::net::slots::ConnId;
@@ -36,6 +36,9 @@ impl<T: Transport> Room<T> {
                         bytes += self.hear_entry((raw.id.0, pos), entry, name.as_deref(), tally);
                     }
                 }
+                if let Some(shared) = &self.shared {
+                    shared.link.has_heard(shared.at);
+                }
                 self.settle(tally);
             }
             News::Gap(snapshot) => self.skip(&snapshot, tally),
@@ -61,17 +64,15 @@ impl<T: Transport> Room<T> {
             return 0;
         };
         let is_mine = name == Some(entry.node);
-        let counter = if is_mine { entry.counter } else { 0 };
         let mut heard = None;
-        // An epoch is heard once it is known who is here: else the writer could send what they say
-        // before it has told the engine of them.
-        let is_epoch = entry.what == What::Epoch;
-        let through = (!is_epoch).then(|| shared.link.hear(id, counter, self.now.received));
-        for through in through.into_iter().flatten() {
-            match through {
-                Through::Heard(waiting) => heard = Some(waiting),
-                Through::PassedOver(waiting, known) => self.pass_over(waiting, known, tally),
-            }
+        if is_mine && entry.counter > 0 {
+            let (passed_over, waiting) = shared.link.hear(id, entry.counter, self.now.received);
+            heard = waiting;
+            passed_over.into_iter().for_each(|it| self.pass_over(it, tally));
+        } else if entry.what != What::Said && entry.what != What::Epoch {
+            // An epoch is heard once it is known who is here: else the writer could send what they say before it
+            // has told the engine of them. What others say is heard with the last of the entries.
+            shared.link.has_heard(id);
         }
         self.now.at = self.now.at.max(entry.at);
         self.apply(&entry, id, is_mine, heard, tally);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::BATCH_BYTES;
 use crate::engine::command::{self, Command};
-use crate::engine::link::{Known, Through, Waiting};
+use crate::engine::link::{Known, PassedOver, Waiting};
 use crate::metrics::HubCounters;
 use crate::net::slots::ConnId;
 use crate::outbox::Transport;
@@ -17,22 +17,15 @@ use crate::wire::cursor::Epoch;
 impl<T: Transport> Room<T> {
     pub(super) fn settle(&mut self, tally: &mut HubCounters) {
         let settled = self.shared.as_ref().map(|shared| shared.link.settled());
-        for through in settled.into_iter().flatten() {
-            if let Through::PassedOver(waiting, known) = through {
-                self.pass_over(waiting, known, tally);
-            }
+        for passed_over in settled.into_iter().flatten() {
+            self.pass_over(passed_over, tally);
         }
     }
 
     /// The engine took something of which no entry tells.
-    pub(super) fn pass_over(
-        &mut self,
-        waiting: Waiting,
-        known: Option<Known>,
-        tally: &mut HubCounters,
-    ) {
+    pub(super) fn pass_over(&mut self, passed_over: PassedOver, tally: &mut HubCounters) {
         let Some(shared) = &mut self.shared else { return };
-        let Waiting { counter, command, .. } = waiting;
+        let PassedOver(Waiting { counter, command, .. }, known) = passed_over;
         match command.kind {
             command::Kind::Join => {
                 // How it joined was in a gap.
