@@ -63,7 +63,7 @@ pub struct Opening<'a> {
     pub node: &'a str,
     /// The epoch that it knows, or 0.
     pub epoch: u64,
-    /// A number below 2^20 that other nodes hardly have.
+    /// A number below 2^20 that this node has for no other opening, nor another node, but for chance.
     pub salt: u64,
     /// Who is in it and its history are wanted, too.
     pub is_all: bool,

@@ -51,6 +51,8 @@ pub struct Node {
     pub counts: Arc<EngineCounts>,
     clock: Box<dyn Fn() -> Instant + Send + Sync>,
     random: [u8; 8],
+    /// How many it gave.
+    salts: AtomicU64,
 }
 
 struct State {
@@ -111,6 +113,7 @@ impl Node {
             counts,
             clock: Box::new(clock),
             random,
+            salts: AtomicU64::new(0),
         };
         (Arc::new(node), woken)
     }
@@ -120,9 +123,13 @@ impl Node {
         (self.clock)()
     }
 
-    /// A number below 2^20 that other nodes hardly have.
+    /// A number below 2^20 that this node does not give again before it has given all, and that other nodes
+    /// hardly give at the same time.
     pub(super) fn salt(&self) -> u64 {
-        self.random.iter().fold(0, |salt, byte| (salt * 257 + u64::from(*byte)) % (1 << 20))
+        let mine =
+            self.random.iter().fold(0, |salt, byte| (salt * 257 + u64::from(*byte)) % (1 << 20));
+        // An odd step, so that all come.
+        (mine + self.salts.fetch_add(1, Ordering::Relaxed) * 0x9_e377) % (1 << 20)
     }
 
     /// Its name among the nodes.

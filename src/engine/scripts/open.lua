@@ -1,14 +1,16 @@
 -- A node opens a room, or goes on with it on a new connection. ARGV: node, who the server is, room, the epoch
 -- that the node knows or 0, whether it wants everything, how many messages of history, bytes of it, how long
--- an idle room is kept in ms, the age of history in ms, a number that other nodes hardly have.
+-- an idle room is kept in ms, the age of history in ms, a number that no other opening has, but for chance.
 -- Answers the epoch, position, number, the last counter that was taken; then the epochs before, the members
 -- and the end of the log.
 if call('HEXISTS', KEYS[11], node) == 1 then return redis.error_reply('FENCED this node was declared dead') end
 -- An epoch that is older than one that a node knows is of an engine whose clock went back when it was emptied.
 if was[1] ~= ARGV[2] or not epoch or tonumber(epoch) < tonumber(ARGV[4]) or not is_whole then
-  -- A clock that went back gives no epoch twice, nor do two nodes that know of nothing later.
+  -- Two logs must not have the same epoch, though nobody may know of the one when the other begins: the engine
+  -- was emptied, its clock went back, or it began one and the answer was lost. So the seconds have 33 bits (until
+  -- 2242), and what is below them is the opening's own.
   local last = math.max(tonumber(epoch or 0), tonumber(ARGV[4]))
-  local next = now > last and now or last + 1 + ARGV[10]
+  local next = math.max(time[1] * 1048576, last + 1) + ARGV[10]
   if epoch then
     call('RPUSH', KEYS[9], epoch .. ' ' .. seq_digits)
     call('LTRIM', KEYS[9], -16, -1)
