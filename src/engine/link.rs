@@ -1,6 +1,6 @@
 //! A room between its hub and the engine: what its clients do and the hub has not heard yet.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ pub struct Link {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
+    /// The counter of the last that the writer was given.
+    given: u64,
     /// The counter of the last that the engine took.
     sent: u64,
     /// The epoch that the writer has opened.
@@ -137,6 +139,25 @@ impl Link {
         queue.waiting.push_back(Waiting { counter, command, credit, since, _bytes });
         self.is_new.store(true, Ordering::Relaxed);
         counter
+    }
+
+    /// Takes it back that these connections join, since they have gone: those of which the writer was given nothing
+    /// yet, and of which nothing else waits. Else others would hear them come and go. Which these are.
+    pub fn take_back(&self, conns: &HashSet<u64>) -> HashSet<u64> {
+        let queue = &mut *self.lock();
+        let mut alone = HashMap::new();
+        for Waiting { counter, command, .. } in &queue.waiting {
+            if conns.contains(&command.conn) {
+                let is_new = command.kind == Kind::Join && *counter > queue.given;
+                alone
+                    .entry(command.conn)
+                    .and_modify(|is_alone| *is_alone = false)
+                    .or_insert(is_new);
+            }
+        }
+        alone.retain(|_, is_alone| *is_alone);
+        queue.waiting.retain(|waiting| !alone.contains_key(&waiting.command.conn));
+        alone.into_keys().collect()
     }
 
     /// Has the writer look at the commands that were added: of one turn of the hub at once.
@@ -298,7 +319,7 @@ impl Link {
 
     /// The next commands to send.
     pub(super) fn batch(&self) -> Vec<(u64, Command)> {
-        let queue = self.lock();
+        let mut queue = self.lock();
         if !queue.is_current() || queue.present.is_some() {
             return Vec::new();
         }
@@ -318,7 +339,9 @@ impl Link {
             }
             (waiting.counter, command)
         };
-        next.map(command).collect()
+        let batch: Vec<_> = next.map(command).collect();
+        queue.given = batch.last().map_or(queue.given, |(counter, _)| queue.given.max(*counter));
+        batch
     }
 
     /// The engine has taken everything up to `taken`, and the log goes to `id`. Whether the hub has to be

@@ -217,7 +217,9 @@ fn whoever_is_about_to_join_when_the_engine_goes_is_told() {
     redis.start_again();
     ana.skip_to("back", "an engine that is back");
     let bob = Member::named(node.address(), "lobby", 2, "Bob");
-    assert_eq!((&bob.hello["count"], &bob.hello["n"]), (&json!(2), &json!(0)));
+    // Nobody has heard of him before.
+    assert_eq!((&bob.hello["count"], &bob.hello["n"]), (&json!(2), &json!(null)));
+    ana.hears(json!({"t": "join", "by": bob.you, "name": "Bob", "count": 2}));
     ana.say("together");
     assert_eq!(ana.message("her own")["text"], "together");
 }

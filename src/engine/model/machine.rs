@@ -165,6 +165,10 @@ impl Machine {
         self.hub.flush();
     }
 
+    pub fn looks_around(&mut self) {
+        self.hub.look_around();
+    }
+
     pub fn is_idle(&self) -> bool {
         self.inbox.is_empty()
     }

@@ -58,6 +58,12 @@ impl<T: Transport> Hub<T> {
         None
     }
 
+    /// Looks whether anybody waits who need not wait any more, which it does now and then.
+    #[cfg(test)]
+    pub fn look_around(&mut self) {
+        self.rooms.iter_mut().for_each(|room| room.part_if_away(&mut self.tally));
+    }
+
     fn shares(&self, room: RoomId) -> bool {
         self.find(room).is_some_and(|place| self.rooms[place].is_shared())
     }

@@ -140,6 +140,14 @@ impl<T: Transport> Room<T> {
         shared.push_leave(conn, farewell.is_lost);
         match farewell.frames {
             Some(_) => {
+        if shared.joining.contains_key(&conn) && !shared.link.take_back(&[conn].into()).is_empty() {
+            shared.mine.remove(&conn);
+            let joining = shared.joining.remove(&conn);
+            if let Some(((_, outbox), frames)) = joining.zip(farewell.frames) {
+                outbox.close(&frames);
+            }
+            return;
+        }
                 shared.leaving.insert(conn, farewell);
                 self.part_if_away(tally);
             }
@@ -175,9 +183,13 @@ impl<T: Transport> Room<T> {
         else {
             return;
         };
-        for (conn, (_, outbox)) in std::mem::take(&mut shared.joining) {
+        let joining = std::mem::take(&mut shared.joining);
+        let back = shared.link.take_back(&joining.keys().copied().collect());
+        for (conn, (_, outbox)) in joining {
             shared.mine.remove(&conn);
-            shared.push_leave(conn, true);
+            if !back.contains(&conn) {
+                shared.push_leave(conn, true);
+            }
             outbox.close_for(CloseReason::Unreachable);
         }
     }
