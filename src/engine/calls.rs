@@ -41,8 +41,9 @@ pub trait Engine {
     /// The rooms in which a node is.
     fn rooms(&mut self, node: &str) -> Result<Vec<String>, Fault>;
 
-    /// The members of a node leave a room, of whose log so many entries are kept.
-    fn reap(&mut self, room: &str, node: &str, keep: usize) -> Result<(), Fault>;
+    /// The members of a node leave a room, of whose log so many entries are kept, if it was declared dead, or it
+    /// goes by itself.
+    fn reap(&mut self, room: &str, node: &str, keep: usize, by_itself: bool) -> Result<(), Fault>;
 
     /// A node goes in an orderly way, and nobody need look after it.
     fn forget(&mut self, node: &str) -> Result<(), Fault>;
@@ -246,9 +247,9 @@ impl Engine for Connection {
         texts(self.call(&cmd)?)
     }
 
-    fn reap(&mut self, room: &str, node: &str, keep: usize) -> Result<(), Fault> {
+    fn reap(&mut self, room: &str, node: &str, keep: usize, by_itself: bool) -> Result<(), Fault> {
         let mut cmd = self.script(Script::Reap, &keys::of_room(room, node));
-        cmd.arg(node).arg(keep).arg(room);
+        cmd.arg(node).arg(keep).arg(room).arg(u8::from(by_itself));
         self.call(&cmd).map(drop)
     }
 

@@ -266,7 +266,8 @@ impl Writer {
 
     /// The clients of a node leave these rooms.
     fn bury(&self, engine: &mut impl Engine, who: &str, rooms: &[String]) -> Result<(), Fault> {
-        rooms.iter().try_for_each(|room| engine.reap(room, who, self.keep()))
+        let by_itself = *who == *self.node.name();
+        rooms.iter().try_for_each(|room| engine.reap(room, who, self.keep(), by_itself))
     }
 
     /// How many entries of a log are kept.
@@ -307,8 +308,10 @@ impl Writer {
         self.node.learn(secret.bytes);
         if is_another {
             // Its clients are others by now than those of the nodes that had the engine before it was emptied.
-            self.part(engine)?;
+            let parted = self.part(engine);
+            // Though nobody may know whether they have left under its old name.
             self.start_anew("the other nodes make tags with another secret");
+            parted?;
         }
         Ok(())
     }

@@ -324,7 +324,10 @@ impl Memory {
         self.state.rooms_of.get(node).into_iter().flatten().cloned().collect()
     }
 
-    pub fn reap(&mut self, name: &str, node: &str, keep: usize) {
+    pub fn reap(&mut self, name: &str, node: &str, keep: usize, by_itself: bool) {
+        if !by_itself && !self.state.gone.contains_key(node) {
+            return;
+        }
         let mut turn = self.turn(keep);
         let room = self.state.rooms.entry(name.to_owned()).or_default();
         let mut on = room.on.remove(node).unwrap_or_default();

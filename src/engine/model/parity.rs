@@ -454,8 +454,8 @@ impl Pair {
         });
         let is_there = rooms.is_some_and(|rooms| rooms.iter().any(|it| it == ROOMS[room]));
         if is_there || self.dice.roll(4) == 0 {
-            let keep = self.keep;
-            self.ask(|engine| engine.reap(ROOMS[room], &name, keep));
+            let (keep, by_itself) = (self.keep, self.dice.roll(2) == 0);
+            self.ask(|engine| engine.reap(ROOMS[room], &name, keep, by_itself));
         }
     }
 

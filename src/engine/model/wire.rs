@@ -152,9 +152,9 @@ impl Engine for Wire {
         self.call(move |engine| engine.rooms(&node))
     }
 
-    fn reap(&mut self, room: &str, node: &str, keep: usize) -> Result<(), Fault> {
+    fn reap(&mut self, room: &str, node: &str, keep: usize, by_itself: bool) -> Result<(), Fault> {
         let (room, node) = (room.to_owned(), node.to_owned());
-        self.call(move |engine| engine.reap(&room, &node, keep))
+        self.call(move |engine| engine.reap(&room, &node, keep, by_itself))
     }
 
     fn forget(&mut self, node: &str) -> Result<(), Fault> {

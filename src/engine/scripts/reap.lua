@@ -1,5 +1,7 @@
--- A node is dead, or goes: its members in a room leave. ARGV: node, how many entries to keep, room.
--- Answers how many left.
+-- A node is dead, or goes by itself: its members in a room leave. ARGV: node, how many entries to keep, room, 1 if
+-- it goes by itself. Answers how many left.
+-- Whoever fenced it may ask late. By then the engine was emptied of that, and the node lives.
+if ARGV[4] ~= '1' and call('HEXISTS', KEYS[11], node) == 0 then return 0 end
 local people, left = people(), 0
 local on = call('HGETALL', KEYS[10])
 for i = 1, #on, 2 do
