@@ -16,6 +16,8 @@ pub struct Command {
     pub n: u64,
     /// What is said, or the name that is wished.
     pub text: Utf8Bytes,
+    /// Of a join, the epoch of its cursor; 0 if it has none.
+    pub since: u64,
     /// Of a request that publishes.
     pub request: Option<Box<Request>>,
 }
@@ -78,7 +80,7 @@ impl Command {
     /// What a member does.
     pub fn of(kind: Kind, conn: u64) -> Command {
         let text = Utf8Bytes::default();
-        Command { kind, conn, who: None, n: 0, text, request: None }
+        Command { kind, conn, who: None, n: 0, text, since: 0, request: None }
     }
 
     /// Bytes of it, about.
@@ -106,7 +108,11 @@ impl Command {
         };
         cmd.arg(self.text.as_str());
         if let Some(who) = &self.who {
-            who.add_to(cmd).arg(request.map_or("", |request| &request.name));
+            who.add_to(cmd);
+            match request {
+                Some(request) => cmd.arg(&request.name),
+                None => cmd.arg(self.since),
+            };
         }
     }
 }

@@ -51,9 +51,9 @@ pub enum Script {
 
 /// In the order of the discriminants.
 const SCRIPTS: [&[&str]; 7] = [
-    &[LOG, PEOPLE, include_str!("scripts/publish.lua")],
+    &[LOG, PEOPLE, NUMBERS, include_str!("scripts/publish.lua")],
     &[LOG, include_str!("scripts/open.lua")],
-    &[LOG, PEOPLE, include_str!("scripts/sync.lua")],
+    &[LOG, PEOPLE, NUMBERS, include_str!("scripts/sync.lua")],
     &[LOG, PEOPLE, include_str!("scripts/reap.lua")],
     &[include_str!("scripts/beat.lua")],
     &[include_str!("scripts/fence.lua")],
@@ -61,6 +61,7 @@ const SCRIPTS: [&[&str]; 7] = [
 ];
 const LOG: &str = include_str!("scripts/log.lua");
 const PEOPLE: &str = include_str!("scripts/people.lua");
+const NUMBERS: &str = include_str!("scripts/numbers.lua");
 
 impl Connection {
     /// Connects to an engine that takes writes.

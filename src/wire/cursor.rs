@@ -43,6 +43,11 @@ impl Epoch {
         Epoch(digits)
     }
 
+    /// The number that an engine gave it, if one has.
+    pub fn number(self) -> Option<u64> {
+        u64::from_str_radix(&self.to_string(), 36).ok()
+    }
+
     /// The epoch that this is.
     pub fn parse(text: &str) -> Option<Epoch> {
         let is_good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();

@@ -1,5 +1,6 @@
 use serde_json::{Value, json};
 
+use crate::kit::eventually;
 use crate::kit::peer::{Peer, get};
 use crate::kit::roomd1::{Member, me};
 use crate::kit::server::TestServer;
@@ -12,6 +13,23 @@ fn comes_back(pair: &mut Pair) {
     pair.redis.kill();
     pair.redis.start_again();
     pair.ana.skip_to("epoch", "a new epoch");
+}
+
+/// Ana says it, and both hear it.
+#[track_caller]
+fn says(pair: &mut Pair, n: u64, text: &str) {
+    pair.ana.publish(n, text);
+    pair.ana.message("her own");
+    pair.bob.message(text);
+}
+
+/// Client 10 + `n` joins on a node with these fields: what it is told that it missed, and what was said.
+#[track_caller]
+fn joins(pair: &Pair, node: &TestServer, n: usize, mut fields: Value) -> (Value, String) {
+    fields["me"] = json!(me(10 + n as u64));
+    let mut member = Member::join(node.address(), "lab", fields);
+    assert_eq!(member.epoch(), pair.bob.epoch(), "{}", member.hello);
+    (member.hello["missed"].clone(), member.replay().join(" "))
 }
 
 /// What there is at this path, as text.
@@ -39,16 +57,12 @@ fn messages(stream: &str) -> Vec<(String, String)> {
 fn what_survived_is_there_on_every_node_and_what_was_lost_on_none() {
     let mut pair = Pair::in_room(Redis::start(), "lab");
     for (n, text) in [(1, "one"), (2, "two")] {
-        pair.ana.publish(n, text);
-        pair.ana.message("her own");
-        pair.bob.message(text);
+        says(&mut pair, n, text);
     }
     let kept = pair.bob.cursor();
     assert!(pair.redis.cli(&["save"]).contains("OK"));
     for n in 3..=5 {
-        pair.ana.publish(n, "lost");
-        pair.ana.message("her own");
-        pair.bob.message("lost");
+        says(&mut pair, n, "lost");
     }
     let lost = pair.bob.cursor();
     comes_back(&mut pair);
@@ -61,15 +75,7 @@ fn what_survived_is_there_on_every_node_and_what_was_lost_on_none() {
     let first = kept.replace(".2", ".1");
     let c = pair.redis.node();
     for (n, node) in [&pair.a, &pair.b, &c].into_iter().enumerate() {
-        let join = |fields: Value| {
-            let mut fields = fields;
-            fields["me"] = json!(me(10 + n as u64));
-            let mut member = Member::join(node.address(), "lab", fields);
-            assert_eq!(member.epoch(), pair.bob.epoch(), "{}", member.hello);
-            let missed = member.hello["missed"].clone();
-            let texts = member.replay();
-            (missed, texts.join(" "))
-        };
+        let join = |fields| joins(&pair, node, n, fields);
         assert_eq!(join(json!({"history": 50})), (json!(0), "one two three four".into()));
         assert_eq!(join(json!({"history": 3})), (json!(0), "two three four".into()));
         assert_eq!(join(json!({"since": first})), (json!(0), "two three four".into()));
@@ -98,15 +104,43 @@ fn what_survived_is_there_on_every_node_and_what_was_lost_on_none() {
     }
 }
 
+/// Ana's connection breaks before she hears what she said, the engine loses it, and her server, which does not know
+/// that she has gone, still has what she said next. She is told what is lost, and what she says again is there once.
+#[test]
+fn what_its_author_has_not_heard_and_was_lost_is_said_again() {
+    let mut pair = Pair::in_room(Redis::start(), "lab");
+    says(&mut pair, 1, "one");
+    assert!(pair.redis.cli(&["save"]).contains("OK"));
+    let at = pair.ana.cursor();
+    pair.ana.publish(2, "two");
+    pair.bob.message("two");
+    // Her server has heard it, too.
+    eventually("two", || poll(&pair.a, "/lab/text?poll=1").contains("two").then_some(()));
+    pair.redis.kill();
+    pair.redis.start_again();
+    pair.bob.skip_to("epoch", "a new epoch");
+    pair.ana.publish(3, "three");
+    assert_eq!(pair.bob.message("the next")["text"], "three");
+    let fields = json!({"me": me(1), "since": at});
+    let mut again = Member::join(pair.b.address(), "lab", fields);
+    assert_eq!((&again.hello["missed"], &again.hello["n"]), (&json!(0), &json!(1)));
+    for (n, text) in [(2, "two"), (3, "three"), (4, "four")] {
+        again.publish(n, text);
+    }
+    assert_eq!(pair.bob.message("what was lost")["text"], "two");
+    assert_eq!(pair.bob.message("the next")["text"], "four");
+    assert_eq!(poll(&pair.a, "/lab/text?poll=1"), "Ana: one\nAna: three\nAna: two\nAna: four\n");
+    let last = Member::join(pair.a.address(), "lab", json!({"me": me(1)}));
+    assert_eq!(last.hello["n"], 4);
+}
+
 /// Somebody removes what was said in a room, and not the rest of it. Nobody is given that any more, and whoever had
 /// not heard it is told how much.
 #[test]
 fn a_log_that_somebody_removes_is_gone_for_all_and_told() {
     let mut pair = Pair::in_room(Redis::start(), "lab");
     for (n, text) in [(1, "one"), (2, "two"), (3, "three")] {
-        pair.ana.publish(n, text);
-        pair.ana.message("her own");
-        pair.bob.message(text);
+        says(&mut pair, n, text);
     }
     let (old, last) = (pair.bob.epoch().to_owned(), pair.bob.cursor());
     assert_eq!(pair.redis.cli(&["del", "roomd:{lab}:log"]).trim(), "1");
@@ -119,12 +153,7 @@ fn a_log_that_somebody_removes_is_gone_for_all_and_told() {
     }
     let c = pair.redis.node();
     for (n, node) in [&pair.a, &pair.b, &c].into_iter().enumerate() {
-        let join = |fields: Value| {
-            let mut fields = fields;
-            fields["me"] = json!(me(10 + n as u64));
-            let mut member = Member::join(node.address(), "lab", fields);
-            (member.hello["missed"].clone(), member.replay().join(" "))
-        };
+        let join = |fields| joins(&pair, node, n, fields);
         assert_eq!(join(json!({"history": 50})), (json!(0), "four".into()));
         assert_eq!(join(json!({"since": last})), (json!(0), "four".into()));
         assert_eq!(join(json!({"since": format!("{old}.1")})), (json!(2), "four".into()));

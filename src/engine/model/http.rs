@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::machine::{Clock, Machine, ROOMS};
 use super::memory::Memory;
 use super::wire::Network;
+use super::{seeds, try_all};
 use crate::history::chunk;
 use crate::outbox::Outbox;
 use crate::outbox::encoding::Encoding;
@@ -24,9 +25,7 @@ const REQUESTS: usize = 25;
 
 #[test]
 fn what_has_a_key_is_published_once_and_streams_hear_it() {
-    for seed in 0..60 {
-        run(seed);
-    }
+    try_all(seeds(60), run);
 }
 
 fn run(seed: u64) {

@@ -27,7 +27,7 @@ struct Room {
     meta: Option<Meta>,
     nodes: BTreeMap<String, u64>,
     people: BTreeMap<String, Person>,
-    last: BTreeMap<String, u64>,
+    last: BTreeMap<String, Numbers>,
     names: BTreeMap<String, String>,
     absent: BTreeSet<(u64, String)>,
     keys: BTreeMap<String, (String, String)>,
@@ -38,6 +38,14 @@ struct Room {
     said: BTreeMap<u64, String>,
     /// The last number that somebody removed from the log.
     removed: u64,
+}
+
+/// The greatest number of somebody's messages that was accepted, and what was lost of them: by the epoch that began
+/// with that, or 0 once it was told to say these again, the first and the last.
+#[derive(Clone, Debug, Default)]
+struct Numbers {
+    top: u64,
+    lost: Vec<(u64, u64, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -375,6 +383,41 @@ impl Memory {
     }
 }
 
+impl Numbers {
+    /// Takes a number, unless it was accepted before.
+    fn accept(&mut self, n: u64) -> bool {
+        if self.top < n {
+            self.top = n;
+            self.lost.retain(|(epoch, ..)| *epoch > 0);
+            return true;
+        }
+        let lost = self.lost.iter_mut().find(|(_, low, high)| (*low..=*high).contains(&n));
+        let is_lost = lost.map(|(_, low, _)| *low = n + 1).is_some();
+        self.lost.retain(|(_, low, high)| low <= high);
+        is_lost
+    }
+
+    /// It comes with a cursor of this epoch, or 0: the last number up to which everything was accepted, but for
+    /// what it knows that was lost.
+    fn tell(&mut self, at: u64) -> u64 {
+        self.lost.retain(|(epoch, ..)| at > 0 && (*epoch == 0 || at < *epoch));
+        self.lost.iter_mut().for_each(|(epoch, ..)| *epoch = 0);
+        let lost = self.lost.iter().map(|(_, low, _)| low - 1);
+        lost.min().unwrap_or(self.top).min(self.top)
+    }
+
+    /// Its node has heard of all numbers up to this one.
+    fn hear(&mut self, epoch: u64, n: u64) {
+        if self.top < n {
+            self.lost.push((epoch, self.top + 1, n));
+            self.top = n;
+        }
+        if self.lost.len() > 8 {
+            self.lost.remove(0);
+        }
+    }
+}
+
 impl New<'_> {
     fn of_node<'a>(node: &'a str, text: &'a str) -> New<'a> {
         let (conn, counter, who) = (0, 0, (0, "-"));
@@ -566,7 +609,10 @@ impl Room {
                     }
                 }
                 let accepted = match &before {
-                    Some(_) => self.last.get(mac).copied().unwrap_or(0).to_string(),
+                    Some(_) => {
+                        let last = self.last.entry(mac.clone()).or_default();
+                        last.tell(command.since).to_string()
+                    }
                     None => "-1".into(),
                 };
                 let mut person = before.unwrap_or_else(|| self.stranger(mac, tag));
@@ -584,18 +630,16 @@ impl Room {
             Kind::Say => {
                 if command.n > 0 && !mac.is_empty() {
                     let last = self.last.entry(mac.clone()).or_default();
-                    if *last >= command.n && turn.has_deduplication {
+                    if !last.accept(command.n) && turn.has_deduplication {
                         return;
                     }
-                    *last = command.n;
                 }
                 self.count();
                 self.append(turn, New { kind: "s", ..new });
             }
             Kind::UseUp => {
-                let last = self.last.get(mac).copied().unwrap_or(0);
-                if !mac.is_empty() && last < command.n {
-                    self.last.insert(mac.clone(), command.n);
+                if !mac.is_empty() {
+                    self.last.entry(mac.clone()).or_default().accept(command.n);
                 }
             }
             Kind::Rename => {
@@ -682,7 +726,9 @@ impl Room {
             let place = Some((node.to_owned(), *conn));
             let person = self.people.get(mac).cloned();
             let at_once = person.as_ref().filter(|person| person.gone == 0);
-            let is_replaced = at_once.is_some_and(|it| it.place != place && it.came > *came);
+            let is_elsewhere = |it: &&Person| it.gone > 0 || it.place != place;
+            let elsewhere = person.as_ref().filter(is_elsewhere);
+            let is_replaced = elsewhere.is_some_and(|person| person.came > *came);
             let new = New {
                 kind: if is_replaced { "x" } else { "p" },
                 n: "0".into(),
@@ -714,11 +760,8 @@ impl Room {
                 let person = Person { gone: 0, place, tag, name, fold, came, asked };
                 self.people.insert(mac.clone(), person);
                 self.absent.retain(|(_, other)| other != mac);
-                // Zero is a number, too: the engine remembers somebody then.
-                let last = self.last.get(mac).copied();
-                if last.is_none_or(|last| last < *n) {
-                    self.last.insert(mac.clone(), *n);
-                }
+                let epoch = self.meta.as_ref().map_or(0, |meta| meta.epoch);
+                self.last.entry(mac.clone()).or_default().hear(epoch, *n);
             }
             self.enter(node, *conn, who, &name);
             self.append(turn, New { name: &name, ..new });

@@ -233,14 +233,18 @@ impl Person {
                     );
                 }
                 self.count(number("count"), &whose);
-                let accepted = number("n");
-                match accepted {
-                    Some(n) => self.prove(n),
+                let is_new = self.cursor.is_none();
+                self.move_to(&text("cursor"), number("missed"), engine, &whose);
+                match number("n") {
+                    Some(n) => {
+                        // What it was told before of more than that is lost.
+                        self.kept.retain(|text| number_of(text) <= n);
+                        self.prove(|mine| mine <= n);
+                    }
                     // What was on its way may have arrived.
-                    None if self.cursor.is_some() => self.waiting.clear(),
+                    None if !is_new => self.waiting.clear(),
                     None => {}
                 }
-                self.move_to(&text("cursor"), number("missed"), engine, &whose);
             }
             "msg" => {
                 let seq = number("seq").expect("a number");
@@ -251,13 +255,16 @@ impl Person {
                 self.view.insert(seq, text("text"));
                 self.cursor = Some((epoch, seq));
                 let mine = text("text");
-                if let Some(n) = mine.strip_prefix(&format!("{} says ", self.index)) {
-                    let n: u64 = n.trim_end().parse().expect("a number");
+                if mine.starts_with(&format!("{} says ", self.index)) {
+                    let n = number_of(&mine);
                     self.kept.insert(mine);
-                    self.prove(n);
+                    self.prove(|mine| mine == n);
                 }
             }
-            "ack" => self.prove(number("n").expect("a number")),
+            "ack" => {
+                let n = number("n").expect("a number");
+                self.prove(|mine| mine == n);
+            }
             "join" => {
                 let (by, name) = (object["by"].to_string(), object["name"].to_string());
                 assert!(conn.here.insert(by, name).is_none(), "it is here already: {whose}");
@@ -289,13 +296,20 @@ impl Person {
         );
     }
 
-    /// Its message `n` was accepted, and with it all before.
-    fn prove(&mut self, n: u64) {
-        while let Some(first) = self.waiting.front().copied().filter(|first| *first <= n) {
-            self.waiting.pop_front();
-            self.accepted.insert(self.text(first));
-            if let Some(conn) = &mut self.conn {
-                conn.sent = conn.sent.saturating_sub(1);
+    /// Those of its messages were accepted whose numbers these are.
+    fn prove(&mut self, is_proven: impl Fn(u64) -> bool) {
+        let mut place = 0;
+        while let Some(n) = self.waiting.get(place).copied() {
+            if !is_proven(n) {
+                place += 1;
+                continue;
+            }
+            self.waiting.remove(place);
+            let text = self.text(n);
+            self.kept.insert(text.clone());
+            self.accepted.insert(text);
+            if let Some(conn) = self.conn.as_mut().filter(|conn| place < conn.sent) {
+                conn.sent -= 1;
             }
         }
     }
@@ -321,6 +335,12 @@ impl Person {
         }
         self.cursor = Some((epoch.to_owned(), seq));
     }
+}
+
+/// The number that somebody gave to what it says.
+fn number_of(text: &str) -> u64 {
+    let number = text.split(' ').nth(2).expect("a number");
+    number.parse().expect("a number")
 }
 
 fn truth<'a>(engine: &'a Memory, room: usize, epoch: &str) -> Option<&'a BTreeMap<u64, String>> {

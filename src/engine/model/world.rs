@@ -70,48 +70,6 @@ impl Tally {
     }
 }
 
-/// Somebody is sent away by a node that was declared dead, and comes back to it before all of it knows.
-pub fn come_back(writer_is_first: bool) {
-    let network = Network::new(Memory::new(1000), 1);
-    let mut machine = Machine::start(&network, &Clock::new(), &mut Rng::new(1));
-    let goes_on = |machine: &mut Machine| {
-        for _ in 0..4 {
-            machine.write();
-            machine.read();
-            machine.serve(100);
-        }
-    };
-    goes_on(&mut machine);
-    let mut person = Person::new(0, false);
-    person.joins(&mut machine, 0, 0);
-    goes_on(&mut machine);
-    assert!(person.hears(&network.borrow().engine) && person.at().is_some());
-    {
-        let (name, engine) = (machine.node.name(), &mut network.borrow_mut().engine);
-        let beats = engine.beat("another.1").expect("it lives").beats;
-        let beat = beats.into_iter().find(|(node, _)| **node == *name);
-        engine.fence(&name, &beat.expect("a beat").1, &[]).expect("it has rooms");
-        engine.reap(ROOMS[0], &name, 1000);
-    }
-    // A beat is due.
-    machine.node.suspect();
-    if writer_is_first {
-        machine.write()
-    } else {
-        machine.read()
-    }
-    machine.serve(100);
-    assert!(!person.hears(&network.borrow().engine), "it was sent away");
-    let gone = person.goes(machine.rooms[0].id, true).expect("it was there");
-    machine.events.send(gone.event).expect("a hub");
-    person.joins(&mut machine, 0, 0);
-    machine.serve(100);
-    goes_on(&mut machine);
-    assert!(person.hears(&network.borrow().engine), "it was sent away again");
-    assert_eq!(network.borrow().engine.members(ROOMS[0]).len(), 1);
-    assert!(person.conn.is_some_and(|conn| conn.here.len() == 1), "it is here");
-}
-
 impl World {
     pub fn new(seed: u64) -> World {
         let mut dice = Rng::new(seed);

@@ -7,9 +7,9 @@ local taken = was[5]
 if epoch ~= ARGV[2] or not taken or not is_whole then return redis.error_reply('EPOCH the log has another one') end
 local last, keep, known = tonumber(taken), ARGV[3], {}
 
--- Of connections, false for one that is not there, and the greatest n of each mac: what messages have looked up, and
--- the latter are not stored yet.
-local authors, macs, accepted = {}, {}, {}
+-- Of connections, false for one that is not there, the greatest n of each mac, and what was lost of those of whom
+-- something was: what messages have looked up, and the latter two are not stored yet.
+local authors, macs, accepted, lost = {}, {}, {}, {}
 
 -- A member says x. Nothing is said twice, and nothing by one that was replaced.
 local function say(counter, conn, n, x)
@@ -23,9 +23,20 @@ local function say(counter, conn, n, x)
   if not author then return end
   local mac = macs[conn]
   if n ~= '0' and mac ~= '-' then
-    local number = tonumber(n)
-    if (accepted[mac] or tonumber(call('HGET', KEYS[4], mac) or 0)) >= number then return end
-    accepted[mac] = number
+    local number, top = tonumber(n), accepted[mac]
+    if not top then
+      local kept = call('HGET', KEYS[4], mac) or 0
+      top = tonumber(kept)
+      if not top then top, lost[mac] = numbers().of(mac) end
+    end
+    if top < number then
+      accepted[mac] = number
+      if lost[mac] then lost[mac] = numbers().beyond(lost[mac]) end
+    else
+      local left = lost[mac] and numbers().again(lost[mac], number)
+      if not left then return end
+      accepted[mac], lost[mac] = top, left
+    end
   end
   seq = seq + 1
   seq_digits = digits(seq)
@@ -33,15 +44,16 @@ local function say(counter, conn, n, x)
 end
 
 local function store_accepted()
-  for mac, n in pairs(accepted) do call('HSET', KEYS[4], mac, digits(n)) end
+  for mac, n in pairs(accepted) do call('HSET', KEYS[4], mac, digits(n) .. (lost[mac] or '')) end
 end
 
 local function others()
-  local people, kinds = people(), {}
+  local people, numbers, kinds = people(), numbers(), {}
 
   -- Somebody joins. x: the wished name. n: for how many ms it has waited for that. One who is here with the same
-  -- identity is replaced, unless it asked later: then this one was on a node that was cut off.
-  function kinds.j(counter, conn, n, x, mac, tag, num)
+  -- identity is replaced, unless it asked later: then this one was on a node that was cut off. y: the epoch of its
+  -- cursor, or 0.
+  function kinds.j(counter, conn, n, x, mac, tag, num, since)
     if mac == '-' then
       people.enter(conn, '-', num .. ' - ')
       return append(keep, 'j', '-1', node, conn, counter, num .. ' - ', '')
@@ -60,7 +72,7 @@ local function others()
       who = { tag = tag, name = '', fold = tag }
       call('HSETNX', KEYS[5], tag, mac)
     end
-    local accepted = name and (call('HGET', KEYS[4], mac) or '0') or '-1'
+    local accepted = name and digits(numbers.tell(mac, tonumber(since) or 0)) or '-1'
     who.gone, who.node, who.conn = 0, node, conn
     who.came, who.asked = epoch .. '-' .. digits(pos + 1), math.max(0, now - n)
     people.give(mac, who, x)
@@ -75,8 +87,10 @@ local function others()
   function kinds.u(counter, conn, n, x)
     local record = call('HGET', KEYS[10], conn)
     local mac = record and people.of(record)
-    if mac and mac ~= '-' and tonumber(call('HGET', KEYS[4], mac) or 0) < tonumber(n) then
-      call('HSET', KEYS[4], mac, n)
+    if mac and mac ~= '-' then
+      local number, top, lost = tonumber(n), numbers.of(mac)
+      local left = top < number and numbers.beyond(lost) or numbers.again(lost, number)
+      if left then call('HSET', KEYS[4], mac, digits(math.max(top, number)) .. left) end
     end
   end
 
@@ -154,7 +168,7 @@ while i < #ARGV do
       say(counter, ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
     else
       store_accepted()
-      authors, accepted = {}, {}
+      authors, accepted, lost = {}, {}, {}
       kinds = kinds or others()
       kinds[kind](counter, unpack(ARGV, i + 2, i + 8))
     end

@@ -1,15 +1,17 @@
 -- Who is here on a node, which says so anew in a new epoch: what the engine forgot comes back. ARGV: node, epoch,
 -- how many entries to keep, the counter of the last command that was taken; then for each member its
--- connection, mac, tag, num, last n, name, fold, and when it came.
+-- connection, mac, tag, num, last n that its node has heard, name, fold, and when it came.
 if call('HEXISTS', KEYS[11], node) == 1 then return redis.error_reply('FENCED this node was declared dead') end
 if epoch ~= ARGV[2] or not is_whole then return redis.error_reply('EPOCH the log has another one') end
 -- Late, and said again meanwhile: the node has gone on.
 if was[5] ~= ARGV[4] then return pos_digits end
-local people, keep, here = people(), ARGV[3], {}
+local people, numbers, keep, here = people(), numbers(), ARGV[3], {}
 for i = 5, #ARGV, 8 do
   local conn, mac, tag, num, n, name, fold, came = unpack(ARGV, i, i + 7)
   local who = mac ~= '-' and people.find(mac)
-  local is_replaced = who and who.gone == 0 and (who.node ~= node or who.conn ~= conn)
+  -- It came again elsewhere, and may have left there. What it said here meanwhile was not taken, so nothing of
+  -- what it says next may be.
+  local is_replaced = who and (who.gone > 0 or who.node ~= node or who.conn ~= conn)
     and people.is_later(who.came, came)
   if not is_replaced then here[conn] = true end
   if is_replaced then
@@ -23,7 +25,7 @@ for i = 5, #ARGV, 8 do
     people.remember(mac, { gone = 0, node = node, conn = conn, tag = tag, name = name, fold = fold, came = came,
       asked = who and who.node == node and who.conn == conn and who.asked or 0 })
     call('ZREM', KEYS[6], mac)
-    if tonumber(call('HGET', KEYS[4], mac) or -1) < tonumber(n) then call('HSET', KEYS[4], mac, n) end
+    numbers.hear(mac, tonumber(n))
   end
   if not is_replaced then
     local author = num .. ' ' .. tag .. ' ' .. name

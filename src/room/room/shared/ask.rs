@@ -20,6 +20,7 @@ use crate::room::publish::Publication;
 use crate::room::room::shared::Mine;
 use crate::room::room::{Room, Who};
 use crate::wire;
+use crate::wire::cursor::Cursor;
 use crate::wire::roomd1::{self, Code};
 
 impl<T: Transport> Room<T> {
@@ -50,6 +51,8 @@ impl<T: Transport> Room<T> {
                 shared.mine.insert(conn, Mine { mac: who.mac.clone(), ..Mine::default() });
                 command.who = Some(Box::new(who));
                 command.text = wish(hello.name.as_deref()).into();
+                let cursor = hello.since.as_deref().and_then(Cursor::parse);
+                command.since = cursor.and_then(|cursor| cursor.epoch.number()).unwrap_or(0);
                 shared.joining.insert(conn, (hello, outbox));
                 shared.link.push(command, None);
             }
@@ -137,9 +140,6 @@ impl<T: Transport> Room<T> {
         if !is_here {
             return;
         }
-        shared.push_leave(conn, farewell.is_lost);
-        match farewell.frames {
-            Some(_) => {
         if shared.joining.contains_key(&conn) && !shared.link.take_back(&[conn].into()).is_empty() {
             shared.mine.remove(&conn);
             let joining = shared.joining.remove(&conn);
@@ -148,6 +148,9 @@ impl<T: Transport> Room<T> {
             }
             return;
         }
+        shared.push_leave(conn, farewell.is_lost);
+        match farewell.frames {
+            Some(_) => {
                 shared.leaving.insert(conn, farewell);
                 self.part_if_away(tally);
             }
