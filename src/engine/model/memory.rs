@@ -222,7 +222,7 @@ impl Memory {
                 let dropped = room.epochs.len().saturating_sub(16);
                 room.epochs.drain(..dropped);
             }
-            let next = (now / 1000 << 20).max(old.max(epoch) + 1) + salt;
+            let next = ((now / 1000) << 20).max(old.max(epoch) + 1) + salt;
             room.meta = Some(Meta { server, epoch: next, pos: u64::MAX, seq });
             let is_removed = before.is_some() && !is_whole;
             let text = format!("{old} {pos}{}", if is_removed { " removed" } else { "" });
