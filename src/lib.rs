@@ -1,4 +1,4 @@
-//! A chat room and message hub for small hosts: one room, one echo endpoint, one page, one port.
+//! A chat room and message hub for small hosts: rooms, an echo endpoint, a page, one port.
 //!
 //! ```no_run
 //! let server = roomd::Server::bind(roomd::Config::default())?;

@@ -88,6 +88,7 @@ fn every_text_reads_in_light_and_dark() {
         page.wait("connected", "document.querySelector('[data-state=connected]')");
         page.insert("mine");
         page.press("Enter", 0);
+        page.wait("it is said", "said('.mine').length === 1");
         room.join(5).say("https://example.com `code` \u{202e}");
         page.wait("the messages", "said('.message').length === 3 && said('.notice').length === 2");
         page.eval(CONTRAST);
