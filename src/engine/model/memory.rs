@@ -40,12 +40,12 @@ struct Room {
     removed: u64,
 }
 
-/// The greatest number of somebody's messages that was accepted, and what was lost of them: by the epoch that began
-/// with that, or 0 once it was told to say these again, the first and the last.
+/// The greatest number of somebody's messages that was accepted, and what was lost of them: whether it was told to
+/// say these again, the first and the last.
 #[derive(Clone, Debug, Default)]
 struct Numbers {
     top: u64,
-    lost: Vec<(u64, u64, u64)>,
+    lost: Vec<(bool, u64, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -388,7 +388,7 @@ impl Numbers {
     fn accept(&mut self, n: u64) -> bool {
         if self.top < n {
             self.top = n;
-            self.lost.retain(|(epoch, ..)| *epoch > 0);
+            self.lost.retain(|(is_told, ..)| !is_told);
             return true;
         }
         let lost = self.lost.iter_mut().find(|(_, low, high)| (*low..=*high).contains(&n));
@@ -397,19 +397,20 @@ impl Numbers {
         is_lost
     }
 
-    /// It comes with a cursor of this epoch, or 0: the last number up to which everything was accepted, but for
+    /// It comes with a cursor of the epoch `at`, or 0: the last number up to which everything was accepted, but for
     /// what it knows that was lost.
-    fn tell(&mut self, at: u64) -> u64 {
-        self.lost.retain(|(epoch, ..)| at > 0 && (*epoch == 0 || at < *epoch));
-        self.lost.iter_mut().for_each(|(epoch, ..)| *epoch = 0);
+    fn tell(&mut self, at: u64, epoch: u64) -> u64 {
+        self.lost.retain(|(is_told, ..)| at > 0 && (*is_told || at < epoch));
+        self.lost.iter_mut().for_each(|(is_told, ..)| *is_told = true);
         let lost = self.lost.iter().map(|(_, low, _)| low - 1);
         lost.min().unwrap_or(self.top).min(self.top)
     }
 
     /// Its node has heard of all numbers up to this one.
-    fn hear(&mut self, epoch: u64, n: u64) {
+    fn hear(&mut self, n: u64) {
+        self.lost.iter_mut().for_each(|(is_told, _, high)| *is_told |= *high > n);
         if self.top < n {
-            self.lost.push((epoch, self.top + 1, n));
+            self.lost.push((false, self.top + 1, n));
             self.top = n;
         }
         if self.lost.len() > 8 {
@@ -610,8 +611,9 @@ impl Room {
                 }
                 let accepted = match &before {
                     Some(_) => {
+                        let epoch = self.meta.as_ref().map_or(0, |meta| meta.epoch);
                         let last = self.last.entry(mac.clone()).or_default();
-                        last.tell(command.since).to_string()
+                        last.tell(command.since, epoch).to_string()
                     }
                     None => "-1".into(),
                 };
@@ -760,8 +762,7 @@ impl Room {
                 let person = Person { gone: 0, place, tag, name, fold, came, asked };
                 self.people.insert(mac.clone(), person);
                 self.absent.retain(|(_, other)| other != mac);
-                let epoch = self.meta.as_ref().map_or(0, |meta| meta.epoch);
-                self.last.entry(mac.clone()).or_default().hear(epoch, *n);
+                self.last.entry(mac.clone()).or_default().hear(*n);
             }
             self.enter(node, *conn, who, &name);
             self.append(turn, New { name: &name, ..new });
