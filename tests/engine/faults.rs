@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::kit::eventually;
 use crate::kit::folder::Folder;
 use crate::kit::peer::{Peer, get};
-use crate::kit::roomd1::{Member, knock, me};
+use crate::kit::roomd1::{Member, knock, me, position};
 use crate::kit::server::TestServer;
 use crate::pair::{Pair, and_on};
 use crate::redis::{KEEPS, PASSWORD, Redis};
@@ -17,6 +17,11 @@ fn metric(node: &TestServer, name: &str) -> f64 {
     let text = node.ask(get("/metrics", "")).text().to_owned();
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
+}
+
+/// The time, in milliseconds since 1970.
+fn millis() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970").as_millis() as u64
 }
 
 #[test]
@@ -78,10 +83,15 @@ fn an_engine_that_lost_what_was_said_last_is_found_out() {
     }
     let lost = bob.cursor();
     redis.kill();
+    let killed = millis();
     redis.start_again();
     let epoch = bob.skip_to("epoch", "a new epoch");
     assert_eq!(epoch["missed"], json!(null), "{epoch}");
-    assert!(epoch["cursor"].as_str().expect("a cursor").ends_with(".1"), "{epoch}");
+    // The epoch is the time at which it began.
+    let (began, seq) = position(&epoch["cursor"]);
+    let began = u64::from_str_radix(&began, 36).expect("a number");
+    assert!((killed..=millis()).contains(&began), "{epoch}, which began at {began}");
+    assert_eq!(seq, 1, "{epoch}");
     assert_eq!(metric(&b, "roomd_engine_epochs_total"), 1.0);
     assert_eq!(metric(&b, "roomd_engine_lost_total"), 3.0);
     ana.publish(5, "after");

@@ -11,6 +11,7 @@ use super::person::Person;
 use super::wire::Network;
 use crate::config::ENGINE_NOTICE;
 use crate::engine::calls::Opening;
+use crate::engine::link::Snapshot;
 use crate::testing::Rng;
 
 /// Some machines, which do what they are told, and an engine.
@@ -99,29 +100,34 @@ fn who_comes_back_to_a_node_that_was_dead_is_not_sent_away_again() {
     }
 }
 
-/// The engine is emptied again and again before anybody has heard of the log that began, while no time passes or
-/// the clock goes back: whose epoch comes again, its cursors are taken for those of another log.
+/// The engine is emptied again and again, a millisecond after the last time at least, before anybody has heard of the
+/// log that began. The epochs are its time; or if its clock went back, none that another log had, or else the cursors
+/// of that would be taken for those of this.
 #[test]
 fn no_two_logs_have_the_same_epoch() {
     let stage = Stage::<2>::new();
-    let mut seen = BTreeSet::new();
-    for known in [0, 1000, 1 << 51] {
+    let (mut seen, mut known) = (BTreeSet::new(), 0);
+    for back in [0, 1, 1000, 3_600_000] {
+        stage.network.borrow_mut().engine.now -= back;
+        let mut latest = 0;
         for n in 0..100 {
             for machine in &stage.machines {
                 let (node, name) = (&machine.node, machine.node.name());
                 let engine = &mut stage.network.borrow_mut().engine;
                 engine.state = State::default();
-                engine.now -= n % 3 * 400;
+                engine.now += 1 + n % 3;
                 let (history, age) = (0, Duration::ZERO);
                 let (room, salt, is_all) = (ROOMS[0], node.salt(), false);
                 let opening =
                     Opening { room, node: &name, epoch: known, salt, is_all, history, age };
-                let (snapshot, _) = engine.open(&opening).expect("it is open");
-                let epoch = snapshot.epoch;
-                assert!(epoch > known && epoch < 1 << 53, "{epoch} behind {known}");
+                let (Snapshot { epoch, .. }, _) = engine.open(&opening).expect("it is open");
+                assert!(epoch > known, "{epoch} behind {known}");
+                assert!(epoch == engine.now || engine.now <= known, "{epoch} at {}", engine.now);
                 assert!(seen.insert(epoch), "{epoch} twice");
+                latest = latest.max(epoch);
             }
         }
+        known = latest;
     }
 }
 

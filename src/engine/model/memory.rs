@@ -107,6 +107,8 @@ pub struct Memory {
     pub secrets: BTreeSet<[u8; 32]>,
     /// What was said in each epoch of each room, by number, that of epochs before included.
     pub truth: BTreeMap<(String, u64), BTreeMap<u64, String>>,
+    /// How many logs began in an epoch that another had.
+    pub twice: u64,
 }
 
 /// A call of a script.
@@ -145,7 +147,8 @@ impl Memory {
     pub fn new(most: usize) -> Memory {
         let (state, server) = (State::default(), "server 1".to_owned());
         let (secrets, truth) = (BTreeSet::new(), BTreeMap::new());
-        Memory { state, lack: None, server, now: 1_000_000_000, most, wakes: 0, secrets, truth }
+        let (lack, now, wakes, twice) = (None, 1_000_000_000, 0, 0);
+        Memory { state, lack, server, now, most, wakes, secrets, truth, twice }
     }
 
     fn turn(&self, keep: usize) -> Turn {
@@ -222,12 +225,14 @@ impl Memory {
                 let dropped = room.epochs.len().saturating_sub(16);
                 room.epochs.drain(..dropped);
             }
-            let next = ((now / 1000) << 20).max(old.max(epoch) + 1) + salt;
+            let last = old.max(epoch);
+            let next = if now > last { now } else { last + 1 + salt };
             room.meta = Some(Meta { server, epoch: next, pos: u64::MAX, seq });
             let is_removed = before.is_some() && !is_whole;
             let text = format!("{old} {pos}{}", if is_removed { " removed" } else { "" });
             room.append(&mut turn, New { kind: "e", ..New::of_node(node, &text) });
-            self.truth.insert((name.to_owned(), next), room.said.clone());
+            let other = self.truth.insert((name.to_owned(), next), room.said.clone());
+            self.twice += u64::from(other.is_some());
         }
         let taken = *room.nodes.entry(node.to_owned()).or_insert(0);
         room.drop_old(now.saturating_sub(age.as_millis() as u64));

@@ -208,6 +208,9 @@ impl World {
     }
 
     fn harm(&mut self) {
+        // Nothing of this takes no time at all.
+        self.clock.pass(1);
+        self.network.borrow_mut().engine.now += 1;
         let now = self.clock.millis();
         match self.dice.roll(10) {
             0 | 1 => {
@@ -390,6 +393,7 @@ impl World {
     /// Everybody is here, knows of everybody, and has heard the same.
     fn check(&self) {
         let engine = &self.network.borrow().engine;
+        assert_eq!(engine.twice, 0, "two logs of one epoch");
         for (index, room) in ROOMS.iter().enumerate() {
             let people: Vec<&Person> = self.people.iter().filter(|it| it.room == index).collect();
             let conns = people.iter().filter_map(|person| person.conn.as_ref());

@@ -6,11 +6,11 @@
 if call('HEXISTS', KEYS[11], node) == 1 then return redis.error_reply('FENCED this node was declared dead') end
 -- An epoch that is older than one that a node knows is of an engine whose clock went back when it was emptied.
 if was[1] ~= ARGV[2] or not epoch or tonumber(epoch) < tonumber(ARGV[4]) or not is_whole then
-  -- Two logs must not have the same epoch, though nobody may know of the one when the other begins: the engine
-  -- was emptied, its clock went back, or it began one and the answer was lost. So the seconds have 33 bits (until
-  -- 2242), and what is below them is the opening's own.
+  -- The time. But two logs must not have the same epoch, though nobody may know of the one when the other begins,
+  -- since the engine was emptied, or the answer was lost. So if the clock went back, the distance to the last that is
+  -- known is the opening's own.
   local last = math.max(tonumber(epoch or 0), tonumber(ARGV[4]))
-  local next = math.max(time[1] * 1048576, last + 1) + ARGV[10]
+  local next = now > last and now or last + 1 + ARGV[10]
   if epoch then
     call('RPUSH', KEYS[9], epoch .. ' ' .. seq_digits)
     call('LTRIM', KEYS[9], -16, -1)
