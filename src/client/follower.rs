@@ -37,6 +37,7 @@ impl Follower {
     #[inline(never)]
     pub fn run(self, context: &Context) {
         let Follower { conn, seat, format, follow, wait } = self;
+        let conn = Conn::take(conn);
         let limits = &context.limits;
         let bounds = Bounds {
             max_queue: limits.queue(),
@@ -45,8 +46,9 @@ impl Follower {
             close_timeout: limits.catch_up,
         };
         let (flusher, pieces) = (context.flusher.clone(), context.pieces);
-        let socket = Socket { conn: conn.clone(), flusher, pieces };
+        let socket = Socket { conn, flusher, pieces };
         let outbox = Outbox::new(socket, Encoding::of(format), Vec::new(), bounds);
+        let conn = &outbox.transport().conn;
         outbox.open();
         let closable: Weak<Outbox<Socket>> = Arc::downgrade(&outbox);
         if !conn.slot.register(closable) {
@@ -61,7 +63,7 @@ impl Follower {
         loop {
             let now = Instant::now();
             let left = until.filter(|_| member.is_some()).map(|until| until - now.min(until));
-            match read(&conn, left.unwrap_or(pause).min(pause)) {
+            match read(conn, left.unwrap_or(pause).min(pause)) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(_) if until.is_some_and(|until| Instant::now() >= until) => {

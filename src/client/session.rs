@@ -103,6 +103,7 @@ impl Session {
     pub fn run(self, context: &Context) {
         let Context { limits, echo, permits, .. } = context;
         let Session { conn, endpoint, response, received } = self;
+        let conn = Conn::take(conn);
         conn.metrics.received(received.len());
         let bounds = Bounds {
             max_queue: limits.queue(),
@@ -110,12 +111,13 @@ impl Session {
             close_timeout: limits.close_timeout,
         };
         let (flusher, pieces) = (context.flusher.clone(), context.pieces);
-        let socket = Socket { conn: conn.clone(), flusher, pieces };
+        let socket = Socket { conn, flusher, pieces };
         let encoding = match endpoint {
             Endpoint::Roomd1(_) => Encoding::Roomd1,
             Endpoint::Echo | Endpoint::Tutorial(..) => Encoding::Tutorial,
         };
         let outbox = Outbox::new(socket, encoding, response, bounds);
+        let conn = &outbox.transport().conn;
         let longest = match endpoint {
             Endpoint::Roomd1(_) => context.max_frame,
             Endpoint::Echo | Endpoint::Tutorial(..) => limits.max_message,

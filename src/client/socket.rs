@@ -19,8 +19,8 @@ use crate::reasons::CloseReason;
 
 /// The sending side of a client's connection.
 pub struct Socket {
-    /// The connection.
-    pub conn: Arc<Conn>,
+    /// The connection. It lies in the outbox, so that what a send needs is in one piece of memory.
+    pub conn: Conn,
     /// Who sends to the client when it is behind.
     pub flusher: Flusher<Socket>,
     /// How many bytes the kernel is given at once.

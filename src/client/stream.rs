@@ -15,6 +15,7 @@ use crate::client::reader::{LongMessage, Reader};
 use crate::client::socket::Socket;
 use crate::config::{ANSWER_BUFFER, LONG_MESSAGE, Limits};
 use crate::net::conn::Conn;
+use crate::net::slots::Closable;
 use crate::outbox::Outbox;
 use crate::rate::Pace;
 use crate::wire;
@@ -63,6 +64,19 @@ pub struct Stream {
     hello_by: Option<Instant>,
     /// The client was seen to have closed its side, since when it may be waited for.
     half_closed: Option<Instant>,
+}
+
+/// A client whose long message comes in.
+struct Reading(Arc<Outbox<Socket>>);
+
+impl Closable for Reading {
+    fn stop(self: Arc<Self>) {
+        self.0.transport().conn.stop_reading();
+    }
+
+    fn cut(&self) {
+        self.0.cut();
+    }
 }
 
 impl Stream {
@@ -192,7 +206,7 @@ impl Stream {
             address: conn.slot.address(),
             is_at_hand: ends && in_kernel >= missing,
             has_finished: self.has_finished_long,
-            occupant: conn.clone(),
+            occupant: Arc::new(Reading(self.outbox.clone())),
         };
         self.permit = Some(self.permits.permit(claimant));
         self.reader.admit();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -65,6 +66,18 @@ impl From<SocketAddr> for Source {
 }
 
 impl Conn {
+    /// Takes it over from whom a stop turned to until now. The caller has the only reference, but for those
+    /// that a stop has for a moment.
+    pub fn take(mut shared: Arc<Self>) -> Self {
+        loop {
+            match Arc::try_unwrap(shared) {
+                Ok(conn) => return conn,
+                Err(stopping) => shared = stopping,
+            }
+            thread::yield_now();
+        }
+    }
+
     /// Whom it serves.
     pub fn source(&self) -> Source {
         Source { peer: self.peer, client: self.client.get().copied() }
@@ -90,6 +103,12 @@ impl Conn {
             Some(rates) => pace.within(rates.messages.clone()),
             None => pace,
         })
+    }
+
+    /// Whoever reads from it is at the end.
+    pub fn stop_reading(&self) {
+        // It fails only when the connection is gone already.
+        let _ = self.stream.shutdown(Shutdown::Read);
     }
 
     /// Waits for so long. False as soon as the peer has gone or closed its side, or the server stops.
@@ -125,7 +144,7 @@ impl AsFd for Conn {
 /// A connection whose request is read or answered: nothing more is read from it.
 impl Closable for Conn {
     fn stop(self: Arc<Self>) {
-        let _ = self.stream.shutdown(Shutdown::Read);
+        self.stop_reading();
     }
 
     fn cut(&self) {

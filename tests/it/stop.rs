@@ -105,6 +105,24 @@ fn nobody_is_let_in_during_a_stop() {
     server.ended();
 }
 
+/// Connections become clients while the server stops. Each is refused, or let in and told why it has to go.
+#[test]
+fn whoever_has_asked_before_the_stop_is_answered() {
+    let mut let_in = 0;
+    for _ in 0..20 {
+        let server = TestServer::start();
+        let mut peers: Vec<_> = (0..30).map(|_| server.connect()).collect();
+        peers.iter_mut().for_each(|peer| peer.send(get("/ws", UPGRADE)));
+        server.stop();
+        for mut client in peers.into_iter().filter_map(Peer::upgraded_unless_full) {
+            client.is_closed_with(1001);
+            let_in += 1;
+        }
+        server.ended();
+    }
+    assert!(let_in > 0);
+}
+
 /// Clients that do nothing, that talk without end, and that read nothing, all of which ignore
 /// the close frame: the server ends all the same.
 #[test]
