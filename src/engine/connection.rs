@@ -81,18 +81,15 @@ impl Connection {
             master,
             version,
         };
-        // All at once, since each way there may take long.
-        let scripts = SCRIPTS.iter().map(|parts| load(parts.concat()));
-        let calls: Vec<Cmd> = [redis::cmd("INFO")].into_iter().chain(scripts).collect();
-        let mut answers = connection.call_all(&calls)?.into_iter();
-        let info = text(answers.next().ok_or_else(odd)??)?;
+        // Before the scripts: to one who has not said the password an engine says NOAUTH, but if that sends
+        // as much, it closes the connection.
+        let info = text(connection.call(&redis::cmd("INFO"))?)?;
         if of(&info, "loading") != "0" {
             return Err(Fault::Lost("it takes no writes yet: it is loading".into()));
         }
         takes_writes(&info)?;
         connection.run = of(&info, "run_id").to_owned();
-        connection.hashes =
-            answers.map(|hash| text(hash?)).collect::<Result<Vec<String>, Fault>>()?;
+        connection.load(|script| script)?;
         Ok(connection)
     }
 
@@ -100,9 +97,17 @@ impl Connection {
     #[cfg(test)]
     pub(super) fn take_time_from(&mut self, list: &str) -> Result<(), Fault> {
         let time = format!("call('LRANGE', '{list}', 0, -1)");
-        let scripts =
-            SCRIPTS.iter().map(|parts| load(parts.concat().replace("call('TIME')", &time)));
-        let scripts: Vec<Cmd> = scripts.collect();
+        self.load(|script| script.replace("call('TIME')", &time))
+    }
+
+    /// Has the engine know the scripts, as `made` makes them. All at once, since each way there may take long.
+    fn load(&mut self, made: impl Fn(String) -> String) -> Result<(), Fault> {
+        let load = |parts: &&[&str]| {
+            let mut load = redis::cmd("SCRIPT");
+            load.arg("LOAD").arg(made(parts.concat()));
+            load
+        };
+        let scripts: Vec<Cmd> = SCRIPTS.iter().map(load).collect();
         let hashes = self.call_all(&scripts)?.into_iter().map(|hash| text(hash?));
         self.hashes = hashes.collect::<Result<_, Fault>>()?;
         Ok(())
@@ -154,13 +159,6 @@ impl Connection {
             false => Err(Fault::Lost("another server is the master now".into())),
         }
     }
-}
-
-/// A script is to be known.
-fn load(script: String) -> Cmd {
-    let mut load = redis::cmd("SCRIPT");
-    load.arg("LOAD").arg(script);
-    load
 }
 
 /// A value of INFO; empty if there is none.

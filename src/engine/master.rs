@@ -1,5 +1,6 @@
 //! Which server takes the writes: always the same, or the one that the Sentinels name.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -70,6 +71,16 @@ impl Master {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Found::Nowhere(before) = &mut *found {
             *before = why;
+        }
+    }
+}
+
+/// Where it is, or else its name.
+impl fmt::Display for Master {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&*self.found.lock().unwrap_or_else(PoisonError::into_inner), self.address.place()) {
+            (Found::At(spot), _) | (Found::Nowhere(_), Place::At(spot)) => spot.fmt(f),
+            (Found::Nowhere(_), Place::Watched { name, .. }) => f.write_str(name),
         }
     }
 }

@@ -292,8 +292,8 @@ impl Node {
         self.changed.notify_all();
     }
 
-    /// The engine is not reached. One line, and one for whatever else it says itself.
-    pub(super) fn is_down(&self, why: &str, is_first: bool) {
+    /// The engine, which is here, is not reached. One line, and one for whatever else it says itself.
+    pub(super) fn is_down(&self, place: &impl fmt::Display, why: &str, is_first: bool) {
         let mut state = self.lock();
         let is_new = state.down_since.is_none() || is_first;
         if is_new {
@@ -301,7 +301,7 @@ impl Node {
         }
         let code = code(why);
         if is_new || code.is_some_and(|code| code != state.refused_with) {
-            log::warn!("the engine cannot be reached, and is tried again: {why}");
+            log::warn!("the engine {place} cannot be reached, and is tried again: {why}");
             state.refused_with = code.unwrap_or_default().to_owned();
         }
         state.down_since.get_or_insert_with(|| self.now());

@@ -82,7 +82,7 @@ impl Writer {
                 Fault::Lost(why) => why,
                 Fault::Fenced | Fault::Epoch => "an unexpected answer".into(),
             };
-            self.node.is_down(&why, is_first);
+            self.node.is_down(&*self.settings.to, &why, is_first);
             is_first = false;
             if started.elapsed() > LAST_PAUSE {
                 pause = FIRST_PAUSE;

@@ -79,6 +79,15 @@ fn a_wrong_password_is_told_and_a_new_one_is_taken_from_the_file() {
     });
 }
 
+#[test]
+fn who_has_no_password_is_told_that_there_is_one() {
+    let redis = Redis::with(&["--requirepass", PASSWORD]);
+    let program = Program::of(&mut roomd(&["--engine", &redis.url(), "--listen", "127.0.0.1:0"]));
+    let line = program.line("cannot be reached");
+    assert!(line.contains(&format!("engine 127.0.0.1:{} ", redis.port())), "{line}");
+    assert!(line.contains("NOAUTH"), "{line}");
+}
+
 fn encrypted(url: &str, ca: &Path, certificate: Option<PathBuf>) -> TestServer {
     TestServer::with(|config| {
         config.engine = Some(url.to_owned());

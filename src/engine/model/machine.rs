@@ -137,7 +137,7 @@ impl Machine {
 
     pub fn write(&mut self) {
         let Some(mut engine) = self.out.take().or_else(|| Wire::open(&self.network)) else {
-            return self.node.is_down("it is away", false);
+            return self.node.is_down(&"in memory", "it is away", false);
         };
         let done = match engine.has_begun {
             true => self.writer.step(&mut engine),
@@ -148,7 +148,7 @@ impl Machine {
                 engine.has_begun = true;
                 self.out = Some(engine);
             }
-            Err(fault) => self.node.is_down(&format!("{fault:?}"), false),
+            Err(fault) => self.node.is_down(&"in memory", &format!("{fault:?}"), false),
         }
     }
 
