@@ -164,10 +164,11 @@ impl Refusal {
         Self::unavailable(RefusalReason::NoAnswer, line)
     }
 
-    /// A plain request for a WebSocket's path.
-    pub fn upgrade_required() -> Self {
+    /// A plain request for a WebSocket's path, to which this page belongs.
+    pub fn upgrade_required(page: &str) -> Self {
         let fields = &[("Upgrade", "websocket")];
-        Self::new(RefusalReason::NoUpgrade, fields, "this path speaks WebSocket; the chat is at /")
+        let line = format!("this path speaks WebSocket; the page is at {page}");
+        Self::new(RefusalReason::NoUpgrade, fields, line)
     }
 
     /// A handshake of another version.

@@ -122,7 +122,9 @@ fn find(routes: Routes<'_>, head: &RequestHead<'_>) -> Result<Route, Refusal> {
         return Err(Refusal::not_published_here());
     }
     if !Page::has(&head.path) {
-        return Err(Refusal::not_found("the chat is at /"));
+        let line =
+            "the chat is at /, and rooms are at /ROOM: at most 64 of a to z, 0 to 9, - and _";
+        return Err(Refusal::not_found(line));
     }
     Ok(Route::Page(page(head, &head.path)?))
 }
@@ -248,6 +250,17 @@ fn client(id: &str) -> Result<i64, Refusal> {
     })
 }
 
+/// Where the page is that opens this WebSocket.
+fn page_of(endpoint: &Endpoint) -> String {
+    match endpoint {
+        Endpoint::Echo => "/echo".into(),
+        Endpoint::Tutorial { room, .. } | Endpoint::Roomd1 { room } if room.is_lobby() => {
+            "/".into()
+        }
+        Endpoint::Tutorial { room, .. } | Endpoint::Roomd1 { room } => format!("/{room}"),
+    }
+}
+
 fn websocket(
     policy: &OriginPolicy,
     head: &RequestHead<'_>,
@@ -265,7 +278,8 @@ fn websocket(
     }
     let endpoint = endpoint?;
     if head.upgrade.is_none() && head.key.is_none() {
-        return Ok(Route::NotUpgraded { of_room, refusal: Refusal::upgrade_required() });
+        let refusal = Refusal::upgrade_required(&page_of(&endpoint));
+        return Ok(Route::NotUpgraded { of_room, refusal });
     }
     let protocol = match endpoint {
         Endpoint::Echo | Endpoint::Tutorial { .. } => None,

@@ -108,12 +108,20 @@ fn a_known_path_with_another_method_is_405_with_allow() {
 #[test]
 fn a_plain_request_to_a_websocket_path_is_426() {
     let server = TestServer::start();
-    for path in ["/ws", "/ws/7", "/ws?x"] {
+    for (path, page) in [
+        ("/ws", "/echo"),
+        ("/ws/7", "/"),
+        ("/ws?x", "/echo"),
+        ("/lobby/ws", "/"),
+        ("/Lab/ws", "/lab"),
+        ("/lab/ws/7", "/lab"),
+    ] {
         for fields in ["", "Connection: keep-alive\r\n", VERSION] {
             let response = server.ask(get(path, fields));
             assert_eq!(response.status, 426);
             assert_eq!(response.field("Upgrade"), Some("websocket"));
-            assert!(response.text().contains("WebSocket"), "{}", response.text());
+            let line = format!("this path speaks WebSocket; the page is at {page}\n");
+            assert_eq!(response.text(), line);
             response.is_complete();
         }
     }
