@@ -134,8 +134,8 @@ pub enum CloseReason {
     Binary,
     /// A text message that is not UTF-8.
     NotUtf8,
-    /// A violation of RFC 6455.
-    Protocol,
+    /// A violation of RFC 6455, and which.
+    Protocol(&'static str),
     /// A message longer than this many bytes.
     TooLong(usize),
     /// A slow consumer: it did not read what the room sent.
@@ -171,8 +171,8 @@ impl CloseReason {
             CloseReason::NotUtf8 => {
                 (CloseCode::Invalid, "a text message has to be UTF-8".into(), LeaveReason::NotUtf8)
             }
-            CloseReason::Protocol => {
-                (CloseCode::Protocol, "this breaks RFC 6455".into(), LeaveReason::Protocol)
+            CloseReason::Protocol(what) => {
+                (CloseCode::Protocol, format!("RFC 6455: {what}").into(), LeaveReason::Protocol)
             }
             CloseReason::TooLong(max) => (
                 CloseCode::Size,

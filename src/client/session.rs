@@ -8,6 +8,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use tungstenite::error::ProtocolError;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
@@ -299,7 +300,7 @@ impl<S: Answer> Client<S> {
                 End::Fault(CloseReason::Silent(self.ping_timeout), "did not answer a ping".into())
             }
             Error::Io(error) => End::Lost(error),
-            Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
             | Error::ConnectionClosed
             | Error::AlreadyClosed => End::Lost(io::ErrorKind::ConnectionReset.into()),
             Error::Capacity(_) => {
@@ -308,7 +309,10 @@ impl<S: Answer> Client<S> {
             Error::Utf8(_) => {
                 End::Fault(CloseReason::NotUtf8, "sent text that is not UTF-8".into())
             }
-            error => End::Fault(CloseReason::Protocol, format!("broke the protocol ({error})")),
+            error => {
+                let reason = CloseReason::Protocol(violation(&error));
+                End::Fault(reason, format!("broke the protocol ({error})"))
+            }
         }
     }
 
@@ -336,6 +340,28 @@ impl<S: Answer> Client<S> {
             frames.extend_from_slice(&farewell.frame());
         }
         Some(frames)
+    }
+}
+
+/// What a client is told of its fault, which whoever wrote it has to find.
+fn violation(error: &Error) -> &'static str {
+    let Error::Protocol(error) = error else { return "this is not WebSocket" };
+    match error {
+        ProtocolError::UnmaskedFrameFromClient => "a client masks its frames",
+        ProtocolError::NonZeroReservedBits => {
+            "a reserved bit is set, but no extension was agreed on"
+        }
+        ProtocolError::UnknownControlFrameType(_)
+        | ProtocolError::UnknownDataFrameType(_)
+        | ProtocolError::InvalidOpcode(_) => "there is no such opcode",
+        ProtocolError::FragmentedControlFrame => "a control frame has no fragments",
+        ProtocolError::ControlFrameTooBig => "a control frame has at most 125 bytes",
+        ProtocolError::UnexpectedContinueFrame => "there is nothing to continue",
+        ProtocolError::ExpectedFragment(_) => "a message begins before the last one has ended",
+        ProtocolError::InvalidCloseSequence => {
+            "a close frame is empty or begins with a code of two bytes"
+        }
+        _ => "this is not WebSocket",
     }
 }
 
@@ -370,7 +396,7 @@ fn read_some<S: Answer>(
                     }
                     // tungstenite gives 1002 in place of a code that no close frame may carry.
                     (Some(code), Some((given, _))) if code != given => End::Fault(
-                        CloseReason::Protocol,
+                        CloseReason::Protocol("no close frame has this code"),
                         format!("closed with {code}, which is not a close code"),
                     ),
                     (_, why) => {

@@ -205,7 +205,7 @@ pub fn run(bytes: &[u8]) -> End {
             }
             11 | 12 => flush(&outbox, &mut encoder, &mut watched_before, Instant::now()),
             13 if choices.roll(8) == 0 => {
-                let frame = CloseReason::Protocol.frame();
+                let frame = CloseReason::Protocol("a fault").frame();
                 outbox.close(&frame);
                 if !outbox.is_evicted() && !is_lost && last_word.is_none() {
                     last_word = Some(frame);

@@ -232,7 +232,7 @@ mod tests {
             u16::from_be_bytes([frame[2], frame[3]])
         };
         assert_eq!(code(CloseReason::Stopping), 1001);
-        assert_eq!(code(CloseReason::Protocol), 1002);
+        assert_eq!(code(CloseReason::Protocol("a fault")), 1002);
         assert_eq!(code(CloseReason::Binary), 1003);
         assert_eq!(code(CloseReason::NotUtf8), 1007);
         assert_eq!(code(CloseReason::TooLong(9)), 1009);

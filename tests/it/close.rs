@@ -17,25 +17,27 @@ const LAST_FRAGMENT: u8 = 0x80;
 /// Whoever sends `bytes` is closed with `code` at both endpoints: the close frame comes before
 /// the end, and there is no reset although the client goes on sending. The room is told once.
 #[track_caller]
-fn closes(code: u16, bytes: impl AsRef<[u8]>) {
+fn closes(code: u16, bytes: impl AsRef<[u8]>) -> String {
     let server = TestServer::start();
     let mut watcher = server.join(1);
     let ends = |client: &mut Client| {
         client.send(&bytes);
         // It is not told of the fault yet, and talks on.
         client.send(frame(TEXT, "z".repeat(1000)));
-        client.is_closed_with(code);
+        let why = client.is_closed_with(code);
         // The server goes on reading until the client has closed its side too. Closing before that
         // would make the kernel reset the connection, and the close frame might be lost in that.
         client.send(vec![b'z'; 1 << 20]);
+        why
     };
-    ends(&mut server.echo());
+    let why = ends(&mut server.echo());
     let mut member = server.join(2);
     member.say("before");
     member.hears(&says(2, "before"));
-    ends(&mut member);
+    assert_eq!(ends(&mut member), why);
     watcher.hears_all([says(2, "before"), left(2)]);
     watcher.says_and_hears(1, "nothing else");
+    why
 }
 
 #[test]
@@ -62,34 +64,35 @@ fn text_that_is_not_utf_8_is_1007() {
 }
 
 #[test]
-fn breaking_the_protocol_is_1002() {
-    for (what, bytes) in [
-        ("unmasked", UNMASKED.to_vec()),
-        ("reserved opcode", frame(RESERVED_DATA, "x")),
-        ("reserved control opcode", frame(RESERVED_CONTROL, "x")),
-        ("reserved bit", frame(TEXT | RSV1, "x")),
-        ("fragmented ping", frame(PING & 0x0f, "x")),
-        ("ping of 126 bytes", frame(PING, [7; 126])),
-        ("pong of 126 bytes", frame(PONG, [7; 126])),
-        ("close frame of 126 bytes", close(1000, &"r".repeat(124))),
-        ("nothing to continue", frame(LAST_FRAGMENT, "x")),
-        ("text within a text", [frame(FIRST_FRAGMENT, "a"), frame(TEXT, "b")].concat()),
-        ("length of 2^63", [&[TEXT, 0xff, 0x80][..], &[0; 7], &[0; 4]].concat()),
-        ("HTTP", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec()),
+fn breaking_the_protocol_is_1002_and_told() {
+    for (bytes, told) in [
+        (UNMASKED.to_vec(), "masks"),
+        (frame(RESERVED_DATA, "x"), "opcode"),
+        (frame(RESERVED_CONTROL, "x"), "opcode"),
+        (frame(TEXT | RSV1, "x"), "reserved bit"),
+        (frame(PING & 0x0f, "x"), "no fragments"),
+        (frame(PING, [7; 126]), "125 bytes"),
+        (frame(PONG, [7; 126]), "125 bytes"),
+        (close(1000, &"r".repeat(124)), "125 bytes"),
+        (frame(LAST_FRAGMENT, "x"), "nothing to continue"),
+        ([frame(FIRST_FRAGMENT, "a"), frame(TEXT, "b")].concat(), "before the last one has ended"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(), "opcode"),
     ] {
-        eprintln!("{what}");
-        // A length that is too large is also just that.
-        closes(if what.starts_with("length") { 1009 } else { 1002 }, bytes);
+        let why = closes(1002, bytes);
+        assert!(why.starts_with("RFC 6455: ") && why.contains(told), "{why}, not {told}");
     }
+    // That is just too long.
+    let length = [&[TEXT, 0xff, 0x80][..], &[0; 7], &[0; 4]].concat();
+    assert_eq!(closes(1009, length), "a message has at most 65536 bytes");
 }
 
 #[test]
 fn a_close_frame_that_makes_no_sense_is_1002() {
     for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65_535] {
-        eprintln!("{code}");
-        closes(1002, close(code, ""));
+        let why = closes(1002, close(code, ""));
+        assert!(why.contains("no close frame has this code"), "{code}: {why}");
     }
-    closes(1002, frame(CLOSE, "x"));
+    assert!(closes(1002, frame(CLOSE, "x")).contains("a code of two bytes"));
     closes(1007, frame(CLOSE, b"\x03\xe8\xff"));
 }
 

@@ -113,6 +113,11 @@ impl Frame {
         assert!(std::str::from_utf8(reason).is_ok(), "the reason is not text: {self:?}");
         u16::from_be_bytes([*hi, *lo])
     }
+
+    /// Why, of a close frame that says it.
+    pub fn close_reason(&self) -> String {
+        String::from_utf8_lossy(self.payload.get(2..).unwrap_or_default()).into_owned()
+    }
 }
 
 impl std::fmt::Debug for Frame {

@@ -350,7 +350,7 @@ impl Client {
 
     /// The server closes with `code`, says nothing any more and ends the connection in peace.
     #[track_caller]
-    pub fn is_closed_with(&mut self, code: u16) {
+    pub fn is_closed_with(&mut self, code: u16) -> String {
         let (deadline, awaited) = (deadline(), format!("a close frame with {code}"));
         let next = loop {
             // Pings are not answered by one who is to be closed.
@@ -361,6 +361,7 @@ impl Client {
         };
         assert_eq!(next.close_code(), code, "{next:?}");
         self.peer.ends();
+        next.close_reason()
     }
 
     /// Leaves by a close handshake, after which the connection ends.

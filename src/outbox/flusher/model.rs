@@ -312,7 +312,7 @@ fn a_close_frame_is_the_last_word_and_comes_out() {
             let hub = thread::spawn(move || {
                 room.say(&client, 3, None);
                 client.close(&CloseReason::Stopping.frame());
-                client.close(&CloseReason::Protocol.frame());
+                client.close(&CloseReason::Protocol("a fault").frame());
                 assert_eq!(room.say(&client, 3, None), Sent::Refused);
             });
             outbox.open();

@@ -189,7 +189,8 @@ pub fn run(bytes: &[u8]) -> (usize, usize) {
             }
             2 => {
                 let conn = choices.roll(visitors.len().max(1)) + 1;
-                let farewell = (choices.roll(2) == 0).then(|| CloseReason::Protocol.frame());
+                let farewell =
+                    (choices.roll(2) == 0).then(|| CloseReason::Protocol("a fault").frame());
                 hub.handle(go(conn as ConnId, farewell.as_deref()));
                 if let Some(visitor) = visitors.get_mut(conn - 1).filter(|_| !stopped) {
                     visitor.left_at.get_or_insert(at);
