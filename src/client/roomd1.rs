@@ -102,12 +102,12 @@ impl<'a> Visitor<'a> {
         let identity = context.secret.identify(room.info.name.as_str(), hello.me.as_ref());
         let identity = identity.map_err(End::Lost)?;
         let source = outbox.transport().conn.source();
-        let name = hello.name.as_deref().unwrap_or_default();
+        let name = hello.name.as_deref().map(|name| format!(" as '{}'", excerpt(name)));
         log::info!(
-            "client {} joins {} from {source} as '{}'",
+            "client {} joins {} from {source}{}",
             identity.tag,
             room.info.name,
-            excerpt(name)
+            name.unwrap_or_default()
         );
         self.hears = hello.hear;
         let roomd1::Hello { name, since, history, who, hear, .. } = hello;

@@ -80,8 +80,7 @@ impl Value {
             Age(of) => age(text).map(|value| *of(config) = value),
             Room(of) => room(text).map(|value| of(config).push(value)),
             OpenOrClosed(of) => open_or_closed(text).map(|value| *of(config) = value),
-            Folder(of) => folder(text).map(|value| *of(config) = Some(value)),
-            File(of) => folder(text).map(|value| *of(config) = Some(value)),
+            Folder(of) | File(of) => path(text).map(|value| *of(config) = Some(value)),
             Url(of) => {
                 *of(config) = Some(text.to_owned());
                 Some(())
@@ -203,7 +202,7 @@ fn open_or_closed(text: &str) -> Option<bool> {
 }
 
 /// A path. What is not UTF-8 has arrived with U+FFFD in its place.
-fn folder(text: &str) -> Option<PathBuf> {
+fn path(text: &str) -> Option<PathBuf> {
     let is_good = !text.is_empty() && !text.contains('\u{fffd}');
     is_good.then(|| text.into())
 }
