@@ -389,6 +389,10 @@ impl<T: Transport> Outbox<T> {
     /// the client is not leaving, so that the caller does well to wait with saying more.
     pub fn flush_queue(&self) -> bool {
         let mut state = self.lock();
+        // Nearly always. What follows the queue is the flusher's.
+        if state.queue.is_empty() {
+            return false;
+        }
         self.send_waiting(&mut state, None);
         state.phase == Phase::Open && !state.queue.is_empty()
     }
