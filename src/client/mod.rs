@@ -12,19 +12,20 @@ pub mod stream;
 use crate::client::follower::Follower;
 use crate::client::session::{Context, Session};
 
-/// A connection that stays: its request was accepted, and has no response yet.
+/// A connection that stays: its request was accepted, and has no response yet. In boxes: what a thread is
+/// given lies on its stack more than once, and is there for as long as the client.
 pub enum Guest {
     /// By WebSocket.
-    Session(Session),
+    Session(Box<Session>),
     /// A stream over HTTP.
-    Follower(Follower),
+    Follower(Box<Follower>),
 }
 
 impl Guest {
     /// Serves it until it is gone.
     pub fn run(self, context: &Context) {
         match self {
-            Guest::Session(session) => session.run(context),
+            Guest::Session(mut session) => session.run(context),
             Guest::Follower(follower) => follower.run(context),
         }
     }

@@ -52,10 +52,8 @@ pub type Seat = rooms::Seat<Socket>;
 
 /// A client whose handshake was accepted.
 pub struct Session {
-    /// Its connection.
-    pub conn: Arc<Conn>,
+    outbox: Arc<Outbox<Socket>>,
     endpoint: Endpoint,
-    response: Vec<u8>,
     received: Vec<u8>,
 }
 
@@ -91,21 +89,22 @@ pub struct Context {
 impl Session {
     /// A client of `endpoint`. It has not been sent the `response` to its handshake yet, and may
     /// have `sent` something right behind it.
-    pub fn new(conn: Arc<Conn>, endpoint: Endpoint, response: Vec<u8>, sent: &[u8]) -> Self {
+    #[inline(never)]
+    pub fn new(
+        conn: Arc<Conn>,
+        endpoint: Endpoint,
+        response: Vec<u8>,
+        sent: &[u8],
+        context: &Context,
+    ) -> Self {
         if let Endpoint::Tutorial(..) = &endpoint {
             // Not in the client's own thread: that would deepen its stack by a page for good.
             log::info!("client {endpoint} joins from {}", conn.source());
         }
-        Session { conn, endpoint, response, received: sent.to_vec() }
-    }
-
-    /// Serves the client until it is gone.
-    #[inline(never)]
-    pub fn run(self, context: &Context) {
-        let Context { limits, echo, permits, .. } = context;
-        let Session { conn, endpoint, response, received } = self;
+        // Nor is that to free what it can do without: glibc's cache would keep it for as long.
         let conn = Conn::take(conn);
-        conn.metrics.received(received.len());
+        conn.metrics.received(sent.len());
+        let limits = &context.limits;
         let bounds = Bounds {
             max_queue: limits.queue(),
             catch_up: limits.catch_up,
@@ -118,45 +117,58 @@ impl Session {
             Endpoint::Echo | Endpoint::Tutorial(..) => Encoding::Tutorial,
         };
         let outbox = Outbox::new(socket, encoding, response, bounds);
-        let conn = &outbox.transport().conn;
-        let longest = match endpoint {
-            Endpoint::Roomd1(_) => context.max_frame,
-            Endpoint::Echo | Endpoint::Tutorial(..) => limits.max_message,
-        };
-        let stream = Stream::new(outbox.clone(), received, limits, longest, permits.clone());
-        let stream = match stream {
-            Ok(stream) => stream,
-            Err(error) => return log::debug!("{} left at once: {error}", conn.source()),
-        };
-        let mut client = Client::new(stream, limits, longest);
-        client.pace = conn.pace(limits.rate);
         let closable: Weak<Outbox<Socket>> = Arc::downgrade(&outbox);
-        if !conn.slot.register(closable) {
+        if !outbox.transport().conn.slot.register(closable) {
             outbox.close(&CloseReason::Stopping.frame());
         }
-        let end = match &endpoint {
-            Endpoint::Echo => serve_echo(&mut client, *echo, &outbox),
-            Endpoint::Tutorial(seat, id) => serve_member(&mut client, seat, *id, &outbox),
-            Endpoint::Roomd1(seat) => serve_visitor(&mut client, seat, &outbox, context),
-        };
-        let source = conn.source();
-        match &endpoint {
-            Endpoint::Echo => log::debug!("echo client {source} left: {end}"),
-            _ if outbox.is_evicted() => {
-                log::warn!("client {endpoint} at {source} was closed (1013): it read too slowly");
-            }
-            _ if outbox.why() == Some(LeaveReason::Moved) => {
-                log::info!(
-                    "client {endpoint} at {source} was closed (1012): the other servers took this one for dead"
-                );
-            }
-            _ => log::info!("client {endpoint} at {source} left: {end}"),
-        }
-        drop(client);
-        let until = Instant::now() + limits.close_timeout;
+        Session { outbox, endpoint, received: sent.to_vec() }
+    }
+
+    /// Serves the client until it is gone.
+    #[inline(never)]
+    pub fn run(&mut self, context: &Context) {
+        let received = std::mem::take(&mut self.received);
+        let Session { outbox, endpoint, .. } = self;
+        let conn = &outbox.transport().conn;
+        let end = endpoint.serve(received, outbox, context);
+        log_end(endpoint, outbox, &end);
+        let until = Instant::now() + context.limits.close_timeout;
         if !matches!(end, End::Lost(_)) && !deadline::wait_for_end(&conn.stream, until) {
             deadline::abort_on_close(&conn.stream);
         }
+    }
+}
+
+impl Endpoint {
+    /// Serves a client that may have sent something already.
+    fn serve(&self, received: Vec<u8>, outbox: &Arc<Outbox<Socket>>, context: &Context) -> End {
+        let longest = match self {
+            Endpoint::Roomd1(_) => context.max_frame,
+            Endpoint::Echo | Endpoint::Tutorial(..) => context.limits.max_message,
+        };
+        let mut client = Client::of(outbox, received, context, longest);
+        match self {
+            Endpoint::Echo => serve_echo(&mut client, context.echo, outbox),
+            Endpoint::Tutorial(seat, id) => serve_member(&mut client, seat, *id, outbox),
+            Endpoint::Roomd1(seat) => serve_visitor(&mut client, seat, outbox, context),
+        }
+    }
+}
+
+#[inline(never)]
+fn log_end(endpoint: &Endpoint, outbox: &Outbox<Socket>, end: &End) {
+    let source = outbox.transport().conn.source();
+    match endpoint {
+        Endpoint::Echo => log::debug!("echo client {source} left: {end}"),
+        _ if outbox.is_evicted() => {
+            log::warn!("client {endpoint} at {source} was closed (1013): it read too slowly");
+        }
+        _ if outbox.why() == Some(LeaveReason::Moved) => {
+            log::info!(
+                "client {endpoint} at {source} was closed (1012): the other servers took this one for dead"
+            );
+        }
+        _ => log::info!("client {endpoint} at {source} left: {end}"),
     }
 }
 
@@ -425,6 +437,19 @@ fn keep_pace(pace: &mut Option<Pace>, stream: &mut impl Answer) -> Result<(), En
 }
 
 impl Client<Stream> {
+    #[inline(never)]
+    fn of(
+        outbox: &Arc<Outbox<Socket>>,
+        received: Vec<u8>,
+        context: &Context,
+        longest: usize,
+    ) -> Self {
+        let Context { limits, permits, .. } = context;
+        let stream = Stream::new(outbox.clone(), received, limits, longest, permits.clone());
+        let pace = outbox.transport().conn.pace(limits.rate);
+        Client { pace, ..Client::new(stream, limits, longest) }
+    }
+
     /// It has to say hello within this time.
     pub fn expect_hello(&mut self, time: Duration) {
         self.stream.expect_hello(time);

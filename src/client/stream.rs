@@ -82,21 +82,16 @@ impl Closable for Reading {
 impl Stream {
     /// A connection with the `limits`' ping interval and timeout, from which some bytes have been
     /// `received`. Its frames have up to `longest` bytes.
-    ///
-    /// # Errors
-    /// When the socket is gone already.
     pub fn new(
         outbox: Arc<Outbox<Socket>>,
         received: Vec<u8>,
         limits: &Limits,
         longest: usize,
         permits: Permits,
-    ) -> io::Result<Self> {
+    ) -> Self {
         let Limits { ping_interval, ping_timeout, close_timeout, .. } = *limits;
-        let conn = &outbox.transport().conn;
-        conn.stream.set_read_timeout(Some(ping_interval))?;
-        let fragments = conn.pace(limits.rate);
-        Ok(Stream {
+        let fragments = outbox.transport().conn.pace(limits.rate);
+        let stream = Stream {
             outbox,
             reader: Reader::new(&received, LONG_MESSAGE, longest),
             fragments,
@@ -111,7 +106,9 @@ impl Stream {
             close_timeout,
             hello_by: None,
             half_closed: None,
-        })
+        };
+        stream.set_read_timeout(ping_interval);
+        stream
     }
 
     /// The client has to say hello within this time, or reading fails.

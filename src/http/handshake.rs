@@ -11,6 +11,7 @@ use crate::http::request::RequestHead;
 ///
 /// # Errors
 /// The refusal of a request that is not a good handshake.
+#[inline(never)]
 pub fn response(head: &RequestHead<'_>, protocol: Option<&str>) -> Result<Vec<u8>, Refusal> {
     if head.has_body {
         return Err(Refusal::bad_request("a WebSocket handshake has no body"));
@@ -21,13 +22,31 @@ pub fn response(head: &RequestHead<'_>, protocol: Option<&str>) -> Result<Vec<u8
     if head.key.is_some_and(|key| !is_handshake_key(key)) {
         return Err(Refusal::bad_request("Sec-WebSocket-Key is not 16 bytes in base64"));
     }
-    accept(head, protocol).map_err(|error| {
+    check(head).map_err(|error| {
         Refusal::bad_request(format!("this is not a WebSocket handshake: {error}"))
-    })
+    })?;
+    let key = derive_accept_key(head.key.unwrap_or_default().as_bytes());
+    let (name, protocol) = match protocol {
+        Some(protocol) => ("\r\nSec-WebSocket-Protocol: ", protocol),
+        None => ("", ""),
+    };
+    // Field names as RFC 6455 writes them: the clients of small boards search for them as they are. No more
+    // memory than there are bytes: glibc's cache keeps that for as long as the client is there.
+    Ok([
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: ",
+        &key,
+        name,
+        protocol,
+        "\r\n\r\n",
+    ]
+    .concat()
+    .into_bytes())
 }
 
-/// Lets tungstenite check the handshake and make the response to it.
-fn accept(head: &RequestHead<'_>, protocol: Option<&str>) -> tungstenite::Result<Vec<u8>> {
+/// Lets tungstenite check the handshake.
+#[inline(never)]
+fn check(head: &RequestHead<'_>) -> tungstenite::Result<()> {
     let mut request = http::Request::new(());
     *request.version_mut() =
         if head.is_http_1_1 { http::Version::HTTP_11 } else { http::Version::HTTP_10 };
@@ -42,16 +61,7 @@ fn accept(head: &RequestHead<'_>, protocol: Option<&str>) -> tungstenite::Result
             request.headers_mut().insert(HeaderName::from_static(name), value);
         }
     }
-    create_response(&request)?;
-    // Field names as RFC 6455 writes them: the clients of small boards search for them as they are.
-    let accept = derive_accept_key(head.key.unwrap_or_default().as_bytes());
-    let protocol = protocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n"));
-    let protocol = protocol.unwrap_or_default();
-    Ok(format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n{protocol}\r\n"
-    )
-    .into_bytes())
+    create_response(&request).map(drop)
 }
 
 /// Whether WebSocket is among the protocols that `Upgrade` lists (RFC 6455 section 4.2.1).

@@ -85,28 +85,27 @@ impl RequestHead<'_> {
 ///
 /// # Errors
 /// Those of `read`, and its end before that of the head.
+#[inline(never)]
 pub fn receive<T>(
     received: &mut Vec<u8>,
     mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
     take: impl FnOnce(&RequestHead<'_>) -> T,
 ) -> io::Result<Result<(T, usize), Refusal>> {
-    let mut chunk = [0; CHUNK];
     loop {
-        let free = (HEAD_BYTES - received.len()).min(chunk.len());
-        let len = match read(&mut chunk[..free]) {
+        let before = received.len();
+        match read_chunk(received, &mut read) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(len) => len,
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 return Ok(Err(Refusal::too_slow()));
             }
             Err(error) => return Err(error),
-        };
-        let is_first = received.is_empty();
-        received.extend_from_slice(&chunk[..len]);
+        }
+        let has_line = received[before..].contains(&b'\n');
         // A head that drips in is parsed once per line, not once per byte.
-        if is_first || chunk[..len].contains(&b'\n') || received.len() == HEAD_BYTES {
+        if before == 0 || has_line || received.len() == HEAD_BYTES {
             match parse(received) {
-                Ok(Some((head, len))) => return Ok(Ok((take(&head), len))),
+                Ok(Some((ref head, len))) => return Ok(Ok((take(head), len))),
                 Ok(None) => {}
                 Err(refusal) => return Ok(Err(refusal)),
             }
@@ -114,12 +113,28 @@ pub fn receive<T>(
     }
 }
 
+/// Reads once, and adds what came. Its buffer is not on the stack while a request is looked at.
+#[inline(never)]
+fn read_chunk(
+    received: &mut Vec<u8>,
+    read: &mut impl FnMut(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut chunk = [0; CHUNK];
+    let free = (HEAD_BYTES - received.len()).min(CHUNK);
+    let len = read(&mut chunk[..free])?;
+    received.extend_from_slice(&chunk[..len]);
+    Ok(len)
+}
+
 /// Parses the head at the start of `bytes`. Returns it and its length; None: it is not complete yet.
 ///
 /// # Errors
 /// The refusal, as soon as it is clear that the head cannot become a good one.
+#[inline(never)]
 fn parse(bytes: &[u8]) -> Result<Option<(RequestHead<'_>, usize)>, Refusal> {
-    let mut fields = [EMPTY_HEADER; HEAD_FIELDS];
+    // A line each, and the first line's place for the last one, which may be incomplete.
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+    let mut fields = vec![EMPTY_HEADER; lines.min(HEAD_FIELDS)];
     let mut request = httparse::Request::new(&mut fields);
     let len = match request.parse(bytes) {
         Ok(Status::Complete(len)) => len,

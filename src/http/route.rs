@@ -48,6 +48,16 @@ pub enum Endpoint {
     Roomd1 { room: RoomName },
 }
 
+impl Endpoint {
+    /// The subprotocol that it takes.
+    fn protocol(&self) -> Option<&'static str> {
+        match self {
+            Endpoint::Echo | Endpoint::Tutorial { .. } => None,
+            Endpoint::Roomd1 { .. } => Some(ROOMD1),
+        }
+    }
+}
+
 /// What a request gets.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Route {
@@ -89,16 +99,31 @@ pub fn route(routes: Routes<'_>, head: &RequestHead<'_>) -> Route {
     if head.method == "OPTIONS" && matches!(&*head.path, "*" | "/") {
         return Route::Options { allow: READ, is_preflight: false };
     }
-    find(routes, head).unwrap_or_else(Route::Refuse)
+    let found = find(routes, head).and_then(|found| match found {
+        Found::Route(route) => Ok(route),
+        Found::Handshake(endpoint) => {
+            let protocol = endpoint.protocol();
+            Ok(Route::Upgrade(endpoint, handshake::response(head, protocol)?))
+        }
+    });
+    found.unwrap_or_else(Route::Refuse)
 }
 
-fn find(routes: Routes<'_>, head: &RequestHead<'_>) -> Result<Route, Refusal> {
+/// What a request is for. A handshake has not been checked yet: nothing takes more of the stack, so that
+/// is not done at the end of a chain of calls.
+enum Found {
+    Route(Route),
+    Handshake(Endpoint),
+}
+
+#[inline(never)]
+fn find(routes: Routes<'_>, head: &RequestHead<'_>) -> Result<Found, Refusal> {
     // An address for health and metrics alone has no policy: scrapers use arbitrary names.
     if routes.chat.is_some_and(|policy| !policy.allows_host(head.host)) {
         return Err(Refusal::host(head.host));
     }
     if let Some(path) = AdminPath::of(&head.path).filter(|_| routes.admin) {
-        return Ok(Route::Admin { path, head_only: is_head(head)? });
+        return Ok(Found::Route(Route::Admin { path, head_only: is_head(head)? }));
     }
     let policy = routes.chat.ok_or_else(|| Refusal::not_found(admin::PATHS))?;
     if let Some(endpoint) = endpoint(&head.path) {
@@ -110,10 +135,10 @@ fn find(routes: Routes<'_>, head: &RequestHead<'_>) -> Result<Route, Refusal> {
             let line = "an invitation is asked for as /invite?URL-OF-THE-PAGE";
             return Err(Refusal::bad_request(line));
         }
-        return Ok(Route::Invite { page_url: head.query.into(), head_only });
+        return Ok(Found::Route(Route::Invite { page_url: head.query.into(), head_only }));
     }
     if head.path == "/_rooms" {
-        return rooms(policy, head);
+        return rooms(policy, head).map(Found::Route);
     }
     if let Some(path) = RoomPath::of(&head.path) {
         return room(routes, policy, head, &path);
@@ -126,7 +151,7 @@ fn find(routes: Routes<'_>, head: &RequestHead<'_>) -> Result<Route, Refusal> {
             "the chat is at /, and rooms are at /ROOM: at most 64 of a to z, 0 to 9, - and _";
         return Err(Refusal::not_found(line));
     }
-    Ok(Route::Page(page(head, &head.path)?))
+    Ok(Found::Route(Route::Page(page(head, &head.path)?)))
 }
 
 /// The request for the page, or a file of it, that is at this path.
@@ -140,6 +165,7 @@ fn page(head: &RequestHead<'_>, path: &str) -> Result<PageRequest, Refusal> {
     })
 }
 
+#[inline(never)]
 fn rooms(policy: &OriginPolicy, head: &RequestHead<'_>) -> Result<Route, Refusal> {
     if origin::is_foreign(policy, head) {
         return Err(Refusal::foreign());
@@ -151,28 +177,29 @@ fn rooms(policy: &OriginPolicy, head: &RequestHead<'_>) -> Result<Route, Refusal
 }
 
 /// What a path of a room gets.
+#[inline(never)]
 fn room(
     routes: Routes<'_>,
     policy: &OriginPolicy,
     head: &RequestHead<'_>,
     path: &RoomPath<'_>,
-) -> Result<Route, Refusal> {
+) -> Result<Found, Refusal> {
     let room = path.name.clone();
     if path.is_page() {
         let is_read = matches!(head.method, "GET" | "HEAD");
         if is_read && accept::wants_page(&head.accept) {
-            return Ok(match path.redirect() {
+            return Ok(Found::Route(match path.redirect() {
                 Some(redirect) => Route::Redirect { redirect, head_only: is_head(head)? },
                 None => {
                     let page = PageRequest { is_negotiated: true, ..page(head, "/")? };
                     Route::RoomPage { room, page }
                 }
-            });
+            }));
         }
         if origin::is_foreign(policy, head) {
             return Err(Refusal::foreign());
         }
-        return match head.method {
+        let route = match head.method {
             "OPTIONS" => Ok(options(policy, head, READ_AND_WRITE)),
             "POST" | "PUT" => {
                 PublishRequest::of(head, room, routes.max_message).map(Route::Publish)
@@ -180,6 +207,7 @@ fn room(
             _ if is_read => follow(head, room, accept::format(&head.accept)),
             _ => Err(Refusal::method(&[("Allow", READ_AND_WRITE)])),
         };
+        return route.map(Found::Route);
     }
     let rest = path.rest.unwrap_or_default().to_ascii_lowercase();
     let format = match &*rest {
@@ -192,10 +220,11 @@ fn room(
         if origin::is_foreign(policy, head) {
             return Err(Refusal::foreign());
         }
-        return match head.method {
+        let route = match head.method {
             "OPTIONS" => Ok(options(policy, head, READ)),
             _ => follow(head, room, format),
         };
+        return route.map(Found::Route);
     }
     let endpoint = match rest.strip_prefix("ws") {
         Some("") => Ok(Endpoint::Roomd1 { room }),
@@ -261,11 +290,12 @@ fn page_of(endpoint: &Endpoint) -> String {
     }
 }
 
+#[inline(never)]
 fn websocket(
     policy: &OriginPolicy,
     head: &RequestHead<'_>,
     endpoint: Result<Endpoint, Refusal>,
-) -> Result<Route, Refusal> {
+) -> Result<Found, Refusal> {
     if let Some(origin) = head.origin.filter(|origin| origin::is_of_browser(origin)) {
         if !policy.allows_origin(origin, head.host) {
             return Err(Refusal::origin(origin, head.host));
@@ -274,22 +304,18 @@ fn websocket(
     let of_room = !matches!(endpoint, Ok(Endpoint::Echo));
     if head.method != "GET" {
         let refusal = Refusal::method(&[("Allow", "GET")]);
-        return Ok(Route::NotUpgraded { of_room, refusal });
+        return Ok(Found::Route(Route::NotUpgraded { of_room, refusal }));
     }
     let endpoint = endpoint?;
     if head.upgrade.is_none() && head.key.is_none() {
         let refusal = Refusal::upgrade_required(&page_of(&endpoint));
-        return Ok(Route::NotUpgraded { of_room, refusal });
+        return Ok(Found::Route(Route::NotUpgraded { of_room, refusal }));
     }
-    let protocol = match endpoint {
-        Endpoint::Echo | Endpoint::Tutorial { .. } => None,
-        Endpoint::Roomd1 { .. } => Some(ROOMD1),
-    };
     let offers = |name| head.protocols.split(',').any(|offered| offered.trim() == name);
-    if protocol.is_some_and(|name| !offers(name)) {
+    if endpoint.protocol().is_some_and(|name| !offers(name)) {
         let line =
             "a client of this path offers the subprotocol roomd.1; /ROOM/ws/CLIENT_ID takes others";
         return Err(Refusal::bad_request(line));
     }
-    Ok(Route::Upgrade(endpoint, handshake::response(head, protocol)?))
+    Ok(Found::Handshake(endpoint))
 }

@@ -74,6 +74,7 @@ struct Asked<'a> {
 impl Router {
     /// Serves the request of a connection. A good handshake or a request to hear a room, for which there is
     /// a slot, comes back as a guest; its response has not been sent yet.
+    #[inline(never)]
     pub fn serve(&self, conn: Arc<Conn>) -> Option<Guest> {
         let mut received = Vec::new();
         let deadline = Instant::now() + self.limits.head_timeout;
@@ -113,6 +114,7 @@ impl Router {
     }
 
     /// Does what a request gets.
+    #[inline(never)]
     fn follow_route(&self, route: Route, conn: Arc<Conn>, asked: &Asked<'_>) -> Option<Guest> {
         match route {
             Route::Upgrade(endpoint, response) => {
@@ -148,6 +150,7 @@ impl Router {
     }
 
     /// The response with a document, which is there for everybody.
+    #[inline(never)]
     fn document(&self, route: Route) -> Result<Vec<u8>, Refusal> {
         let nothing = || Refusal::not_found("the chat is at /");
         match (route, &self.chat, &self.admin) {
@@ -175,6 +178,7 @@ impl Router {
     }
 
     /// Makes a session of a connection whose handshake is good, or answers it.
+    #[inline(never)]
     fn upgrade(
         &self,
         conn: Arc<Conn>,
@@ -182,9 +186,11 @@ impl Router {
         response: Vec<u8>,
         asked: &Asked<'_>,
     ) -> Option<Guest> {
+        let chat = self.chat.as_ref()?;
         match self.admit(&conn)?.and_then(|()| self.seat(&conn, endpoint)) {
             Ok(endpoint) => {
-                Some(Guest::Session(Session::new(conn, endpoint, response, asked.behind)))
+                let session = Session::new(conn, endpoint, response, asked.behind, &chat.context);
+                Some(Guest::Session(Box::new(session)))
             }
             Err(refusal) => {
                 self.refuse(&conn, &refusal, asked.head_only);
@@ -194,6 +200,7 @@ impl Router {
     }
 
     /// Answers a plain request as a handshake would be answered, if that would be refused.
+    #[inline(never)]
     fn refuse_upgrade(&self, conn: &Conn, of_room: bool, refusal: Refusal, head_only: bool) {
         let rates = self.rates_of(conn);
         let refusal = match conn.slot.become_client() {
@@ -236,6 +243,7 @@ impl Router {
     }
 
     /// Publishes the body of a request, and answers it unless the peer has gone meanwhile.
+    #[inline(never)]
     fn publish(&self, request: PublishRequest, conn: &Arc<Conn>, asked: &Asked<'_>) {
         match self.published(request, conn, asked.behind) {
             Ok(Some(response)) => self.answer_to(conn, response, asked.reader),
@@ -270,6 +278,7 @@ impl Router {
     }
 
     /// Makes a subscriber of a connection, or answers it.
+    #[inline(never)]
     fn follow(
         &self,
         request: FollowRequest,
@@ -289,7 +298,10 @@ impl Router {
             take_seat(chat, &conn, &request.room)
         });
         match seat {
-            Ok(seat) => Some(Guest::Follower(request.follower(conn, seat, &chat.context, reader))),
+            Ok(seat) => {
+                let follower = request.follower(conn, seat, &chat.context, reader);
+                Some(Guest::Follower(Box::new(follower)))
+            }
             Err(refusal) => {
                 match request.full(&refusal) {
                     Some(response) => {

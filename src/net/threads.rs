@@ -17,10 +17,13 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::config::{STACK, THREAD_LINGER};
 
 /// Threads of one kind. Dropping it ends those that wait.
-pub struct Threads<J> {
+pub struct Threads<J>(Arc<Shared<J>>);
+
+/// What the threads of one kind have in common. One reference is all that each of them keeps.
+struct Shared<J> {
     name: &'static str,
-    serve: Arc<dyn Fn(J) + Send + Sync>,
-    idle: Arc<Idle<J>>,
+    serve: Box<dyn Fn(J) + Send + Sync>,
+    idle: Mutex<IdleThreads<J>>,
     quota: Quota,
 }
 
@@ -29,12 +32,12 @@ pub struct Threads<J> {
 #[derive(Clone)]
 pub struct Quota {
     left: Arc<AtomicUsize>,
-    /// Every thread holds one, so that the end of them all can be waited for.
+    /// The threads of a kind hold one, so that the end of them all can be waited for.
     _alive: Sender<Infallible>,
 }
 
-/// A thread's part of the quota.
-struct Permit(Quota);
+/// A thread's part of the quota of its kind.
+struct Permit<J>(Arc<Shared<J>>);
 
 impl Quota {
     /// At most so many threads. The receiver is disconnected when all have ended.
@@ -43,27 +46,25 @@ impl Quota {
         (Quota { left: Arc::new(AtomicUsize::new(threads)), _alive: alive }, all_ended)
     }
 
-    fn permit(&self) -> Option<Permit> {
-        let taken = self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
-        taken.is_ok().then(|| Permit(self.clone()))
+    /// One thread more; false if there are as many as there may be.
+    fn take(&self) -> bool {
+        self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 }
 
-impl Drop for Permit {
+impl<J> Drop for Permit<J> {
     fn drop(&mut self) {
-        self.0.left.fetch_add(1, Relaxed);
+        self.0.quota.left.fetch_add(1, Relaxed);
     }
 }
 
 /// Threads that wait for a job.
-struct Idle<J>(Mutex<IdleThreads<J>>);
-
 struct IdleThreads<J> {
     threads: Vec<Arc<IdleThread<J>>>,
     is_over: bool,
 }
 
-/// One thread that waits. Its job is put here under the lock of [`Idle`].
+/// One thread that waits. Its job is put here under the lock of [`IdleThreads`].
 struct IdleThread<J> {
     thread: Thread,
     job: Mutex<Option<J>>,
@@ -76,8 +77,8 @@ impl<J: Send + 'static> Threads<J> {
         quota: Quota,
         serve: impl Fn(J) + Send + Sync + 'static,
     ) -> Self {
-        let idle = Idle(Mutex::new(IdleThreads { threads: Vec::new(), is_over: false }));
-        Threads { name, serve: Arc::new(serve), idle: Arc::new(idle), quota }
+        let idle = Mutex::new(IdleThreads { threads: Vec::new(), is_over: false });
+        Threads(Arc::new(Shared { name, serve: Box::new(serve), idle, quota }))
     }
 
     /// Has a thread serve `job`.
@@ -85,7 +86,7 @@ impl<J: Send + 'static> Threads<J> {
     /// # Errors
     /// The job, when neither the quota nor the system gives a thread for it.
     pub fn serve(&self, job: J) -> Result<(), (J, io::Error)> {
-        let mut waiting = self.idle.lock();
+        let mut waiting = self.0.waiting();
         let Some(idle) = waiting.threads.pop() else {
             drop(waiting);
             return self.start(job);
@@ -96,25 +97,26 @@ impl<J: Send + 'static> Threads<J> {
         Ok(())
     }
 
+    #[inline(never)]
     fn start(&self, job: J) -> Result<(), (J, io::Error)> {
-        let Some(permit) = self.quota.permit() else {
+        if !self.0.quota.take() {
             return Err((job, io::Error::other("all threads are busy")));
-        };
+        }
+        let permit = Permit(self.0.clone());
         // A failed spawn drops what it was given, and the job has to be answered for.
         let slot = Arc::new(Mutex::new(Some(job)));
         let first = slot.clone();
-        let (serve, idle) = (self.serve.clone(), self.idle.clone());
-        let name = self.name;
+        let name = self.0.name;
         let spawned = thread::Builder::new().name(name.into()).stack_size(STACK).spawn(move || {
-            let _permit = permit;
+            let Permit(threads) = &permit;
             let mut job = take(&first);
             drop(first);
             while let Some(this) = job {
                 // A panic ends the connection, whose guards tell everybody who has to know.
-                if catch_unwind(AssertUnwindSafe(|| serve(this))).is_err() {
-                    log::error!("a {name} thread panicked; its connection is closed");
+                if catch_unwind(AssertUnwindSafe(|| (threads.serve)(this))).is_err() {
+                    log::error!("a {} thread panicked; its connection is closed", threads.name);
                 }
-                job = idle.next();
+                job = threads.next();
             }
         });
         match spawned {
@@ -126,21 +128,21 @@ impl<J: Send + 'static> Threads<J> {
 
 impl<J> Drop for Threads<J> {
     fn drop(&mut self) {
-        let mut waiting = self.idle.lock();
+        let mut waiting = self.0.waiting();
         waiting.is_over = true;
         waiting.threads.iter().for_each(|idle| idle.thread.unpark());
     }
 }
 
-impl<J> Idle<J> {
+impl<J> Shared<J> {
     /// Waits for a job. None: it is time to end.
     fn next(&self) -> Option<J> {
         let idle = Arc::new(IdleThread { thread: thread::current(), job: Mutex::new(None) });
-        self.lock().threads.push(idle.clone());
+        self.waiting().threads.push(idle.clone());
         let until = Instant::now() + THREAD_LINGER;
         loop {
             thread::park_timeout(until.saturating_duration_since(Instant::now()));
-            let mut waiting = self.lock();
+            let mut waiting = self.waiting();
             let job = take(&idle.job);
             if job.is_some() {
                 return job;
@@ -152,8 +154,8 @@ impl<J> Idle<J> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, IdleThreads<J>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, IdleThreads<J>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
