@@ -184,7 +184,8 @@ pub const ENGINE_MEMORY: usize = 64 * 1024 * 1024;
 pub const ENGINE_ENTRY: usize = 2048;
 
 /// From so many messages a second on, a node that reads the engine gathers some before its hubs send them: that
-/// costs a millisecond, and half of the sends. People do not talk that fast, so they do not wait for it.
+/// costs a millisecond, and half of the sends. And its hubs gather what clients say for half a millisecond. People do
+/// not talk that fast, so they do not wait for it.
 pub const ENGINE_FAST: usize = 800;
 
 /// How long whoever comes waits for a room to be opened.

@@ -120,6 +120,9 @@ pub enum News {
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 64 * 1024;
 
+/// While fewer wait, it may pay to gather more.
+const FEW: usize = 128;
+
 /// No more renames, and numbers that are used up, wait for an engine that is away.
 pub const MOST_WAITING: usize = 4096;
 
@@ -165,6 +168,13 @@ impl Link {
         if self.is_new.swap(false, Ordering::Relaxed) {
             self.node.wake();
         }
+    }
+
+    /// Whether it pays to wait for more commands before the writer is told of those that were added: entries come
+    /// fast, and few commands wait. In a flood many do, and what waits for them is not said.
+    pub fn gathers(&self) -> bool {
+        let is_new = self.is_new.load(Ordering::Relaxed);
+        is_new && self.node.is_fast() && self.waiting() < FEW
     }
 
     /// The room is dropped.

@@ -44,6 +44,8 @@ pub struct Node {
     connections: AtomicU64,
     /// The engine cannot be reached: whoever only wants to know that need not wait for the lock.
     is_away: AtomicBool,
+    /// Entries come fast.
+    is_fast: AtomicBool,
     /// The reader has lost its connection, so the writer may have, too.
     suspicion: AtomicBool,
     secret: Box<dyn Fn([u8; 32]) + Send + Sync>,
@@ -108,6 +110,7 @@ impl Node {
             stopping: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             is_away: AtomicBool::new(true),
+            is_fast: AtomicBool::new(false),
             suspicion: AtomicBool::new(false),
             secret: Box::new(secret),
             counts,
@@ -218,6 +221,15 @@ impl Node {
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
+    }
+
+    /// Whether entries come fast, as the reader counts.
+    pub(super) fn is_fast(&self) -> bool {
+        self.is_fast.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_fast(&self, is_fast: bool) {
+        self.is_fast.store(is_fast, Ordering::Relaxed);
     }
 
     /// Whether it stops.

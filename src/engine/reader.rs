@@ -140,6 +140,7 @@ impl Reader {
         let most = news.entries.iter().map(|(_, entries)| entries.len()).max().unwrap_or(0);
         let entries = news.entries.iter().flat_map(|(_, entries)| entries);
         self.pace.took(entries.map(|raw| raw.count).sum(), self.node.now());
+        self.node.set_fast(self.pace.is_fast());
         self.is_gathering = self.pace.is_fast() && !is_second && (1..count).contains(&most);
         for (index, entries) in news.entries {
             self.take(engine, &open[index], entries)?;

@@ -50,15 +50,20 @@ impl<T: Transport> Hub<T> {
                 // Something is due.
                 None => {}
             }
-            // What has come meanwhile goes out together; nothing waits for company, and not for
-            // those either who go on talking after they have left.
-            let mut meanwhile = inbox.try_iter().take(INBOX);
-            while self.pending < BATCH_BYTES {
-                let Some(event) = meanwhile.next() else { break };
-                self.handle(event);
-            }
+            self.take(inbox);
+            self.gather(inbox);
             self.flush();
             counts.store(&mut self.tally);
+        }
+    }
+
+    /// Takes what has come meanwhile. It goes out together; nothing that is sent to clients waits for company, and
+    /// not for those either who go on talking after they have left.
+    fn take(&mut self, inbox: &Receiver<Event<T>>) {
+        let mut meanwhile = inbox.try_iter().take(INBOX);
+        while self.pending < BATCH_BYTES {
+            let Some(event) = meanwhile.next() else { break };
+            self.handle(event);
         }
     }
 

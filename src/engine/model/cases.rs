@@ -167,6 +167,33 @@ fn who_has_come_again_elsewhere_is_not_brought_back() {
     assert_eq!(stage.texts(), ["0 says 1", "0 says 2", "0 says 3"]);
 }
 
+/// A hub waits for more of what clients say before it tells the writer, while that comes fast and little of it waits.
+#[test]
+fn what_comes_fast_is_gathered() {
+    let mut stage = Stage::<1>::new();
+    // One that may say more before the last is heard.
+    let mut person = Person::new(4, false);
+    person.joins(&mut stage.machines[0], 0, 0);
+    stage.goes_on(0);
+    let mut gathers = |stage: &mut Stage<1>, times: usize| {
+        (0..times).for_each(|_| person.says(&stage.machines[0], true));
+        stage.machines[0].gathers()
+    };
+    assert!(!gathers(&mut stage, 1), "it is the first");
+    for _ in 0..10 {
+        gathers(&mut stage, 1);
+        stage.goes_on(0);
+        stage.clock.pass(20);
+    }
+    assert!(gathers(&mut stage, 1), "it comes fast");
+    assert!(!gathers(&mut stage, 0), "the writer knows of it");
+    assert!(!gathers(&mut stage, 200), "it is a flood");
+    stage.goes_on(0);
+    stage.clock.pass(1000);
+    stage.goes_on(0);
+    assert!(!gathers(&mut stage, 1), "it was silent");
+}
+
 /// While the engine is away, somebody comes, waits and is sent away, and another goes by itself before it is let in.
 /// Nobody hears of them when the engine is back.
 #[test]

@@ -165,6 +165,14 @@ impl Machine {
         self.hub.flush();
     }
 
+    /// Takes all that has come: whether it pays to wait for more before the writer is told.
+    pub fn gathers(&mut self) -> bool {
+        self.inbox.try_iter().for_each(|event| self.hub.handle(event));
+        let gathers = self.rooms.iter().any(|room| link(room).gathers());
+        self.hub.flush();
+        gathers
+    }
+
     pub fn looks_around(&mut self) {
         self.hub.look_around();
     }

@@ -1,10 +1,19 @@
 //! Events of rooms that several machines share.
 
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
 use crate::outbox::Transport;
 use crate::reasons::CloseReason;
 use crate::room::event::{Event, Moment};
 use crate::room::hub::Hub;
 use crate::room::info::RoomId;
+use crate::room::room::Room;
+
+/// So long does a hub wait for more of what clients want.
+const GATHER: Duration = Duration::from_micros(500);
 
 impl<T: Transport> Hub<T> {
     /// Takes an event of a shared room; gives another back.
@@ -56,6 +65,15 @@ impl<T: Transport> Hub<T> {
             other => return Some(other),
         }
         None
+    }
+
+    /// Waits for more of what clients want, if that pays: each event wakes a hub that sleeps, and each turn the
+    /// engine's writer.
+    pub(super) fn gather(&mut self, inbox: &Receiver<Event<T>>) {
+        if self.pending == 0 && self.rooms.iter().any(Room::gathers) {
+            thread::sleep(GATHER);
+            self.take(inbox);
+        }
     }
 
     /// Looks whether anybody waits who need not wait any more, which it does now and then.

@@ -111,6 +111,11 @@ impl<T: Transport> Room<T> {
         }
     }
 
+    /// Whether it pays to wait for more of what its members want before the engine is told.
+    pub fn gathers(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.link.gathers())
+    }
+
     /// Whether other machines share it.
     pub fn is_shared(&self) -> bool {
         self.shared.is_some()
