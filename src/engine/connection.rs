@@ -215,6 +215,8 @@ impl From<redis::RedisError> for Fault {
     fn from(error: redis::RedisError) -> Self {
         match error.code() {
             Some(code) => of_words(code, error.detail().unwrap_or("")),
+            // What the system calls it says nothing of a deadline.
+            None if error.is_timeout() => Fault::Lost("it does not answer in time".into()),
             None => Fault::Lost(error.to_string()),
         }
     }

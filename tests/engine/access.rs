@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::certificates::Certificates;
@@ -86,6 +87,18 @@ fn who_has_no_password_is_told_that_there_is_one() {
     let line = program.line("cannot be reached");
     assert!(line.contains(&format!("engine 127.0.0.1:{} ", redis.port())), "{line}");
     assert!(line.contains("NOAUTH"), "{line}");
+}
+
+/// It takes connections, as the kernel does for it, and says nothing.
+#[test]
+fn an_engine_that_hangs_is_told_in_words() {
+    let redis = Redis::start();
+    redis.signal(Signal::STOP);
+    let program = Program::of(&mut roomd(&["--engine", &redis.url(), "--listen", "127.0.0.1:0"]));
+    let line = program.line("cannot be reached");
+    assert!(line.ends_with("it does not answer in time"), "{line}");
+    redis.signal(Signal::CONT);
+    program.line("the engine is reached");
 }
 
 fn encrypted(url: &str, ca: &Path, certificate: Option<PathBuf>) -> TestServer {
