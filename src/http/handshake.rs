@@ -4,6 +4,7 @@ use tungstenite::handshake::derive_accept_key;
 use tungstenite::handshake::server::create_response;
 use tungstenite::http::{self, HeaderName};
 
+use crate::config::READ_BUFFER;
 use crate::http::refusal::Refusal;
 use crate::http::request::RequestHead;
 
@@ -30,18 +31,21 @@ pub fn response(head: &RequestHead<'_>, protocol: Option<&str>) -> Result<Vec<u8
         Some(protocol) => ("\r\nSec-WebSocket-Protocol: ", protocol),
         None => ("", ""),
     };
-    // Field names as RFC 6455 writes them: the clients of small boards search for them as they are. No more
-    // memory than there are bytes: glibc's cache keeps that for as long as the client is there.
-    Ok([
+    // The block becomes the client's read buffer once it has been sent: glibc's cache keeps it for the client's
+    // thread, whatever its size.
+    let mut response = Vec::with_capacity(READ_BUFFER);
+    // Field names as RFC 6455 writes them: the clients of small boards search for them as they are.
+    for part in [
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: ",
         &key,
         name,
         protocol,
         "\r\n\r\n",
-    ]
-    .concat()
-    .into_bytes())
+    ] {
+        response.extend_from_slice(part.as_bytes());
+    }
+    Ok(response)
 }
 
 /// Lets tungstenite check the handshake.
