@@ -392,14 +392,18 @@ impl Log {
                 break;
             }
         }
-        let is_quiet = turn.0 <= state.turn;
+        // One who has said little more than others, by a short line at most, may say another although a crowd is behind.
+        let is_quiet = turn.0 <= state.turn + SHORT;
+        let is_excepted = is_quiet && bytes <= SHORT && flow.fits_log(&state, bytes);
+        let is_next = state.waiting.is_empty() && flow.fits(&state, bytes);
         let mine = turn.0.max(state.turn);
         turn.0 = mine + bytes;
-        // One who has said less than others may say a short line although a crowd is behind.
-        let is_excepted = is_quiet && bytes <= SHORT && flow.fits_log(&state, bytes);
-        if is_excepted || state.waiting.is_empty() && flow.fits(&state, bytes) {
-            state.turn = mine;
+        if is_next || is_excepted {
             state.in_flight += bytes;
+            // Who is excepted has not had a turn: else it would be excepted again and again.
+            if is_next {
+                state.turn = mine;
+            }
             return Some(Credit { log: self.clone(), bytes });
         }
         let waiter =
