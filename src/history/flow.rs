@@ -392,7 +392,8 @@ impl Log {
                 break;
             }
         }
-        // One who has said little more than others, by a short line at most, may say another although a crowd is behind.
+        // A sender that is ahead of the others by a short line's bytes at most may say another although a crowd is
+        // behind.
         let is_quiet = turn.0 <= state.turn + SHORT;
         let is_excepted = is_quiet && bytes <= SHORT && flow.fits_log(&state, bytes);
         let is_next = state.waiting.is_empty() && flow.fits(&state, bytes);
@@ -400,7 +401,7 @@ impl Log {
         turn.0 = mine + bytes;
         if is_next || is_excepted {
             state.in_flight += bytes;
-            // Who is excepted has not had a turn: else it would be excepted again and again.
+            // An exception is no turn. If it were, a flood of short lines would always be excepted.
             if is_next {
                 state.turn = mine;
             }

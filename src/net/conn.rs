@@ -66,8 +66,9 @@ impl From<SocketAddr> for Source {
 }
 
 impl Conn {
-    /// Takes it over from whom a stop turned to until now. The caller has the only reference, but for those
-    /// that a stop has for a moment.
+    /// Moves the connection out of its shared reference, into the outbox that a stop turns to from then on. The
+    /// caller has the only reference that lasts: a stop, which goes through all connections, and the eviction of
+    /// one that is idle hold another for a moment, and this waits for that.
     pub fn take(mut shared: Arc<Self>) -> Self {
         loop {
             match Arc::try_unwrap(shared) {
@@ -105,7 +106,7 @@ impl Conn {
         })
     }
 
-    /// Whoever reads from it is at the end.
+    /// Ends reading: a blocked read returns, and later ones find the end.
     pub fn stop_reading(&self) {
         // It fails only when the connection is gone already.
         let _ = self.stream.shutdown(Shutdown::Read);

@@ -12,7 +12,7 @@ use crate::room::hub::Hub;
 use crate::room::info::RoomId;
 use crate::room::room::Room;
 
-/// So long does a hub wait for more of what clients want.
+/// How long a hub waits for more of what clients want.
 const GATHER: Duration = Duration::from_micros(500);
 
 impl<T: Transport> Hub<T> {
