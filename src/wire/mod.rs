@@ -4,6 +4,7 @@
 //! the hub wants many whole frames in one buffer and each of them encoded once.
 
 pub mod cursor;
+pub mod decimal;
 pub mod json;
 pub mod roomd1;
 pub mod stream;
@@ -27,7 +28,7 @@ const CLOSE: u8 = 0x8;
 
 /// Appends a frame with `text` as it is.
 pub fn text(out: &mut Vec<u8>, text: &str) {
-    text_frame(out, "", text);
+    text_frame(out, [text.as_bytes()]);
 }
 
 /// Appends a frame with binary `data`.
@@ -62,10 +63,10 @@ pub fn text_of(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out[start] = FINAL | TEXT;
 }
 
-fn text_frame(out: &mut Vec<u8>, prefix: &str, text: &str) {
-    header(out, TEXT, prefix.len() + text.len());
-    out.extend_from_slice(prefix.as_bytes());
-    out.extend_from_slice(text.as_bytes());
+/// Appends a frame with a text that consists of these `parts`.
+fn text_frame<const N: usize>(out: &mut Vec<u8>, parts: [&[u8]; N]) {
+    header(out, TEXT, parts.iter().map(|part| part.len()).sum());
+    parts.iter().for_each(|part| out.extend_from_slice(part));
 }
 
 /// A close frame (RFC 6455 section 5.5.1). A control frame carries at most 125 bytes, so the

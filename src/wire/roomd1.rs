@@ -7,6 +7,7 @@ use std::io::Write;
 
 pub use self::command::{Command, Fault, Hello};
 use crate::wire::cursor::Cursor;
+use crate::wire::decimal::Decimal;
 use crate::wire::json;
 use crate::wire::tag::{By, Tag};
 
@@ -95,7 +96,7 @@ impl<'a> Object<'a> {
     }
 
     fn number(&mut self, key: &str, number: u64) -> &mut Self {
-        let _ = write!(self.key(key), "{number}");
+        self.key(key).extend_from_slice(Decimal::new(number).as_bytes());
         self
     }
 
@@ -119,11 +120,12 @@ impl<'a> Object<'a> {
     }
 
     fn by(&mut self, by: By, name: &str) -> &mut Self {
-        self.plain("by", by);
+        quote(self.key("by"), by);
         match by {
-            By::Tag(_) => self.text("name", name),
-            By::Number(_) => self.plain("name", by),
+            By::Tag(_) => json::write(self.key("name"), name),
+            By::Number(_) => quote(self.key("name"), by),
         }
+        self
     }
 
     fn end(&mut self) {
@@ -185,15 +187,32 @@ pub fn who(out: &mut Vec<u8>, count: u64, list: &str) {
 pub fn members<'a>(out: &mut Vec<u8>, members: impl Iterator<Item = (By, &'a str)>) {
     out.push(b'[');
     for (n, (by, name)) in members.enumerate() {
-        let comma = if n > 0 { "," } else { "" };
-        let _ = write!(out, "{comma}[\"{by}\",");
+        if n > 0 {
+            out.push(b',');
+        }
+        out.push(b'[');
+        quote(out, by);
+        out.push(b',');
         match by {
             By::Tag(_) => json::write(out, name),
-            By::Number(_) => drop(write!(out, "\"{by}\"")),
+            By::Number(_) => quote(out, by),
         }
         out.push(b']');
     }
     out.push(b']');
+}
+
+/// Appends who did something, as a string, which needs no escapes.
+fn quote(out: &mut Vec<u8>, by: By) {
+    out.push(b'"');
+    match by {
+        By::Tag(tag) => out.extend_from_slice(tag.as_str().as_bytes()),
+        By::Number(number) => {
+            out.push(b'#');
+            out.extend_from_slice(Decimal::signed(number).as_bytes());
+        }
+    }
+    out.push(b'"');
 }
 
 /// Appends a room of the list of rooms.
