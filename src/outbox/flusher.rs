@@ -4,6 +4,8 @@
 //! One thread for all of them, which sleeps in `poll` until a socket takes more or a deadline
 //! comes. Nobody is behind in the normal case, and then it sleeps for good.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -62,7 +64,14 @@ pub struct Behind<T> {
     /// What its socket has to be ready for. Nothing: its end alone is news.
     wants: PollFlags,
     deadline: Option<Instant>,
+    /// Whether the thread serves it in this round.
+    is_due: bool,
+    /// Whether there is nothing more to do for it.
+    is_done: bool,
 }
+
+/// A client is sent so many chunks of the log in a round, at most.
+const CHUNKS: usize = 8;
 
 impl<T: Transport + AsFd + Send + Sync + 'static> Flusher<T> {
     /// A flusher, and what its thread runs.
@@ -123,32 +132,31 @@ fn run<T: Transport>(orders: &Receiver<Order<T>>, sleeper: &impl Sleep<T>, metri
         // Before the queue is emptied, or one who comes between the two would not be noticed.
         let is_over = sleeper.is_over();
         let now = Instant::now();
-        watched.retain_mut(|client| match news.next() {
-            Some(true) if client.wants.is_empty() => {
-                // All is sent, so the news is that the connection has ended.
-                client.outbox.cut();
-                false
+        for client in &mut watched {
+            match news.next() {
+                Some(true) if client.wants.is_empty() => {
+                    // All is sent, so the news is that the connection has ended.
+                    client.outbox.cut();
+                    client.is_done = true;
+                }
+                Some(false) if client.deadline.is_none_or(|deadline| now < deadline) => {}
+                _ => client.is_due = true,
             }
-            Some(false) if client.deadline.is_none_or(|deadline| now < deadline) => true,
-            _ => client.flush(now, &mut encoder),
-        });
+        }
+        watched.retain(|client| !client.is_done);
         // No more than there are by now: clients that catch up and fall behind again all the time must not keep
         // the thread from those that are behind.
         for order in orders.try_iter().take(orders.len()) {
-            let outbox = match order {
-                Order::Client(outbox) => outbox,
-                Order::Room(room) => {
-                    rooms.push(room);
-                    continue;
+            match order {
+                Order::Client(outbox) => {
+                    // It is known already if its deadline has come nearer.
+                    watched.retain(|client| !Arc::ptr_eq(&client.outbox, &outbox));
+                    watched.push(Behind::new(outbox));
                 }
-            };
-            // It is known already if its deadline has come nearer.
-            watched.retain(|client| !Arc::ptr_eq(&client.outbox, &outbox));
-            let mut client = Behind { outbox, wants: PollFlags::OUT, deadline: None };
-            if client.flush(now, &mut encoder) {
-                watched.push(client);
+                Order::Room(room) => rooms.push(room),
             }
         }
+        sweep(&mut watched, now, &mut encoder);
         let is_pressed = look_at_rooms(&mut rooms, &mut watched, now, &mut encoder);
         look = is_pressed.then(|| now + LOOK);
         metrics.are_behind(watched.iter().filter(|client| !client.wants.is_empty()).count());
@@ -157,6 +165,22 @@ fn run<T: Transport>(orders: &Receiver<Order<T>>, sleeper: &impl Sleep<T>, metri
             return;
         }
     }
+}
+
+/// Serves those that are due. Whoever is furthest behind comes first, chunk by chunk: so each chunk is encoded
+/// once for all who lack it.
+fn sweep<T: Transport>(watched: &mut Vec<Behind<T>>, now: Instant, encoder: &mut Encoder) {
+    let due = watched.iter().enumerate().filter(|(_, client)| client.is_due);
+    let mut next: BinaryHeap<_> =
+        due.map(|(n, client)| Reverse((client.outbox.place(), n, CHUNKS))).collect();
+    while let Some(Reverse((_, n, chunks))) = next.pop() {
+        let client = &mut watched[n];
+        client.is_due = false;
+        if client.flush(now, encoder) && chunks > 1 {
+            next.push(Reverse((client.outbox.place(), n, chunks - 1)));
+        }
+    }
+    watched.retain(|client| !client.is_done);
 }
 
 /// Lets senders go on where readers have made room, and evicts readers that hold up their room for too
@@ -173,29 +197,35 @@ fn look_at_rooms<T: Transport>(
         let findings = log.flow.look(now);
         is_pressed |= findings.is_pressed;
         if !findings.too_slow.is_empty() {
-            watched.retain_mut(|client| {
+            for client in &mut *watched {
                 if client.outbox.lags_in(&log).is_some_and(|id| findings.too_slow.contains(&id)) {
                     client.outbox.evict();
-                    return client.flush(now, encoder);
+                    client.is_due = true;
                 }
-                true
-            });
+            }
         }
         true
     });
+    sweep(watched, now, encoder);
     is_pressed
 }
 
 impl<T: Transport> Behind<T> {
-    /// Serves the client; false if there is nothing more to do for it.
+    fn new(outbox: Arc<Outbox<T>>) -> Self {
+        Behind { outbox, wants: PollFlags::OUT, deadline: None, is_due: true, is_done: false }
+    }
+
+    /// Serves the client; true if it does well to go on at once.
     fn flush(&mut self, now: Instant, encoder: &mut Encoder) -> bool {
-        (self.wants, self.deadline) = match self.outbox.flush(now, encoder) {
-            Next::Done => return false,
-            Next::Behind(deadline) => (PollFlags::OUT, deadline),
+        let next = self.outbox.flush(now, encoder);
+        (self.wants, self.deadline) = match next {
+            Next::Done => (PollFlags::empty(), None),
+            Next::More(deadline) | Next::Behind(deadline) => (PollFlags::OUT, deadline),
             // Only the end of the connection is news; poll reports it unasked.
             Next::Leaving(deadline) => (PollFlags::empty(), deadline),
         };
-        true
+        self.is_done = next == Next::Done;
+        matches!(next, Next::More(_))
     }
 }
 
@@ -247,8 +277,9 @@ mod tests {
     use crossbeam_channel::bounded;
 
     use super::*;
+    use crate::history::chunk::Position;
     use crate::outbox::encoding::Encoding;
-    use crate::outbox::fuzz_target::BOUNDS;
+    use crate::outbox::fuzz_target::{BOUNDS, Talk};
 
     impl Wake for () {
         fn wake(&self) {}
@@ -303,6 +334,61 @@ mod tests {
         fn is_over(&self) -> bool {
             self.0.load(Ordering::Relaxed) > 5
         }
+    }
+
+    /// A socket that takes everything, and notes how much it had at each send, as all of them do.
+    #[derive(Clone, Debug, Default)]
+    struct Listener {
+        sends: Arc<Mutex<Vec<usize>>>,
+        taken: Arc<AtomicUsize>,
+    }
+
+    impl Transport for Listener {
+        fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+            let before = self.taken.fetch_add(bytes.len(), Ordering::Relaxed);
+            self.sends.lock().unwrap().push(before);
+            Ok(bytes.len())
+        }
+
+        fn half_close(&self) {}
+
+        fn cut(&self) {}
+
+        fn forget(&self) {}
+
+        fn watch(_: &Arc<Outbox<Self>>) {}
+
+        fn evicted(&self) {}
+    }
+
+    /// One after the other they would have each chunk encoded as often as there are clients.
+    #[test]
+    fn those_who_are_behind_are_sent_a_chunk_before_any_is_sent_the_next() {
+        let mut talk = Talk::new(1 << 20);
+        let sends = Arc::default();
+        let client = |talk: &Talk| {
+            let listener = Listener { sends: Arc::clone(&sends), ..Listener::default() };
+            let outbox = Outbox::new(listener, Encoding::Tutorial, vec![b'x'], BOUNDS);
+            // What they lack is kept for them.
+            outbox.enter(&talk.log, Position::default(), talk.end().entry);
+            outbox.open();
+            outbox
+        };
+        talk.say(&[10_000]);
+        let clients: Vec<_> = (0..10).map(|_| client(&talk)).collect();
+        sends.lock().unwrap().clear();
+        for _ in 1..3 * CHUNKS {
+            talk.say(&[10_000]);
+        }
+        let mut watched: Vec<_> = clients.into_iter().map(Behind::new).collect();
+        let mut encoder = Encoder::default();
+        for round in 1..=3 {
+            sweep(&mut watched, Instant::now(), &mut encoder);
+            assert_eq!(sends.lock().unwrap().len(), round * 10 * CHUNKS, "a round has its bound");
+            watched.iter_mut().for_each(|client| client.is_due = true);
+        }
+        assert!(watched.is_empty(), "they have caught up");
+        assert!(sends.lock().unwrap().is_sorted(), "{sends:?}");
     }
 
     #[test]

@@ -146,8 +146,8 @@ impl Frames {
     }
 }
 
-/// Encodes what readers who are behind lack, and keeps what it encoded last for each protocol: they are
-/// often at the same place.
+/// Encodes what readers who are behind lack, and keeps what it encoded last for each protocol: whoever is at the
+/// same place comes next.
 #[derive(Debug, Default)]
 pub struct Encoder([Encoded; ENCODINGS]);
 
@@ -178,8 +178,12 @@ impl Encoder {
             && (frames.start().entry..frames.end().entry).contains(&entry);
         if !is_here {
             let chunk = chunk.cloned().or_else(|| log.ring.chunk(entry))?;
-            encoded.of = Some((log.ring.id(), view));
-            frames.restart(chunk.start(), KEEP);
+            let of = Some((log.ring.id(), view));
+            // The last chunk of a log grows.
+            if encoded.of != of || frames.start() != chunk.start() {
+                encoded.of = of;
+                frames.restart(chunk.start(), KEEP);
+            }
             frames.extend(&chunk, log.epoch_of(&chunk), view);
         }
         Some(&encoded.frames)

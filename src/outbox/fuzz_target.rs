@@ -244,7 +244,7 @@ pub fn run(bytes: &[u8]) -> End {
         );
     }
     socket.allow(1 << 20);
-    outbox.flush(Instant::now(), &mut encoder);
+    flush_all(&outbox, Instant::now());
     is_lost |= socket.cut.load(Ordering::Relaxed) > 0;
     let is_whole = !is_lost && !outbox.is_evicted();
     let expected = Expected {
@@ -271,6 +271,16 @@ fn flush(
 ) {
     if outbox.flush(now, encoder) == Next::Done {
         *watched_before = outbox.transport().watched();
+    }
+}
+
+/// Sends to a client that is behind all that the socket takes, as the flusher does.
+pub fn flush_all<T: Transport>(outbox: &Outbox<T>, now: Instant) -> Next {
+    loop {
+        let next = outbox.flush(now, &mut Encoder::default());
+        if !matches!(next, Next::More(_)) {
+            return next;
+        }
     }
 }
 

@@ -126,14 +126,21 @@ pub enum Sent {
 pub enum Next {
     /// Forget it.
     Done,
+    /// Come again at once: it may well take the next chunk of the log, too.
+    More(Option<Instant>),
     /// Come again when the socket takes more, or at this time if there is one.
     Behind(Option<Instant>),
     /// All is sent: come again when the connection has ended, or at this time.
     Leaving(Option<Instant>),
 }
 
-/// The flusher goes on to the next client when one has taken so much.
-const ROUND: usize = 128 * 1024;
+/// Where a reader is among those of all logs: the log, by its id, and the next entry. Who is further behind in
+/// a log comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    log: u64,
+    entry: u64,
+}
 
 impl<T: Transport> Outbox<T> {
     /// An outbox whose first bytes are the handshake's `response`. They and what is sent after
@@ -397,11 +404,18 @@ impl<T: Transport> Outbox<T> {
         state.phase == Phase::Open && !state.queue.is_empty()
     }
 
-    /// Sends to a client that is behind or leaving what the socket takes, and holds it to its
-    /// deadline.
+    /// What it is to be sent next of a log.
+    pub fn place(&self) -> Place {
+        let state = self.lock();
+        let log = state.log.as_ref().map_or(0, |log| log.ring.id());
+        Place { log, entry: state.cursor.position.entry }
+    }
+
+    /// Sends to a client that is behind or leaving what the socket takes, of the room's log up to the end of a
+    /// chunk, and holds it to its deadline.
     pub fn flush(&self, now: Instant, encoder: &mut Encoder) -> Next {
         let mut state = self.lock();
-        self.send_waiting(&mut state, Some(encoder));
+        let takes_more = self.send_waiting(&mut state, Some(encoder));
         if state.phase == Phase::Open && !state.is_behind() {
             state.lag = None;
             state.is_watched = false;
@@ -424,6 +438,7 @@ impl<T: Transport> Outbox<T> {
         match state.phase {
             Phase::Closed => Next::Done,
             Phase::Closing if !state.is_behind() => Next::Leaving(state.deadline),
+            _ if takes_more => Next::More(state.deadline),
             _ => Next::Behind(state.deadline),
         }
     }
@@ -435,28 +450,31 @@ impl<T: Transport> Outbox<T> {
         Arc::ptr_eq(state.log.as_ref()?, log).then(|| lag.id())
     }
 
-    /// Sends what waits until the socket takes no more; what the room said only with an `encoder`.
-    fn send_waiting(&self, state: &mut State, mut encoder: Option<&mut Encoder>) {
-        let mut sent = 0;
-        while sent < ROUND {
+    /// Sends what waits until the socket takes no more; what the room said only with an `encoder`, and up to the
+    /// end of a chunk. True if the socket may take more.
+    fn send_waiting(&self, state: &mut State, mut encoder: Option<&mut Encoder>) -> bool {
+        // How much it takes, and whether that is all.
+        let send = |bytes: &[u8]| match bytes {
+            [] => Ok((0, true)),
+            _ => self.transport.send(bytes).map(|sent| (sent, sent == bytes.len())),
+        };
+        loop {
+            let mut is_chunk = false;
             let result = if state.cursor.torn == 0 && !state.queue.is_empty() {
-                self.transport.send(state.queue.next()).inspect(|sent| state.queue.advance(*sent))
+                send(state.queue.next()).inspect(|(sent, _)| state.queue.advance(*sent))
             } else if state.lacks_entries() {
-                let Some(encoder) = encoder.as_deref_mut() else { return };
+                let Some(encoder) = encoder.as_deref_mut() else { return false };
                 if state.passes_over_lost() {
                     continue;
                 }
+                is_chunk = true;
                 match state.news(encoder, self.encoding) {
-                    Some((frames, news, end)) => {
-                        let result =
-                            if news.is_empty() { Ok(0) } else { self.transport.send(news) };
-                        result.inspect(|sent| {
-                            state.cursor = frames.advance(state.cursor, *sent, end);
-                            if let Some(lag) = &state.lag {
-                                lag.advance(state.cursor.position, *sent);
-                            }
-                        })
-                    }
+                    Some((frames, news, end)) => send(news).inspect(|(sent, _)| {
+                        state.cursor = frames.advance(state.cursor, *sent, end);
+                        if let Some(lag) = &state.lag {
+                            lag.advance(state.cursor.position, *sent);
+                        }
+                    }),
                     // It fell off the log's tail, which flow control is there to prevent.
                     None => Err(io::ErrorKind::NotFound.into()),
                 }
@@ -465,23 +483,29 @@ impl<T: Transport> Outbox<T> {
                 state.lag = None;
                 if last.is_empty() {
                     state.last = None;
-                    return self.transport.half_close();
+                    self.transport.half_close();
+                    return false;
                 }
-                self.transport.send(last.next()).inspect(|sent| last.advance(*sent))
+                send(last.next()).inspect(|(sent, _)| last.advance(*sent))
             } else {
-                return;
+                return true;
             };
             match result {
-                Ok(taken) => {
+                Ok((sent, is_all)) => {
                     if state.phase == Phase::Closing && self.encoding.format().is_some() {
                         // A stream may end with a long replay.
                         state.deadline = Some(Instant::now() + self.bounds.close_timeout);
                     }
-                    state.late += taken as u64;
-                    sent += taken;
+                    state.late += sent as u64;
+                    if !is_all || is_chunk && state.lacks_entries() {
+                        return is_all;
+                    }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => return self.end(state),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(_) => {
+                    self.end(state);
+                    return false;
+                }
             }
         }
     }

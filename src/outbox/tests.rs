@@ -1,6 +1,6 @@
 use std::sync::atomic::Ordering;
 
-use super::fuzz_target::{self, BOUNDS, End, RESPONSE, Socket, Talk, answer};
+use super::fuzz_target::{self, BOUNDS, End, RESPONSE, Socket, Talk, answer, flush_all};
 use super::*;
 use crate::testing::Rng;
 use crate::wire;
@@ -18,7 +18,7 @@ fn open(room: usize) -> (Arc<Outbox<Arc<Socket>>>, Arc<Socket>, Talk) {
 }
 
 fn flush(outbox: &Outbox<Arc<Socket>>) -> Next {
-    outbox.flush(Instant::now(), &mut Encoder::default())
+    flush_all(outbox, Instant::now())
 }
 
 #[test]
@@ -120,9 +120,9 @@ fn answers_that_are_not_taken_in_time_close_their_client() {
     let (outbox, socket, _) = open(0);
     outbox.send(&answer(5));
     let later = Instant::now() + BOUNDS.catch_up * 2;
-    let next = outbox.flush(later, &mut Encoder::default());
+    let next = flush_all(&outbox, later);
     assert!(outbox.is_evicted() && matches!(next, Next::Behind(Some(_))));
-    assert_eq!(outbox.flush(later, &mut Encoder::default()), Next::Done);
+    assert_eq!(flush_all(&outbox, later), Next::Done);
     assert_eq!(socket.cut.load(Ordering::Relaxed), 1);
 }
 
@@ -132,7 +132,7 @@ fn one_who_lags_in_the_room_has_no_deadline() {
     let (outbox, _, mut talk) = open(0);
     outbox.deliver(&talk.say(&[7]));
     let later = Instant::now() + BOUNDS.catch_up * 2;
-    assert_eq!(outbox.flush(later, &mut Encoder::default()), Next::Behind(None));
+    assert_eq!(flush_all(&outbox, later), Next::Behind(None));
     assert!(!outbox.is_evicted());
 }
 
@@ -152,7 +152,7 @@ fn a_last_word_comes_behind_what_was_said_before_and_has_its_time() {
     let Next::Leaving(Some(deadline)) = flush(&outbox) else { panic!("it is leaving") };
     assert!(deadline <= now + BOUNDS.close_timeout);
     assert_eq!(socket.taken(), [said, b"bye".to_vec()].concat());
-    assert_eq!(outbox.flush(deadline, &mut Encoder::default()), Next::Done);
+    assert_eq!(flush_all(&outbox, deadline), Next::Done);
     assert_eq!(socket.cut.load(Ordering::Relaxed), 1);
     assert!(!outbox.is_evicted());
 }

@@ -13,8 +13,7 @@ use super::{seeds, try_all};
 use crate::history::chunk;
 use crate::outbox::Outbox;
 use crate::outbox::encoding::Encoding;
-use crate::outbox::frames::Encoder;
-use crate::outbox::fuzz_target::{BOUNDS, RESPONSE, Socket};
+use crate::outbox::fuzz_target::{BOUNDS, RESPONSE, Socket, flush_all};
 use crate::room::event::{Event, Moment, Newcomer};
 use crate::room::follow::{Follow, Until, Wants};
 use crate::room::idempotency::Published;
@@ -64,7 +63,7 @@ fn run(seed: u64) {
             }
             _ => {}
         }
-        outbox.flush(Instant::now(), &mut Encoder::default());
+        flush_all(&outbox, Instant::now());
         match asked.as_ref().map(Receiver::try_recv) {
             Some(Ok(Outcome::Published { message: Published { seq, .. }, .. })) => {
                 let (_, said) = network.borrow().engine.said(ROOMS[0]);
@@ -88,7 +87,7 @@ fn run(seed: u64) {
             machine.read();
             machine.serve(100);
         }
-        outbox.flush(Instant::now(), &mut Encoder::default());
+        flush_all(&outbox, Instant::now());
     }
     let (_, said) = network.borrow().engine.said(ROOMS[0]);
     let all: Vec<_> = (0..REQUESTS).map(|n| format!("text {n}")).collect();

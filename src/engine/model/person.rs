@@ -13,8 +13,7 @@ use crate::history::chunk;
 use crate::net::slots::ConnId;
 use crate::outbox::Outbox;
 use crate::outbox::encoding::Encoding;
-use crate::outbox::frames::Encoder;
-use crate::outbox::fuzz_target::{BOUNDS, RESPONSE, Socket};
+use crate::outbox::fuzz_target::{BOUNDS, RESPONSE, Socket, flush_all};
 use crate::room::event::{Event, Farewell, Moment, Newcomer};
 use crate::room::hello::Hello;
 
@@ -193,7 +192,7 @@ impl Person {
     pub fn hears(&mut self, engine: &Memory) -> bool {
         let Some(conn) = &mut self.conn else { return true };
         // As the flusher does for those that are behind, which they are when they come.
-        conn.outbox.flush(Instant::now(), &mut Encoder::default());
+        flush_all(&conn.outbox, Instant::now());
         let taken = conn.socket.taken();
         let is_over = conn.socket.half_closed.load(Ordering::Relaxed) > 0
             || conn.socket.cut.load(Ordering::Relaxed) > 0;

@@ -14,7 +14,8 @@ use crate::net::slots::ConnId;
 use crate::outbox::Outbox;
 use crate::outbox::encoding::Encoding;
 #[cfg(test)]
-use crate::outbox::frames::Encoder;
+#[cfg(test)]
+use crate::outbox::fuzz_target::flush_all;
 use crate::outbox::fuzz_target::{BOUNDS, RESPONSE, Socket};
 use crate::room::event::{Farewell, Moment};
 use crate::room::name::RoomName;
@@ -50,7 +51,7 @@ impl Guest {
     #[cfg(test)]
     pub fn takes_all(&self) {
         self.socket.allow(1 << 30);
-        self.outbox.flush(Instant::now(), &mut Encoder::default());
+        flush_all(&self.outbox, Instant::now());
     }
 
     /// One that hears the room by this protocol.
