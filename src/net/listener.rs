@@ -85,7 +85,7 @@ impl<R: Fn(TcpStream, SocketAddr, Rejection)> Listener<R> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if self.wait(None) {
-                        return;
+                        return self.admit_rest();
                     }
                 }
                 Err(error) if is_of_connection(&error) => {}
@@ -98,6 +98,18 @@ impl<R: Fn(TcpStream, SocketAddr, Rejection)> Listener<R> {
                         return;
                     }
                 }
+            }
+        }
+    }
+
+    /// Admits those who had connected before the stop: the end of the socket would reset them. There cannot have
+    /// been more than the kernel holds, and those who go on coming keep nobody from the end.
+    fn admit_rest(&self) {
+        for _ in 0..BACKLOG {
+            match self.socket.accept() {
+                Ok((stream, peer)) => self.admit(stream, peer),
+                Err(error) if is_of_connection(&error) => {}
+                Err(_) => return,
             }
         }
     }
