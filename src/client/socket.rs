@@ -43,7 +43,13 @@ impl Transport for Socket {
         while sent < bytes.len() {
             let piece = self.pieces.next(bytes.len() - sent);
             match send(&self.conn.stream, &bytes[sent..sent + piece], flags) {
-                Ok(taken) => sent += taken,
+                Ok(taken) => {
+                    sent += taken;
+                    if taken < piece {
+                        // It is full, and would only say so.
+                        break;
+                    }
+                }
                 Err(Errno::INTR) => {}
                 // What the error is about will be said again.
                 Err(_) if sent > 0 => break,
