@@ -25,7 +25,9 @@ const CLOCK: &str = "test:clock";
 impl Real {
     pub fn start() -> Real {
         let folder = TestFolder::new();
-        let servers = ["redis-server", "valkey-server", "target/tools/usr/bin/redis-server"];
+        // Where `make test` unpacks it; the whole path, since it runs in a folder of its own.
+        let unpacked = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/usr/bin/redis-server");
+        let servers = ["redis-server", "valkey-server", unpacked];
         let process = servers.iter().find_map(|server| run(server, folder.path()));
         let mut process = process.expect("this test needs redis-server; see make test");
         let lines = BufReader::new(process.stdout.take().expect("its lines")).lines();
