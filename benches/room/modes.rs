@@ -130,6 +130,12 @@ pub fn steps() -> Vec<Step> {
             nodes::flood,
         )),
         steady(step(
+            "engine-flood-each",
+            "flood by 8 senders a room, 100 clients on each of two servers",
+            100,
+            nodes::flood_each,
+        )),
+        steady(step(
             "engine-steady-1k",
             "1,000 messages a second, 100 clients on each of two servers",
             100,

@@ -81,6 +81,46 @@ pub fn steady_20k(server: &Server, clients: usize) -> Outcome {
     steady(server, clients, 20_000)
 }
 
+/// As many messages as there can be, in a room on both servers or in one on each: so the machine is as busy with
+/// either, and each server has as many clients.
+pub fn flood_each(server: &Server, clients: usize) -> Outcome {
+    cpu::allow(&[server.cpus.server, server.cpus.load]);
+    let addresses = server.addresses();
+    let rooms = if server.is_shared() { 1 } else { addresses.len() };
+    let of_each = addresses.len() / rooms;
+    let mut loads: Vec<Load> = addresses.chunks(of_each).map(Load::sleeping).collect();
+    let mut rooms = Vec::new();
+    for load in &mut loads {
+        load.open(clients * of_each, room)?;
+        rooms.push((Flood::new(clients * of_each, SENDERS, WINDOW, LENGTH), load));
+    }
+    fn keep_up(rooms: &mut [(Flood, &mut Load)], time: Duration) -> Result<(), String> {
+        let begin = Instant::now();
+        while begin.elapsed() < time {
+            rooms.iter_mut().try_for_each(|(flood, load)| flood.proceed(load))?;
+        }
+        Ok(())
+    }
+    let heard = |rooms: &[(Flood, &mut Load)]| {
+        rooms.iter().map(|(flood, _)| flood.deliveries()).sum::<usize>()
+    };
+    keep_up(&mut rooms, 2 * WARM_UP)?;
+    let (warm, batches, begin) = (heard(&rooms), server.batches()?, Instant::now());
+    let costs = Costs::start(server)?;
+    keep_up(&mut rooms, 2 * MEASURED)?;
+    let deliveries = heard(&rooms) - warm;
+    let time = begin.elapsed();
+    let (_, cpu) = costs.meter.read()?;
+    let sent = deliveries * addresses.len() / (clients * of_each * rooms.len());
+    let each_batch = sent as f64 / (server.batches()? - batches) as f64;
+    rooms.iter_mut().try_for_each(|(flood, load)| flood.finish(load))?;
+    Ok(vec![
+        Figure::new("deliveries a second, M", rate(deliveries, time) / 1e6),
+        Figure::new("server's CPU a delivery, µs", micros_each(cpu, deliveries)),
+        Figure::new("messages a batch", each_batch),
+    ])
+}
+
 /// First to a few clients, then to all: what a message costs is the same for both, so the rest is what a client
 /// more costs.
 fn steady(server: &Server, clients: usize, rate: usize) -> Outcome {
