@@ -134,8 +134,8 @@ pub enum Next {
     Leaving(Option<Instant>),
 }
 
-/// Where a reader is among those of all logs: the log, by its id, and the next entry. Who is further behind in
-/// a log comes first.
+/// Where a reader goes on: in the log with this id, at this entry. Of two readers of a log, the one that is further
+/// behind is less.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     log: u64,
@@ -404,7 +404,7 @@ impl<T: Transport> Outbox<T> {
         state.phase == Phase::Open && !state.queue.is_empty()
     }
 
-    /// What it is to be sent next of a log.
+    /// Where the client goes on in the room's log; the beginning of none without a room.
     pub fn place(&self) -> Place {
         let state = self.lock();
         let log = state.log.as_ref().map_or(0, |log| log.ring.id());

@@ -202,7 +202,7 @@ pub fn members<'a>(out: &mut Vec<u8>, members: impl Iterator<Item = (By, &'a str
     out.push(b']');
 }
 
-/// Appends who did something, as a string, which needs no escapes.
+/// Appends an author as a JSON string. It needs no escapes.
 fn quote(out: &mut Vec<u8>, by: By) {
     out.push(b'"');
     match by {

@@ -14,7 +14,6 @@ use crate::net::slots::ConnId;
 use crate::outbox::Outbox;
 use crate::outbox::encoding::Encoding;
 #[cfg(test)]
-#[cfg(test)]
 use crate::outbox::fuzz_target::flush_all;
 use crate::outbox::fuzz_target::{BOUNDS, RESPONSE, Socket};
 use crate::room::event::{Farewell, Moment};
