@@ -95,6 +95,15 @@ impl Flood {
     }
 }
 
+/// Floods all rooms for some time.
+pub fn keep_up(rooms: &mut [(Flood, &mut Load)], time: Duration) -> Result<(), String> {
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        rooms.iter_mut().try_for_each(|(flood, load)| flood.proceed(load))?;
+    }
+    Ok(())
+}
+
 /// Says so many messages a second in each room for some time, whatever comes back: a share of each sender every
 /// [`TICK`].
 pub fn keep_pace(

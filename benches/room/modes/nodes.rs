@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::talk::Talk;
 use super::{LENGTH, MEASURED, Meter, Outcome, WARM_UP, room};
 use crate::cpu;
-use crate::flood::{Flood, keep_pace};
+use crate::flood::{Flood, keep_pace, keep_up};
 use crate::load::{Event, Load};
 use crate::server::Server;
 use crate::stats::{micros_each, rate};
@@ -84,53 +84,22 @@ pub fn steady_20k(server: &Server, clients: usize) -> Outcome {
 /// As many messages as there can be, in a room on both servers or in one on each: so the machine is as busy with
 /// either, and each server has as many clients.
 pub fn flood_each(server: &Server, clients: usize) -> Outcome {
-    cpu::allow(&[server.cpus.server, server.cpus.load]);
-    let addresses = server.addresses();
-    let rooms = if server.is_shared() { 1 } else { addresses.len() };
-    let of_each = addresses.len() / rooms;
-    let mut loads: Vec<Load> = addresses.chunks(of_each).map(Load::sleeping).collect();
-    let mut rooms = Vec::new();
-    for load in &mut loads {
-        load.open(clients * of_each, room)?;
-        rooms.push((Flood::new(clients * of_each, SENDERS, WINDOW, LENGTH), load));
-    }
-    fn keep_up(rooms: &mut [(Flood, &mut Load)], time: Duration) -> Result<(), String> {
-        let begin = Instant::now();
-        while begin.elapsed() < time {
-            rooms.iter_mut().try_for_each(|(flood, load)| flood.proceed(load))?;
-        }
-        Ok(())
-    }
-    let heard = |rooms: &[(Flood, &mut Load)]| {
-        rooms.iter().map(|(flood, _)| flood.deliveries()).sum::<usize>()
-    };
-    keep_up(&mut rooms, 2 * WARM_UP)?;
-    let (warm, batches, begin) = (heard(&rooms), server.batches()?, Instant::now());
-    let costs = Costs::start(server)?;
-    keep_up(&mut rooms, 2 * MEASURED)?;
-    let deliveries = heard(&rooms) - warm;
-    let time = begin.elapsed();
-    let (_, cpu) = costs.meter.read()?;
-    let sent = deliveries * addresses.len() / (clients * of_each * rooms.len());
-    let each_batch = sent as f64 / (server.batches()? - batches) as f64;
-    rooms.iter_mut().try_for_each(|(flood, load)| flood.finish(load))?;
+    let (mut loads, of_each) = loads(server);
+    let all = measure(server, &mut loads, clients * of_each, WINDOW, keep_up)?;
     Ok(vec![
-        Figure::new("deliveries a second, M", rate(deliveries, time) / 1e6),
-        Figure::new("server's CPU a delivery, µs", micros_each(cpu, deliveries)),
-        Figure::new("messages a batch", each_batch),
+        Figure::new("deliveries a second, M", rate(all.deliveries, all.time) / 1e6),
+        Figure::new("server's CPU a delivery, µs", micros_each(all.cpu, all.deliveries)),
+        Figure::new("messages a batch", all.each_batch),
     ])
 }
 
 /// First to a few clients, then to all: what a message costs is the same for both, so the rest is what a client
 /// more costs.
 fn steady(server: &Server, clients: usize, rate: usize) -> Outcome {
-    cpu::allow(&[server.cpus.server, server.cpus.load]);
-    let addresses = server.addresses();
-    let rooms = if server.is_shared() { 1 } else { addresses.len() };
-    let of_each = addresses.len() / rooms;
-    let mut loads: Vec<Load> = addresses.chunks(of_each).map(Load::sleeping).collect();
-    let few = measure_steady(server, &mut loads, FEW * of_each, rate)?;
-    let all = measure_steady(server, &mut loads, clients * of_each, rate)?;
+    let (mut loads, of_each) = loads(server);
+    let at_rate = |rooms: &mut Rooms<'_>, time| keep_pace(rooms, rate, time);
+    let few = measure(server, &mut loads, FEW * of_each, 0, at_rate)?;
+    let all = measure(server, &mut loads, clients * of_each, 0, at_rate)?;
     let more = all.deliveries - few.deliveries;
     let mut figures = vec![
         Figure::new("server's CPU a delivery, µs", micros_each(all.cpu, all.deliveries)),
@@ -143,43 +112,57 @@ fn steady(server: &Server, clients: usize, rate: usize) -> Outcome {
     Ok(figures)
 }
 
-/// What it has cost to deliver messages at a fixed rate.
-struct Steady {
+/// The load of each room, and on how many servers each room is.
+fn loads(server: &Server) -> (Vec<Load>, usize) {
+    cpu::allow(&[server.cpus.server, server.cpus.load]);
+    let addresses = server.addresses();
+    let rooms = if server.is_shared() { 1 } else { addresses.len() };
+    let of_each = addresses.len() / rooms;
+    (addresses.chunks(of_each).map(Load::sleeping).collect(), of_each)
+}
+
+/// What is said in each room, and to whom.
+type Rooms<'a> = [(Flood, &'a mut Load)];
+
+/// What it has cost to deliver messages.
+struct Cost {
     cpu: Duration,
+    time: Duration,
     deliveries: usize,
     engine: Option<Figure>,
     each_batch: f64,
 }
 
-/// Lets more clients in, up to so many in each room, and says as many messages a second in each.
-fn measure_steady(
+/// Lets more clients in, up to so many in each room, where each sender has a `window` of messages under way, and has
+/// them `talk` for some time.
+fn measure(
     server: &Server,
     loads: &mut [Load],
     clients: usize,
-    rate: usize,
-) -> Result<Steady, String> {
+    window: usize,
+    talk: impl Fn(&mut Rooms<'_>, Duration) -> Result<(), String>,
+) -> Result<Cost, String> {
     let mut rooms = Vec::new();
     for load in loads {
         load.open(clients - load.clients(), room)?;
-        rooms.push((Flood::new(clients, SENDERS, 0, LENGTH), load));
+        rooms.push((Flood::new(clients, SENDERS, window, LENGTH), load));
     }
-    let heard = |rooms: &[(Flood, &mut Load)]| {
-        rooms.iter().map(|(flood, _)| flood.deliveries()).sum::<usize>()
-    };
-    keep_pace(&mut rooms, rate, 2 * WARM_UP)?;
+    let heard =
+        |rooms: &Rooms<'_>| rooms.iter().map(|(flood, _)| flood.deliveries()).sum::<usize>();
+    talk(&mut rooms, 2 * WARM_UP)?;
     rooms.iter_mut().try_for_each(|(flood, load)| flood.finish(load))?;
 
-    let (warm, batches) = (heard(&rooms), server.batches()?);
+    let (warm, batches, begin) = (heard(&rooms), server.batches()?, Instant::now());
     let costs = Costs::start(server)?;
-    keep_pace(&mut rooms, rate, 2 * MEASURED)?;
+    talk(&mut rooms, 2 * MEASURED)?;
     rooms.iter_mut().try_for_each(|(flood, load)| flood.finish(load))?;
-    let deliveries = heard(&rooms) - warm;
+    let (deliveries, time) = (heard(&rooms) - warm, begin.elapsed());
     let (_, cpu) = costs.meter.read()?;
     let engine = costs.of_engine(deliveries / clients)?;
     // Each server sends a message to its part of the room's clients.
     let sent = deliveries * server.addresses().len() / (clients * rooms.len());
     let each_batch = sent as f64 / (server.batches()? - batches) as f64;
-    Ok(Steady { cpu, deliveries, engine, each_batch })
+    Ok(Cost { cpu, time, deliveries, engine, each_batch })
 }
 
 fn join(server: &Server, clients: usize) -> Result<Load, String> {
